@@ -1,0 +1,49 @@
+"""The one door to Numba: a typed decorator, the place of its cache, and the truth about whether the compiler is on.
+
+Kernels are loops over primitives and arrays; validation lives in the public function above them. With
+`NUMBA_DISABLE_JIT=1` the same functions run as plain Python, which coverage and the naive twins rely on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar, cast
+
+import numba
+from numba import config
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _cache_directory() -> str:
+    """Name a cache folder after the sources of all kernels.
+
+    Numba's own cache notices a change of the file a kernel stands in, but not of the helpers it has inlined from
+    other files; a folder per state of the sources can never serve machine code of yesterday's helper.
+    """
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return str(Path(root) / "cardwatch" / "numba" / digest.hexdigest()[:16])
+
+
+if not os.environ.get("NUMBA_CACHE_DIR"):
+    config.CACHE_DIR = _cache_directory()
+
+
+def kernel(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Compile a kernel, cached on disk so that only the first process of an installation pays for it.
+
+    IEEE semantics (no fastmath) keep results equal to the naive twins to the bit.
+    """
+    return cast("Callable[_P, _R]", numba.njit(cache=True, error_model="numpy")(function))
+
+
+def jit_enabled() -> bool:
+    """Whether kernels are compiled; CI fails when this is False without having been asked for."""
+    return not bool(config.DISABLE_JIT)
