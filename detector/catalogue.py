@@ -97,9 +97,47 @@ class Feature:
 COUNTS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0, 17.0, 25.0, 40.0, 60.0, 100.0, 200.0, 500.0)
 FEW = (1.0, 2.0, 3.0, 4.0, 6.0, 10.0)
 MONEY = tuple(float(m * 10**e) for e in range(2, 7) for m in (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
-RATIOS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0, 12.0, 20.0, 50.0)
+RATIOS = (
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    1.25,
+    1.5,
+    1.75,
+    2.0,
+    2.25,
+    2.5,
+    2.75,
+    3.0,
+    3.5,
+    4.0,
+    4.5,
+    5.0,
+    6.0,
+    8.0,
+    12.0,
+    20.0,
+    50.0,
+)
 RATES = (0.001, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-SECONDS = (1.0, 10.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 57600.0, 86400.0, 172800.0, 604800.0)
+SECONDS = (
+    1.0,
+    10.0,
+    60.0,
+    300.0,
+    900.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    14400.0,
+    28800.0,
+    57600.0,
+    86400.0,
+    172800.0,
+    604800.0,
+)
 KILOMETRES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 8000.0)
 SPEEDS = (5.0, 20.0, 60.0, 120.0, 300.0, 600.0, 900.0, 2000.0, 10000.0)
 YES_NO = (0.5,)
@@ -154,7 +192,9 @@ def _is_new(entity: Entity, noun: str) -> Feature:
     )  # fmt: skip
 
 
-def _card(aggregate: Aggregate, name: str, unit: str, meaning: str, missing: str, grid: tuple[float, ...], reason: str) -> Feature:
+def _card(
+    aggregate: Aggregate, name: str, unit: str, meaning: str, missing: str, grid: tuple[float, ...], reason: str
+) -> Feature:
     """A feature of the card's last state, without a window of its own."""
     return Feature(name, Entity.CARD, aggregate, 0, unit, meaning, missing, grid, reason)
 
@@ -236,9 +276,7 @@ def plan() -> NDArray[np.int64]:
     Returns:
         int64 array of shape (FEATURE_COUNT, 3): aggregate, entity, index of the window in WINDOWS_MS (0 without one).
     """
-    rows = [
-        (int(f.aggregate), int(f.entity), WINDOWS_MS.index(f.window_ms) if f.window_ms else 0) for f in CATALOGUE
-    ]
+    rows = [(int(f.aggregate), int(f.entity), WINDOWS_MS.index(f.window_ms) if f.window_ms else 0) for f in CATALOGUE]
     return np.array(rows, dtype=np.int64)
 
 

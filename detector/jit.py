@@ -10,13 +10,14 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
-from numba import config
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+# Numba sets the attributes of its configuration module at run time, where mypy cannot see them.
+_NUMBA_CONFIG: Any = numba.config
 
 
 def _cache_directory() -> str:
@@ -33,7 +34,7 @@ def _cache_directory() -> str:
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    config.CACHE_DIR = _cache_directory()
+    _NUMBA_CONFIG.CACHE_DIR = _cache_directory()
 
 
 def kernel(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -46,4 +47,4 @@ def kernel(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 def jit_enabled() -> bool:
     """Whether kernels are compiled; CI fails when this is False without having been asked for."""
-    return not bool(config.DISABLE_JIT)
+    return not bool(_NUMBA_CONFIG.DISABLE_JIT)

@@ -22,6 +22,7 @@ MAXIMUM_AMOUNT_MINOR = 10**13
 MISSING_MICRODEGREES = np.int64(2**62)
 _MICRODEGREES = 1_000_000
 IDENTITY_SEPARATOR = "\x1f"
+_REQUIRED = ("transaction_id", "card_token", "event_time_ms", "amount_minor", "currency")
 
 Int64 = NDArray[np.int64]
 Fingerprints = NDArray[np.uint64]
@@ -101,7 +102,8 @@ def _microdegrees(values: Sequence[float | None] | NDArray[Any] | None, count: i
         return np.full(count, MISSING_MICRODEGREES, dtype=np.int64)
     degrees = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     known = np.isfinite(degrees)
-    return np.where(known, np.rint(np.where(known, degrees, 0.0) * _MICRODEGREES), MISSING_MICRODEGREES).astype(np.int64)
+    rounded = np.rint(np.where(known, degrees, 0.0) * _MICRODEGREES)
+    return np.where(known, rounded, MISSING_MICRODEGREES).astype(np.int64)
 
 
 def _texts(columns: Mapping[str, Sequence[Any]], name: str, count: int) -> list[str | None]:
@@ -126,7 +128,8 @@ def _outcomes(columns: Mapping[str, Sequence[Any]], count: int) -> tuple[Int64, 
     known = np.zeros(count, dtype=np.int64)
     if codes is not None:
         known |= np.array([code is not None for code in codes], dtype=np.int64)
-        refused |= np.array([code is not None and code not in APPROVED_RESPONSE_CODES for code in codes], dtype=np.int64)
+        declined = [code is not None and code not in APPROVED_RESPONSE_CODES for code in codes]
+        refused |= np.array(declined, dtype=np.int64)
     if steps is not None:
         result = _integers(steps, count)
         known |= (result != StepUp.NONE).astype(np.int64)
@@ -153,7 +156,7 @@ def build_batch(
     Raises:
         BatchError: columns of unequal length, a required one missing, an amount out of range or unsorted offsets.
     """
-    missing = [n for n in ("transaction_id", "card_token", "event_time_ms", "amount_minor", "currency") if n not in columns]
+    missing = [name for name in _REQUIRED if name not in columns]
     if missing:
         message = f"columns missing: {', '.join(missing)}"
         raise BatchError(message)
@@ -174,7 +177,7 @@ def build_batch(
     transactions, cards = list(columns["transaction_id"]), list(columns["card_token"])
     merchants, countries = _texts(columns, "merchant_id", count), _texts(columns, "country", count)
     refers_to = _joined_identities(cards, _texts(columns, "refers_to", count))
-    prints = {
+    prints: dict[str, Any] = {
         "card": fingerprint_many(cards, key),
         "identity": fingerprint_many(_joined_identities(cards, transactions), key),
         "refers_to": fingerprint_many(refers_to, key),
@@ -185,7 +188,10 @@ def build_batch(
         "ip_country": fingerprint_many(_texts(columns, "ip_country", count), key),
         "category": fingerprint_many(_texts(columns, "merchant_category", count), key),
     }
-    places = ("latitude", "longitude", "home_latitude", "home_longitude")
+    places: dict[str, Any] = {
+        name: _microdegrees(columns.get(name), count)
+        for name in ("latitude", "longitude", "home_latitude", "home_longitude")
+    }
     return TransactionBatch(
         partition=partition,
         offset=offsets,
@@ -199,7 +205,7 @@ def build_batch(
         outcome_known=outcome_known,
         mcc=_integers(columns.get("mcc"), count),
         **prints,
-        **{name: _microdegrees(columns.get(name), count) for name in places},
+        **places,
         transaction_id=transactions,
         card_token=cards,
         merchant_id=merchants,

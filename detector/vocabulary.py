@@ -121,5 +121,6 @@ class LabelSource(WireEnum):
     MATURITY = 5
 
 
-# ISO 8583 field 39: approved, honour with identification, approved for partial amount, approved (VIP), verified (no reason to decline).
+# ISO 8583 field 39: approved, honour with identification, approved for partial amount, approved (VIP), verified (no
+# reason to decline).
 APPROVED_RESPONSE_CODES: frozenset[str] = frozenset({"00", "08", "10", "11", "16", "85"})

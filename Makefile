@@ -1,0 +1,68 @@
+# cardwatch: everything a developer types. Needs python3 (3.11 or newer), git and make; the rest goes into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+# Passed on to the command behind the verb: make demo ARGS="--until-case", make test ARGS="-k policy".
+ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# Where kafka_2.13 and what it needs are put; ignored by git.
+export CARDWATCH_KAFKA_LIBS ?= $(CURDIR)/.kafka/4.1.0
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
+	@echo '  ARGS="..."   goes to the command behind the verb, as in: make demo ARGS="--until-case"'
+
+.PHONY: demo
+demo: $(INSTALLED) ## Run everything on this machine and watch an attack being caught (Ctrl-C ends it)
+	@$(BIN)/cardwatch demo $(ARGS)
+
+.PHONY: test
+test: $(INSTALLED) ## Run the tests on embedded services, with coverage, and the kernels once more as plain Python
+	@$(BIN)/coverage erase
+	CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/coverage run -m pytest --durations=15 $(ARGS)
+	CARDWATCH_TEST_JIT=off NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest --durations=5 \
+		-m "not kafka and not compiled and not slow" tests/detector tests/style/test_jit.py
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+.PHONY: check
+check: $(INSTALLED) ## Lint, format check, types, floors, tidiness
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.style.tidy
+
+.PHONY: bench
+bench: $(INSTALLED) ## Run the benchmarks and write their tables into docs/benchmarks.md
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: $(INSTALLED) ## Resolve requirements.lock anew from pyproject.toml (ARGS="--upgrade" for newer versions)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet \
+		--output-file requirements.lock $(ARGS)
+
+.PHONY: test-kafka
+test-kafka: $(INSTALLED) $(CARDWATCH_KAFKA_LIBS)/.fetched ## Run the integration tests on a real Kafka and Debian's Redis (needs java, mvn, redis-server)
+	CARDWATCH_TEST_JIT=on $(BIN)/python -m pytest -m kafka --durations=15 $(ARGS)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "cardwatch needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what requirements.lock names into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(CARDWATCH_KAFKA_LIBS)/.fetched: tests/kafka/pom.xml
+	@echo "Fetching Kafka from Maven Central into $(@D) ..."
+	@mvn --batch-mode --quiet --file tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(@D)
+	@touch $@
