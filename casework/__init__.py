@@ -1,0 +1,1 @@
+"""What follows a decision: cases, freezes, notices, labels. Pure but for `adapters/`."""

@@ -1,0 +1,115 @@
+"""Every error casework raises, as one tree.
+
+CaseworkError
+├── AlertError                  a record of `fraud.alerts.v1` that is not an alert
+├── ConfigurationError          a playbook or message setting that cannot be used
+├── CommandError                a person's command that cannot be carried out as asked
+│   ├── CaseNotFoundError       no such case is known
+│   ├── InvalidCommandError     a field of the command is out of bounds; nothing of it is repeated
+│   ├── InvalidCursorError      a cursor that no page ever gave out
+│   ├── IllegalMoveError        the lifecycle forbids it; carries what is possible instead
+│   ├── VersionConflictError    If-Match names an older sequence; carries what changed since
+│   └── IdempotencyConflictError  the Idempotency-Key was used for another request
+├── SendError                   a notice could not be handed to its sender
+└── StoreError                  the system of record did not do it
+    ├── StoreUnavailableError   no answer: whether it was done is unknown, asking again is safe
+    ├── StoreContentionError    others kept changing the same card; asking again is safe
+    ├── OutboxFullError         the relay is so far behind that nothing more is accepted
+    └── StoreSetupError         the store was set up for another number of shards or format
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+Change = TypeVar("Change")
+
+
+class CaseworkError(Exception):
+    """Base of everything casework raises on purpose."""
+
+
+class AlertError(CaseworkError):
+    """A record is not an alert of the contract; the message names the field, never its content."""
+
+
+class ConfigurationError(CaseworkError):
+    """A setting cannot be used; the message names it and says what would be right."""
+
+
+class CommandError(CaseworkError):
+    """A person's command cannot be carried out as asked; nothing was changed."""
+
+
+class CaseNotFoundError(CommandError):
+    """No case of this id is open, or was closed within the memory of closed cases."""
+
+
+class InvalidCommandError(CommandError):
+    """A field of the command is out of bounds; the message names the field and its bounds."""
+
+
+class InvalidCursorError(CommandError):
+    """The cursor was not given out by a page of this list."""
+
+
+class IllegalMoveError(CommandError):
+    """The lifecycle of the case or card forbids the move.
+
+    Attributes:
+        current: wire name of the state it is in.
+        possible: wire names of the states it can become, sorted; empty where it is final.
+    """
+
+    def __init__(self, what: str, current: str, possible: Sequence[str]) -> None:
+        """Say what is possible instead; `what` is "case" or "card"."""
+        self.current = current
+        self.possible = tuple(possible)
+        allowed = ", ".join(possible) if possible else "nothing else"
+        super().__init__(f"the {what} is {current} and can become {allowed}")
+
+
+class VersionConflictError(CommandError, Generic[Change]):
+    """If-Match names a sequence that is not the current one.
+
+    Attributes:
+        expected: the sequence the caller had seen.
+        current: the sequence now.
+        changes: what happened after `expected`, oldest first (case events, or changes of the card).
+    """
+
+    def __init__(self, expected: int, current: int, changes: Sequence[Change]) -> None:
+        """Carry what the caller had not seen."""
+        self.expected = expected
+        self.current = current
+        self.changes = tuple(changes)
+        super().__init__(f"changed since sequence {expected}: it is {current} now")
+
+
+class IdempotencyConflictError(CommandError):
+    """The Idempotency-Key was used on this card or case for a request that differs from this one."""
+
+
+class SendError(CaseworkError):
+    """A notice could not be handed to its sender within the allowed attempts."""
+
+
+class StoreError(CaseworkError):
+    """The system of record did not do what was asked."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store gave no answer. Whether the step was done is unknown; asking again is safe."""
+
+
+class StoreContentionError(StoreError):
+    """Others kept changing the same card; nothing was done, asking again is safe."""
+
+
+class OutboxFullError(StoreError):
+    """The outbox of the card's shard is full because the relay is behind; nothing was done."""
+
+
+class StoreSetupError(StoreError):
+    """The store was set up with another number of shards or in another format."""

@@ -1,0 +1,125 @@
+"""What the desk shows: values for the API and the console."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from casework.alerts import Payment
+from casework.cards import AlertSummary, CardChange, OutcomeKind
+from casework.cases import Case, CaseAlert, CaseEvent, CaseState, Disposition
+from detector.vocabulary import Action, CardStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an alert ended.
+
+    Attributes:
+        card_state: the card's state after it.
+        case_id: the case it opened or joined.
+        acted_ms: when it was handled first.
+    """
+
+    alert_id: str
+    action: Action
+    kind: OutcomeKind
+    card_state: CardStatus
+    case_id: str | None
+    acted_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CardView:
+    """A card for people.
+
+    Attributes:
+        sequence: number of state changes so far; the version for If-Match. 0 for a card nobody ever spoke of.
+        history: changes of state, newest first.
+        alerts: newest first, in order of arrival.
+        payments: the card's last payments as the newest alert listed them.
+        open_case: the one open case.
+        case_ids: latest cases, newest first.
+        damped_reasons, damped_until_ms: reason codes that do not act on this card until then.
+    """
+
+    card_token: str
+    state: CardStatus
+    sequence: int
+    history: tuple[CardChange, ...]
+    alerts: tuple[AlertSummary, ...]
+    payments: tuple[Payment, ...]
+    open_case: Case | None
+    case_ids: tuple[str, ...]
+    damped_reasons: tuple[str, ...]
+    damped_until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """A case for people.
+
+    Attributes:
+        case: the case as its events say; `case.sequence` is the version for If-Match.
+        card_state: the card's state.
+        alerts: with their evidence, in order of arrival.
+        payments: the card's last payments as the newest of the case's alerts listed them.
+        timeline: every event, oldest first.
+    """
+
+    case: Case
+    card_state: CardStatus
+    alerts: tuple[CaseAlert, ...]
+    payments: tuple[Payment, ...]
+    timeline: tuple[CaseEvent, ...]
+
+
+class CardAction(StrEnum):
+    """What an override does with the card."""
+
+    KEEP = "keep"
+    UNFREEZE = "unfreeze"
+    FREEZE = "freeze"
+    BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A person's decision on a case.
+
+    Attributes:
+        note: why, in the person's words: 1 to 2,000 characters.
+        actor: who decides: 1 to 128 characters.
+    """
+
+    disposition: Disposition
+    card_action: CardAction
+    note: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFilters:
+    """Which cases to list; None means any.
+
+    Attributes:
+        state: None means the open ones, whatever their state.
+        action: cases whose severest alert says this.
+        card_token: cases of this card.
+    """
+
+    state: CaseState | None = None
+    action: Action | None = None
+    card_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of cases, most urgent first (closed ones: last closed first).
+
+    Attributes:
+        next_cursor: pass it back for what follows; None at the end.
+    """
+
+    cases: tuple[Case, ...]
+    next_cursor: str | None
