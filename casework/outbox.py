@@ -29,13 +29,16 @@ class OutboxMessage:
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """A message in a shard's outbox.
+    """A message waiting in a shard's outbox; `topic`, `key`, `value` and `headers` as in `OutboxMessage`.
 
     Attributes:
-        entry_id: place in the outbox; opaque, rising.
+        entry_id: place in the outbox; opaque.
         time_ms: when the step that wrote it was taken.
     """
 
     entry_id: str
     time_ms: int
-    message: OutboxMessage
+    topic: str
+    key: str
+    value: bytes
+    headers: dict[str, str]
