@@ -137,6 +137,23 @@ def _outcomes(columns: Mapping[str, Sequence[Any]], count: int) -> tuple[Int64, 
     return refused, known
 
 
+def _fingerprint_columns(columns: Mapping[str, Sequence[Any]], count: int, key: bytes) -> dict[str, Any]:
+    """Fingerprint every token column of the contract."""
+    cards = list(columns["card_token"])
+    identities = _joined_identities(cards, list(columns["transaction_id"]))
+    return {
+        "card": fingerprint_many(cards, key),
+        "identity": fingerprint_many(identities, key),
+        "refers_to": fingerprint_many(_joined_identities(cards, _texts(columns, "refers_to", count)), key),
+        "merchant": fingerprint_many(_texts(columns, "merchant_id", count), key),
+        "country": fingerprint_many(_texts(columns, "country", count), key),
+        "terminal": fingerprint_many(_texts(columns, "terminal_id", count), key),
+        "device": fingerprint_many(_texts(columns, "device_id", count), key),
+        "ip_country": fingerprint_many(_texts(columns, "ip_country", count), key),
+        "category": fingerprint_many(_texts(columns, "merchant_category", count), key),
+    }
+
+
 def build_batch(
     columns: Mapping[str, Any], *, key: bytes, partition: int = 0, offset: Int64 | None = None
 ) -> TransactionBatch:
@@ -174,20 +191,6 @@ def build_batch(
         message = "offset must have a row a record and increase strictly"
         raise BatchError(message)
     refused, outcome_known = _outcomes(columns, count)
-    transactions, cards = list(columns["transaction_id"]), list(columns["card_token"])
-    merchants, countries = _texts(columns, "merchant_id", count), _texts(columns, "country", count)
-    refers_to = _joined_identities(cards, _texts(columns, "refers_to", count))
-    prints: dict[str, Any] = {
-        "card": fingerprint_many(cards, key),
-        "identity": fingerprint_many(_joined_identities(cards, transactions), key),
-        "refers_to": fingerprint_many(refers_to, key),
-        "merchant": fingerprint_many(merchants, key),
-        "country": fingerprint_many(countries, key),
-        "terminal": fingerprint_many(_texts(columns, "terminal_id", count), key),
-        "device": fingerprint_many(_texts(columns, "device_id", count), key),
-        "ip_country": fingerprint_many(_texts(columns, "ip_country", count), key),
-        "category": fingerprint_many(_texts(columns, "merchant_category", count), key),
-    }
     places: dict[str, Any] = {
         name: _microdegrees(columns.get(name), count)
         for name in ("latitude", "longitude", "home_latitude", "home_longitude")
@@ -204,10 +207,10 @@ def build_batch(
         refused=refused,
         outcome_known=outcome_known,
         mcc=_integers(columns.get("mcc"), count),
-        **prints,
+        **_fingerprint_columns(columns, count, key),
         **places,
-        transaction_id=transactions,
-        card_token=cards,
-        merchant_id=merchants,
-        country_code=countries,
+        transaction_id=list(columns["transaction_id"]),
+        card_token=list(columns["card_token"]),
+        merchant_id=_texts(columns, "merchant_id", count),
+        country_code=_texts(columns, "country", count),
     )
