@@ -1,0 +1,78 @@
+"""Dependencies are few, explained, locked with hashes, and the one that must not move is pinned."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+import pytest
+
+from tests.style import tidy
+
+# Never imported by us: each is loaded by the package that its line in docs/dependencies.md names, or run as a program.
+_NOT_IMPORTED = {"cramjam", "python-multipart"}
+
+
+def _project() -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads((tidy.REPOSITORY / "pyproject.toml").read_text())["project"]
+    return project
+
+
+def _explained(heading: str) -> set[str]:
+    """Names in the first column of the table under a heading of docs/dependencies.md."""
+    text = (tidy.REPOSITORY / "docs" / "dependencies.md").read_text()
+    section = text.split(f"## {heading}", 1)[1].split("\n## ", 1)[0]
+    return set(re.findall(r"^\| `([a-z0-9-]+)` \|", section, flags=re.MULTILINE))
+
+
+def _locked() -> list[str]:
+    """The requirements of the lock, each with its hashes, continuation lines joined."""
+    text = (tidy.REPOSITORY / "requirements.lock").read_text().replace("\\\n", " ")
+    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def test_each_runtime_dependency_has_its_reason() -> None:
+    """docs/dependencies.md explains what pyproject.toml declares, no more and no less."""
+    assert _explained("At run time") == set(tidy.declared_dependencies())
+
+
+def test_each_tool_has_its_reason() -> None:
+    """The same for the extras."""
+    extras = _project()["optional-dependencies"]
+    declared = {tidy.normalised(name) for names in extras.values() for name in names} - {"cardwatch"}
+    assert _explained("For tests and development") == declared
+
+
+def test_each_runtime_dependency_is_used() -> None:
+    """What nothing imports goes."""
+    imported: set[str] = set()
+    for path in tidy.files_of_the_repository():
+        if path.parts[0] in tidy.SHIPPED and path.suffix == ".py":
+            text = (tidy.REPOSITORY / path).read_text()
+            for _, module in tidy.imported_modules(text):
+                imported |= tidy.distributions_of(module)
+    assert tidy.declared_dependencies() - imported == _NOT_IMPORTED
+
+
+def test_faust_is_pinned_exactly() -> None:
+    """The batch seam overrides its private names."""
+    assert "faust-streaming==0.15.3" in _project()["dependencies"]
+
+
+def test_the_lock_holds_every_dependency_with_hashes() -> None:
+    """Nothing floats, nothing comes unverified, and no index address is written down."""
+    locked = _locked()
+    names = {tidy.normalised(line) for line in locked}
+    extras = [name for names in _project()["optional-dependencies"].values() for name in names]
+    declared = {tidy.normalised(name) for name in [*_project()["dependencies"], *extras]} - {"cardwatch"}
+    assert declared <= names
+    for line in locked:
+        assert re.match(r"[a-z0-9.\[\],-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line), line
+        assert "://" not in line
+
+
+@pytest.mark.parametrize("word", ["index-url", "find-links", "trusted-host"])
+def test_the_lock_names_no_place_to_download_from(word: str) -> None:
+    """Where packages come from is a matter of the machine that installs them."""
+    assert word not in (tidy.REPOSITORY / "requirements.lock").read_text()
