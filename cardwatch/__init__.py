@@ -1,0 +1,1 @@
+"""The front door: command line, settings, supervised processes, embedded services, simulator and replay."""
