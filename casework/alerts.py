@@ -149,7 +149,9 @@ def decode_alert(value: bytes, *, decided_ms: int | None = None, traceparent: st
     return _alert(record, decided_ms, traceparent)
 
 
-def parse_alert(record: Mapping[str, object], *, decided_ms: int | None = None, traceparent: str | None = None) -> Alert:
+def parse_alert(
+    record: Mapping[str, object], *, decided_ms: int | None = None, traceparent: str | None = None
+) -> Alert:
     """Read one record that is already decoded from JSON; otherwise as `decode_alert`.
 
     Raises:

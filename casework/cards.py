@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from casework.alerts import Payment
-from casework.errors import IllegalMoveError
+from casework.errors import IllegalCardMoveError
 from detector.vocabulary import Action, CardStatus
 
 SYSTEM_ACTOR = "cardwatch"
@@ -82,7 +82,7 @@ class CardRecord:
 
     Attributes:
         history: newest last, at most 50 of its `sequence` changes.
-        person_command_time_ms: time of the last command by a person, 0 if there was none. No alert at or before it
+        person_command_time_ms: time of the last command by a person; None: there was none. No alert at or before it
             changes the card.
         alerts: newest last, at most 20.
         payments, payments_time_ms: the last payments as the newest alert listed them, and that alert's time.
@@ -95,7 +95,7 @@ class CardRecord:
     state: CardStatus = CardStatus.ACTIVE
     sequence: int = 0
     command_time_ms: int = 0
-    person_command_time_ms: int = 0
+    person_command_time_ms: int | None = None
     history: tuple[CardChange, ...] = ()
     alerts: tuple[AlertSummary, ...] = ()
     payments: tuple[Payment, ...] = ()
@@ -135,11 +135,11 @@ def change_card(card: CardRecord, command: CardCommand, now_ms: int) -> tuple[Ca
     strictly and every reader agrees which command is the last.
 
     Raises:
-        IllegalMoveError: the card's lifecycle forbids it.
+        IllegalCardMoveError: the card's lifecycle forbids it.
     """
     if not can_become(card.state, command.target):
         possible = sorted(state.wire for state in CARD_LIFECYCLE[card.state])
-        raise IllegalMoveError("card", card.state.wire, possible)
+        raise IllegalCardMoveError(card.state.wire, possible)
     change = CardChange(
         sequence=card.sequence + 1,
         state=command.target,

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+from casework import listing, plans
 from casework.alerts import Alert
 from casework.cases import CaseState
+from casework.errors import (
+    CaseNotFoundError,
+    IdempotencyConflictError,
+    IllegalCaseMoveError,
+    InvalidCommandError,
+    StoreContentionError,
+    VersionConflictError,
+)
+from casework.ids import alert_step_id, digest_of, keyed_step_id, unkeyed_step_id
 from casework.outbox import OutboxEntry
 from casework.playbook import Playbook
-from casework.store import Store
-from casework.views import CardView, CaseFilters, CaseView, Outcome, Override, Page
+from casework.store import NO_STEP, Recorded, Snapshot, Step, Store
+from casework.views import CardOrder, CardView, CaseFilters, CaseView, Outcome, Override, Page
 from detector.vocabulary import CardStatus
 
 DEFAULT_PAGE_CASES = 50
 MAXIMUM_PAGE_CASES = 200
+MAXIMUM_TOKEN_CHARACTERS = 64
+MAXIMUM_ACTOR_CHARACTERS = 128
+MAXIMUM_REASON_CHARACTERS = 2_000
+MAXIMUM_KEY_CHARACTERS = 256
+
+# Alerts are handled in slices, so that what travels to the store at once is bounded: some 4 MB at 15 kB a card.
+_SLICE_ALERTS = 256
+# Each failed attempt means that somebody else changed the same card meanwhile. Twenty in a row is not bad luck.
+_ATTEMPTS = 20
+
+View = TypeVar("View")
 
 
 class Desk:
@@ -34,17 +56,20 @@ class Desk:
         """Number of outboxes; they are numbered from 0."""
         return self._store.shards
 
-    async def open(self) -> None:
+    async def open(self, *, create: bool = True) -> None:
         """Check, before anything else, that the store answers and was set up the way we would set it up.
 
+        Args:
+            create: set an empty store up.
+
         Raises:
-            StoreSetupError: it holds data for another number of shards, or in another format.
+            StoreSetupError: it holds data for another number of shards, in another format, or none.
         """
-        raise NotImplementedError
+        await self._store.open(create=create)
 
     async def ping(self) -> None:
         """Return when the store answers; `StoreUnavailableError` where it does not."""
-        raise NotImplementedError
+        await self._store.ping()
 
     async def respond(self, alerts: Sequence[Alert], now_ms: int) -> list[Outcome]:
         """Do what the playbook says about each alert, in the given order, each as one atomic step by `alert_id`.
@@ -56,10 +81,44 @@ class Desk:
             one outcome an alert, in order.
 
         Raises:
-            OutboxFullError: the relay is too far behind; alerts up to some point have been handled. Ask again later.
+            OutboxFullError: the relay is too far behind; some of the alerts have been handled. Ask again later.
             StoreContentionError: others kept changing the same cards. Ask again.
         """
-        raise NotImplementedError
+        distinct: dict[str, Alert] = {}
+        for alert in alerts:
+            distinct.setdefault(alert.alert_id, alert)
+        waiting = list(distinct.values())
+        outcomes: dict[str, Outcome] = {}
+        for start in range(0, len(waiting), _SLICE_ALERTS):
+            outcomes |= await self._respond_slice(waiting[start : start + _SLICE_ALERTS], now_ms)
+        return [outcomes[alert.alert_id] for alert in alerts]
+
+    async def _respond_slice(self, alerts: Sequence[Alert], now_ms: int) -> dict[str, Outcome]:
+        """Handle alerts with distinct ids; those whose card somebody else changed meanwhile are planned again."""
+        outcomes: dict[str, Outcome] = {}
+        waiting = list(alerts)
+        for _ in range(_ATTEMPTS):
+            snapshots = await self._store.load([(alert.card_token, alert_step_id(alert.alert_id)) for alert in waiting])
+            # Later alerts of a card are planned on what the earlier ones will leave. Versions are step ids, so if an
+            # earlier one is refused, those built on it are refused as well.
+            ahead: dict[str, Snapshot] = {}
+            planned: list[tuple[Alert, Step, Outcome]] = []
+            for alert, loaded in zip(waiting, snapshots, strict=True):
+                if loaded.recorded is not None and loaded.recorded.outcome is not None:
+                    outcomes[alert.alert_id] = loaded.recorded.outcome
+                    continue
+                snapshot = ahead.get(alert.card_token, loaded)
+                step, outcome = plans.plan_alert(snapshot, alert, self._playbook, now_ms)
+                ahead[alert.card_token] = plans.after(step, snapshot)
+                planned.append((alert, step, outcome))
+            if not planned:
+                return outcomes
+            done = await self._store.commit([step for _, step, _ in planned])
+            outcomes |= {alert.alert_id: outcome for (alert, _, outcome), ok in zip(planned, done, strict=True) if ok}
+            waiting = [alert for (alert, _, _), ok in zip(planned, done, strict=True) if not ok]
+            if not waiting:
+                return outcomes
+        raise _contention()
 
     async def override(
         self,
@@ -73,6 +132,9 @@ class Desk:
         """Decide and close a case: its events, the card's state, labels, damping, notice and outbox in one step.
 
         Args:
+            case_id: which case.
+            command: the decision.
+            now_ms: the time of the decision; alerts that are not later do not change the card any more.
             idempotency_key: known per case for a day: the same request again gets the same answer.
             if_match: the `case.sequence` the person had seen.
 
@@ -81,12 +143,34 @@ class Desk:
 
         Raises:
             CaseNotFoundError: no such case.
-            InvalidCommandError: note or actor out of bounds.
+            InvalidCommandError: note, actor or key out of bounds.
             IdempotencyConflictError: the key was used for another request on this case.
             VersionConflictError: `if_match` is not the current sequence; `changes` are `CaseEvent`s.
-            IllegalMoveError: the case is closed already, or the card cannot become that.
+            IllegalCaseMoveError: the case is closed already.
+            IllegalCardMoveError: the card cannot become that.
         """
-        raise NotImplementedError
+        _check_length("note", command.note, MAXIMUM_REASON_CHARACTERS)
+        _check_length("actor", command.actor, MAXIMUM_ACTOR_CHARACTERS)
+        digest = digest_of("override", command.disposition, command.card_action, command.note, command.actor)
+        request = _request(case_id, digest, idempotency_key, now_ms)
+        for _ in range(_ATTEMPTS):
+            stored = await self._store.load_case(case_id)
+            if stored is None:
+                raise _not_found()
+            (snapshot,) = await self._store.load([(stored.case.card_token, request.step_id)])
+            if snapshot.recorded is not None:
+                return _answer(snapshot.recorded.case, snapshot.recorded, request)
+            if if_match is not None and if_match != stored.case.sequence:
+                changes = [event for event in stored.events if event.sequence > if_match]
+                raise VersionConflictError(if_match, stored.case.sequence, changes)
+            if not stored.case.is_open:
+                raise IllegalCaseMoveError(stored.case.state, [])
+            if snapshot.case != stored.case:
+                continue
+            step, view = plans.plan_override(request, snapshot, stored.events, command, self._playbook)
+            if (await self._store.commit([step]))[0]:
+                return view
+        raise _contention()
 
     async def set_card_state(
         self,
@@ -104,7 +188,11 @@ class Desk:
         An open case stays open and notes the change. Commanding the present state confirms it.
 
         Args:
+            card_token: which card.
+            target: active, frozen or blocked.
             reason: why, in the person's words: 1 to 2,000 characters.
+            actor: who commands: 1 to 128 characters.
+            now_ms: the time of the command.
             idempotency_key: known per card for a day: the same request again gets the same answer.
             if_match: the card's `sequence` the person had seen.
 
@@ -112,12 +200,29 @@ class Desk:
             the card after it.
 
         Raises:
-            InvalidCommandError: card token, reason or actor out of bounds.
+            InvalidCommandError: card token, reason, actor or key out of bounds.
             IdempotencyConflictError: the key was used for another request on this card.
             VersionConflictError: `if_match` is not the current sequence; `changes` are `CardChange`s.
-            IllegalMoveError: the card cannot become that.
+            IllegalCardMoveError: the card cannot become that.
         """
-        raise NotImplementedError
+        _check_length("card_token", card_token, MAXIMUM_TOKEN_CHARACTERS)
+        _check_length("reason", reason, MAXIMUM_REASON_CHARACTERS)
+        _check_length("actor", actor, MAXIMUM_ACTOR_CHARACTERS)
+        order = CardOrder(card_token, target, reason, actor)
+        digest = digest_of("card", target.wire, reason, actor)
+        request = _request(card_token, digest, idempotency_key, now_ms)
+        for _ in range(_ATTEMPTS):
+            (snapshot,) = await self._store.load([(card_token, request.step_id)])
+            if snapshot.recorded is not None:
+                return _answer(snapshot.recorded.card, snapshot.recorded, request)
+            sequence = snapshot.card.sequence
+            if if_match is not None and if_match != sequence:
+                changes = [change for change in snapshot.card.history if change.sequence > if_match]
+                raise VersionConflictError(if_match, sequence, changes)
+            step, view = plans.plan_card_order(request, snapshot, order, self._playbook)
+            if (await self._store.commit([step]))[0]:
+                return view
+        raise _contention()
 
     async def card(self, card_token: str) -> CardView:
         """Show a card. One nobody ever spoke of is active, with `sequence` 0.
@@ -125,7 +230,9 @@ class Desk:
         Raises:
             InvalidCommandError: the token is empty or longer than 64 characters.
         """
-        raise NotImplementedError
+        _check_length("card_token", card_token, MAXIMUM_TOKEN_CHARACTERS)
+        (snapshot,) = await self._store.load([(card_token, NO_STEP)])
+        return plans.card_view(snapshot.card, snapshot.case)
 
     async def case(self, case_id: str) -> CaseView:
         """Show a case.
@@ -133,7 +240,11 @@ class Desk:
         Raises:
             CaseNotFoundError: no such case.
         """
-        raise NotImplementedError
+        stored = await self._store.load_case(case_id)
+        if stored is None:
+            raise _not_found()
+        (snapshot,) = await self._store.load([(stored.case.card_token, NO_STEP)])
+        return plans.case_view(stored.case, stored.events, snapshot.card.state)
 
     async def list_cases(
         self, filters: CaseFilters | None = None, cursor: str | None = None, limit: int = DEFAULT_PAGE_CASES
@@ -151,25 +262,68 @@ class Desk:
             InvalidCursorError: the cursor was not given out by this list.
             InvalidCommandError: `limit` is out of bounds.
         """
-        raise NotImplementedError
+        if not 1 <= limit <= MAXIMUM_PAGE_CASES:
+            message = f"limit must be 1 to {MAXIMUM_PAGE_CASES}"
+            raise InvalidCommandError(message)
+        after = listing.START if cursor is None else listing.position_of(cursor)
+        wanted = filters or CaseFilters()
+        if wanted.card_token is not None:
+            return await listing.page_of_card(self._store, wanted.card_token, wanted, after, limit)
+        return await listing.page(self._store, wanted, after, limit)
 
     async def count_cases(self) -> dict[CaseState, int]:
         """Count cases by state; of closed ones those that are still remembered."""
-        raise NotImplementedError
+        return await self._store.count_cases()
 
     async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
         """Read a shard's outbox, oldest first.
 
         Args:
+            shard: 0 to `shards` - 1.
             after: `entry_id` of the last entry already read; None reads from the beginning.
             count: at most this many.
         """
-        raise NotImplementedError
+        return await self._store.read_outbox(shard, after, count)
 
     async def ack_outbox(self, shard: int, up_to: str) -> None:
         """Forget a shard's entries up to and including this `entry_id`: Kafka has acknowledged them."""
-        raise NotImplementedError
+        await self._store.ack_outbox(shard, up_to)
 
     async def outbox_oldest_ms(self) -> int | None:
         """Time of the oldest entry that is not acknowledged, over all shards; None where all are."""
-        raise NotImplementedError
+        return await self._store.outbox_oldest_ms()
+
+
+def _check_length(name: str, text: str, maximum: int) -> None:
+    """Refuse an empty text or one that is too long."""
+    if not text.strip() or len(text) > maximum:
+        message = f"{name} must have 1 to {maximum} characters"
+        raise InvalidCommandError(message)
+
+
+def _request(subject: str, digest: str, idempotency_key: str | None, now_ms: int) -> plans.Request:
+    """Name the step of a person's command."""
+    if idempotency_key is None:
+        return plans.Request(unkeyed_step_id(subject, digest, now_ms), digest, now_ms)
+    _check_length("idempotency_key", idempotency_key, MAXIMUM_KEY_CHARACTERS)
+    return plans.Request(keyed_step_id(subject, idempotency_key), digest, now_ms)
+
+
+def _answer(view: View | None, recorded: Recorded, request: plans.Request) -> View:
+    """The answer given before, if it was to the same request."""
+    if view is None or recorded.request != request.digest:
+        message = "the Idempotency-Key was used for another request"
+        raise IdempotencyConflictError(message)
+    return view
+
+
+def _not_found() -> CaseNotFoundError:
+    """The error for a case nobody knows."""
+    message = "no such case is open, or was closed lately"
+    return CaseNotFoundError(message)
+
+
+def _contention() -> StoreContentionError:
+    """The error after too many attempts."""
+    message = f"the card changed during each of {_ATTEMPTS} attempts"
+    return StoreContentionError(message)

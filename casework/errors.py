@@ -7,7 +7,9 @@ CaseworkError
 │   ├── CaseNotFoundError       no such case is known
 │   ├── InvalidCommandError     a field of the command is out of bounds; nothing of it is repeated
 │   ├── InvalidCursorError      a cursor that no page ever gave out
-│   ├── IllegalMoveError        the lifecycle forbids it; carries what is possible instead
+│   ├── IllegalMoveError        a lifecycle forbids it; carries what is possible instead
+│   │   ├── IllegalCaseMoveError  that of the case
+│   │   └── IllegalCardMoveError  that of the card
 │   ├── VersionConflictError    If-Match names an older sequence; carries what changed since
 │   └── IdempotencyConflictError  the Idempotency-Key was used for another request
 ├── SendError                   a notice could not be handed to its sender
@@ -55,19 +57,34 @@ class InvalidCursorError(CommandError):
 
 
 class IllegalMoveError(CommandError):
-    """The lifecycle of the case or card forbids the move.
+    """A lifecycle forbids the move.
 
     Attributes:
+        subject: what has the lifecycle: "case" or "card".
         current: wire name of the state it is in.
         possible: wire names of the states it can become, sorted; empty where it is final.
     """
 
-    def __init__(self, what: str, current: str, possible: Sequence[str]) -> None:
-        """Say what is possible instead; `what` is "case" or "card"."""
+    subject = "subject"
+
+    def __init__(self, current: str, possible: Sequence[str]) -> None:
+        """Say what is possible instead."""
         self.current = current
         self.possible = tuple(possible)
         allowed = ", ".join(possible) if possible else "nothing else"
-        super().__init__(f"the {what} is {current} and can become {allowed}")
+        super().__init__(f"the {self.subject} is {current} and can become {allowed}")
+
+
+class IllegalCaseMoveError(IllegalMoveError):
+    """The lifecycle of a case forbids the move."""
+
+    subject = "case"
+
+
+class IllegalCardMoveError(IllegalMoveError):
+    """The lifecycle of a card forbids the move."""
+
+    subject = "card"
 
 
 class VersionConflictError(CommandError, Generic[Change]):

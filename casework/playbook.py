@@ -1,14 +1,72 @@
-"""The playbook: what to do about each action and disposition."""
+"""The playbook: what to do about each action and disposition, read from configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from casework.cases import Disposition
+from casework.errors import ConfigurationError
+from detector.vocabulary import Action, CardStatus, Label
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+_RESPONSES = tuple(action for action in Action if action is not Action.ALLOW)
+_COMMANDED_STATES = (CardStatus.ACTIVE, CardStatus.FROZEN, CardStatus.BLOCKED)
+
+
+class CaseHandling(StrEnum):
+    """What an alert does to the card's case. Every way but `none` joins a case that is open already."""
+
+    OPEN = "open"
+    ATTACH = "attach"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What to do about an action; `notice` names a message template."""
+
+    case: CaseHandling
+    notice: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a disposition means: the label of the case's transactions, and how long its reasons are damped."""
+
+    label: Label
+    damp_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Playbook:
-    """Rules by action and disposition, from `configs/playbook.toml`."""
+    """The rules, from `configs/playbook.toml`.
+
+    Attributes:
+        responses: for every action but ALLOW.
+        resolutions: for every disposition.
+        card_notices: template by the state a person put the card into; no notice for a state that is not here.
+        channel, locale: of notices.
+        outcome_memory_ms: how long an alert's outcome is known. Longer than `fraud.alerts.v1` keeps records, so no
+            alert that can be replayed is ever new again.
+        answer_memory_ms: how long the answer under an Idempotency-Key is known.
+        closed_case_memory_ms: how long closed cases are kept in the store.
+    """
+
+    version: str
+    responses: Mapping[Action, Response]
+    resolutions: Mapping[Disposition, Resolution]
+    card_notices: Mapping[CardStatus, str]
+    channel: str
+    locale: str
+    outcome_memory_ms: int
+    answer_memory_ms: int
+    closed_case_memory_ms: int
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, object]) -> Playbook:
@@ -17,4 +75,103 @@ class Playbook:
         Raises:
             ConfigurationError: a setting is missing, unknown or wrong; the message names it.
         """
-        raise NotImplementedError
+        try:
+            read = msgspec.convert(dict(settings), _Settings)
+        except msgspec.ValidationError as error:
+            message = f"playbook: {error}"
+            raise ConfigurationError(message) from None
+        if read.memory.answer_hours > 24 * read.memory.closed_case_days:
+            message = "playbook: memory.answer_hours must not exceed memory.closed_case_days"
+            raise ConfigurationError(message)
+        return cls(
+            version=read.version,
+            responses=_responses(read.actions),
+            resolutions=_resolutions(read.dispositions),
+            card_notices=_card_notices(read.card_notices),
+            channel=read.notices.channel,
+            locale=read.notices.locale,
+            outcome_memory_ms=read.memory.outcome_days * _DAY_MS,
+            answer_memory_ms=read.memory.answer_hours * _HOUR_MS,
+            closed_case_memory_ms=read.memory.closed_case_days * _DAY_MS,
+        )
+
+    def templates(self) -> frozenset[str]:
+        """Every message template the playbook may ask for."""
+        of_actions = {response.notice for response in self.responses.values() if response.notice is not None}
+        return frozenset(of_actions | set(self.card_notices.values()))
+
+
+_Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class _Action(msgspec.Struct, forbid_unknown_fields=True):
+    case: CaseHandling
+    notice: _Word | None = None
+
+
+class _Disposition(msgspec.Struct, forbid_unknown_fields=True):
+    label: _Word
+    damp_hours: Annotated[int, msgspec.Meta(ge=0, le=24 * 365)]
+
+
+class _Notices(msgspec.Struct, forbid_unknown_fields=True):
+    channel: _Word
+    locale: _Word
+
+
+class _Memory(msgspec.Struct, forbid_unknown_fields=True):
+    outcome_days: Annotated[int, msgspec.Meta(ge=1, le=365)]
+    answer_hours: Annotated[int, msgspec.Meta(ge=1, le=24 * 30)]
+    closed_case_days: Annotated[int, msgspec.Meta(ge=1, le=365)]
+
+
+class _Settings(msgspec.Struct, forbid_unknown_fields=True):
+    """The file's structure; what it means is checked below."""
+
+    version: _Word
+    actions: dict[str, _Action]
+    dispositions: dict[str, _Disposition]
+    card_notices: dict[str, _Word]
+    notices: _Notices
+    memory: _Memory
+
+
+def _check_names(section: str, given: Mapping[str, object], known: Mapping[str, object]) -> None:
+    """Refuse a section that lacks a name or has one too many."""
+    if set(given) != set(known):
+        message = f"playbook: [{section}] must have exactly the entries {', '.join(known)}"
+        raise ConfigurationError(message)
+
+
+def _responses(given: Mapping[str, _Action]) -> dict[Action, Response]:
+    """Read `[actions]`."""
+    known = {action.wire: action for action in _RESPONSES}
+    _check_names("actions", given, known)
+    if given[Action.FREEZE.wire].case is not CaseHandling.OPEN:
+        message = 'playbook: actions.FREEZE.case must be "open": somebody must look at every frozen card'
+        raise ConfigurationError(message)
+    return {action: Response(given[name].case, given[name].notice) for name, action in known.items()}
+
+
+def _resolutions(given: Mapping[str, _Disposition]) -> dict[Disposition, Resolution]:
+    """Read `[dispositions]`."""
+    known = {str(disposition): disposition for disposition in Disposition}
+    _check_names("dispositions", given, known)
+    labels = {Label.FRAUD.wire: Label.FRAUD, Label.GENUINE.wire: Label.GENUINE}
+    resolutions = {}
+    for name, disposition in known.items():
+        label = labels.get(given[name].label)
+        if label is None:
+            message = f"playbook: dispositions.{name}.label must be one of {', '.join(labels)}"
+            raise ConfigurationError(message)
+        resolutions[disposition] = Resolution(label, given[name].damp_hours * _HOUR_MS)
+    return resolutions
+
+
+def _card_notices(given: Mapping[str, str]) -> dict[CardStatus, str]:
+    """Read `[card_notices]`; a state may be left out."""
+    known = {state.wire: state for state in _COMMANDED_STATES}
+    if not set(given) <= set(known):
+        message = f"playbook: [card_notices] may have the entries {', '.join(known)} only"
+        raise ConfigurationError(message)
+    return {known[name]: template for name, template in given.items()}

@@ -1,13 +1,155 @@
-"""The store port: the system of record for cards, open cases and the outbox."""
+"""The store port: the system of record for cards, open cases and the outbox.
+
+A card, its open case and its outbox entries change together or not at all. The desk reads a `Snapshot`, plans a `Step`
+in pure code, and commits it. The store carries the step out only if the card is still as the snapshot had it and the
+step's id is new; so two who plan at once cannot overwrite each other, and a step that is committed twice is done once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+from casework.cards import CardRecord
+from casework.cases import Case, CaseEvent, CaseState
+from casework.outbox import OutboxEntry, OutboxMessage
+from casework.views import CardView, CaseView, Outcome
+
+UNWRITTEN = ""
+NO_STEP = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is known of a step that was done, under its id.
+
+    Attributes:
+        request: digest of the request; another request under the same id is a conflict.
+        outcome: of an alert.
+        card, case: the answer to a person's command.
+    """
+
+    request: str
+    outcome: Outcome | None = None
+    card: CardView | None = None
+    case: CaseView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A card as it is.
+
+    Attributes:
+        version: id of the step that wrote the card last; `UNWRITTEN` for a card nobody ever spoke of. Step ids do not
+            come again, so an equal version means that nothing happened in between.
+        case: the card's open case.
+        recorded: what is known of the step that was asked about.
+    """
+
+    card: CardRecord
+    version: str = UNWRITTEN
+    case: Case | None = None
+    recorded: Recorded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A change of one card, its case and the outbox: all of it or nothing.
+
+    Attributes:
+        step_id: names the step for ever; the card's version after it.
+        version_before: the version of the snapshot it was planned on.
+        card: after it.
+        case_before, case: the case it touches, before and after; None where it touches or opens none.
+        events: new events of `case`.
+        recorded, recorded_memory_ms: what to remember under `step_id`, and for how long.
+        closed_memory_ms: how long to keep `case` if it is closed now.
+        messages: for the outbox.
+        time_ms: when it is taken.
+    """
+
+    step_id: str
+    version_before: str
+    card: CardRecord
+    case_before: Case | None
+    case: Case | None
+    events: tuple[CaseEvent, ...]
+    recorded: Recorded
+    recorded_memory_ms: int
+    closed_memory_ms: int
+    messages: tuple[OutboxMessage, ...]
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCase:
+    """A case with all its events, oldest first."""
+
+    case: Case
+    events: tuple[CaseEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCase:
+    """An entry of a list of cases; `case` is None where it has been forgotten since."""
+
+    position: str
+    case: Case | None
 
 
 class Store(Protocol):
-    """What the desk needs of a store; every implementation passes `tests/contracts/test_store.py`."""
+    """What the desk needs of a store; every implementation passes `tests/contracts/test_store.py`.
+
+    Every method raises `StoreUnavailableError` where the store gives no answer.
+    """
 
     @property
     def shards(self) -> int:
-        """Number of shards, fixed when the store was set up."""
+        """Number of shards, fixed when the store was set up: a power of two up to 4096."""
+
+    async def open(self, *, create: bool) -> None:
+        """Check the set-up, and set up an empty store if `create`.
+
+        Raises:
+            StoreSetupError: it is set up for another number of shards or in another format, or is not set up.
+        """
+
+    async def ping(self) -> None:
+        """Return when the store answers."""
+
+    async def load(self, asks: Sequence[tuple[str, str]]) -> list[Snapshot]:
+        """Read cards as they are now.
+
+        Args:
+            asks: pairs of card token and step id; `NO_STEP` asks about the card only.
+        """
+
+    async def commit(self, steps: Sequence[Step]) -> list[bool]:
+        """Carry out steps in the given order, each atomically.
+
+        Returns:
+            for each, whether it was carried out; it was not where the card is not at `version_before` any more, or
+            `step_id` was done before.
+
+        Raises:
+            OutboxFullError: a step was not carried out because the outbox of its shard is full. Others may have been.
+        """
+
+    async def load_case(self, case_id: str) -> StoredCase | None:
+        """Read a case with its events; None where there is none."""
+
+    async def list_cases(self, states: Sequence[CaseState], after: str, count: int) -> list[ListedCase]:
+        """List cases of these states by `queue_position`, from all shards, beginning behind the position `after`."""
+
+    async def count_cases(self) -> dict[CaseState, int]:
+        """Count the listed cases by state."""
+
+    async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
+        """Read up to `count` entries of a shard's outbox, oldest first, behind the entry `after`."""
+
+    async def ack_outbox(self, shard: int, up_to: str) -> None:
+        """Remove a shard's entries up to and including `up_to`."""
+
+    async def outbox_oldest_ms(self) -> int | None:
+        """Smallest `time_ms` among the first entries of all shards; None where all are empty."""

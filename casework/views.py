@@ -99,6 +99,21 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class CardOrder:
+    """A person's command on a card.
+
+    Attributes:
+        reason: why, in the person's words: 1 to 2,000 characters.
+        actor: who commands: 1 to 128 characters.
+    """
+
+    card_token: str
+    target: CardStatus
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class CaseFilters:
     """Which cases to list; None means any.
 

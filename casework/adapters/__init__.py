@@ -1,0 +1,1 @@
+"""The doors of casework: stores and senders of notices."""

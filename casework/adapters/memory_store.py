@@ -1,0 +1,139 @@
+"""A store in this process's memory: for tests, and for trying things out. It forgets everything on exit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice
+
+from casework.cards import CardRecord
+from casework.cases import CaseState, queue_position
+from casework.errors import OutboxFullError, StoreSetupError
+from casework.ids import shard_of_card
+from casework.outbox import OutboxEntry
+from casework.store import UNWRITTEN, ListedCase, Recorded, Snapshot, Step, StoredCase
+
+
+class MemoryStore:
+    """The store port on dictionaries. A step runs without awaiting anything, so it is atomic.
+
+    Time is that of the steps: what is to be forgotten is forgotten when a later step comes.
+    """
+
+    def __init__(self, shards: int, outbox_limit: int) -> None:
+        """Begin empty, with this many shards and at most `outbox_limit` entries in each shard's outbox."""
+        self._shards = shards
+        self._outbox_limit = outbox_limit
+        self._cards: dict[str, tuple[str, CardRecord]] = {}
+        self._cases: dict[str, StoredCase] = {}
+        self._recorded: dict[str, Recorded] = {}
+        self._forget_at: defaultdict[int, list[tuple[dict[str, Recorded] | dict[str, StoredCase], str]]] = defaultdict(
+            list
+        )
+        self._outboxes: list[dict[int, OutboxEntry]] = [{} for _ in range(shards)]
+        self._entries_written = 0
+        self._is_set_up = False
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return self._shards
+
+    async def open(self, *, create: bool) -> None:
+        """Set up if asked to."""
+        if not self._is_set_up and not create:
+            message = "the store is not set up"
+            raise StoreSetupError(message)
+        self._is_set_up = True
+
+    async def ping(self) -> None:
+        """Memory always answers."""
+
+    async def load(self, asks: Sequence[tuple[str, str]]) -> list[Snapshot]:
+        """Read cards as they are now."""
+        return [self._snapshot(card_token, step_id) for card_token, step_id in asks]
+
+    def _snapshot(self, card_token: str, step_id: str) -> Snapshot:
+        """A card as it is now."""
+        version, card = self._cards.get(card_token, (UNWRITTEN, CardRecord(card_token)))
+        open_case = None if card.open_case_id is None else self._cases[card.open_case_id].case
+        return Snapshot(card, version, open_case, self._recorded.get(step_id))
+
+    async def commit(self, steps: Sequence[Step]) -> list[bool]:
+        """Carry out steps in order."""
+        results = [self._commit(step) for step in steps]
+        if None in results:
+            message = f"an outbox holds {self._outbox_limit} entries: is the relay running?"
+            raise OutboxFullError(message)
+        return [result is True for result in results]
+
+    def _commit(self, step: Step) -> bool | None:
+        """Carry out a step; None where the outbox is full."""
+        self._forget(step.time_ms)
+        version, _ = self._cards.get(step.card.card_token, (UNWRITTEN, None))
+        if step.step_id in self._recorded or version != step.version_before:
+            return False
+        outbox = self._outboxes[shard_of_card(step.card.card_token, self._shards)]
+        if step.messages and len(outbox) >= self._outbox_limit:
+            return None
+        self._cards[step.card.card_token] = (step.step_id, step.card)
+        self._recorded[step.step_id] = step.recorded
+        self._forget_at[step.time_ms + step.recorded_memory_ms].append((self._recorded, step.step_id))
+        if step.case is not None:
+            known = self._cases.get(step.case.case_id)
+            events = (*(() if known is None else known.events), *step.events)
+            self._cases[step.case.case_id] = StoredCase(step.case, events)
+            if not step.case.is_open:
+                self._forget_at[step.time_ms + step.closed_memory_ms].append((self._cases, step.case.case_id))
+        for message in step.messages:
+            self._entries_written += 1
+            outbox[self._entries_written] = OutboxEntry(
+                entry_id=str(self._entries_written),
+                time_ms=step.time_ms,
+                topic=message.topic,
+                key=message.key,
+                value=message.value,
+                headers=message.headers,
+            )
+        return True
+
+    def _forget(self, now_ms: int) -> None:
+        """Forget what is due."""
+        for time_ms in sorted(due for due in self._forget_at if due <= now_ms):
+            for memory, name in self._forget_at.pop(time_ms):
+                memory.pop(name, None)
+
+    async def load_case(self, case_id: str) -> StoredCase | None:
+        """Read a case with its events."""
+        return self._cases.get(case_id)
+
+    async def list_cases(self, states: Sequence[CaseState], after: str, count: int) -> list[ListedCase]:
+        """List cases by position."""
+        cases = (stored.case for stored in self._cases.values() if stored.case.state in states)
+        listed = ((queue_position(case), case) for case in cases)
+        behind = sorted((position, case.case_id) for position, case in listed if position > after)
+        return [ListedCase(position, self._cases[case_id].case) for position, case_id in behind[:count]]
+
+    async def count_cases(self) -> dict[CaseState, int]:
+        """Count cases by state."""
+        counts = dict.fromkeys(CaseState, 0)
+        for stored in self._cases.values():
+            counts[stored.case.state] += 1
+        return counts
+
+    async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
+        """Read a shard's outbox."""
+        first = 0 if after is None else int(after)
+        behind = (entry for number, entry in self._outboxes[shard].items() if number > first)
+        return list(islice(behind, count))
+
+    async def ack_outbox(self, shard: int, up_to: str) -> None:
+        """Remove entries."""
+        outbox = self._outboxes[shard]
+        for number in [number for number in outbox if number <= int(up_to)]:
+            del outbox[number]
+
+    async def outbox_oldest_ms(self) -> int | None:
+        """Time of the oldest entry."""
+        firsts = (next(iter(outbox.values()), None) for outbox in self._outboxes)
+        return min((entry.time_ms for entry in firsts if entry is not None), default=None)

@@ -1,0 +1,371 @@
+"""The store on Redis: the online system of record.
+
+Keys, all of a shard under the hash tag `{shard}` so that a step is atomic on a cluster too:
+
+    cardwatch:setup                        number of shards and format; written once
+    cardwatch:{7}:card:<card token>        hash: version, card
+    cardwatch:{7}:case:<case id>           hash: case, and every event under its sequence; closed ones expire
+    cardwatch:{7}:cases:<state>            sorted set of queue positions, all with score 0: in order of their text
+    cardwatch:{7}:step:<step id>           what is known of a step; expires
+    cardwatch:{7}:outbox                   stream
+
+A card's version is the id of the step that wrote it last, and a case changes only together with its card, so comparing
+one text guards both. Redis must not evict (`maxmemory-policy noeviction`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+
+from casework.cards import CardRecord
+from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, queue_position
+from casework.errors import OutboxFullError, StoreError, StoreSetupError, StoreUnavailableError
+from casework.ids import MAXIMUM_SHARDS, shard_of_card, shard_of_case
+from casework.outbox import OutboxEntry
+from casework.store import NO_STEP, UNWRITTEN, ListedCase, Recorded, Snapshot, Step, StoredCase
+
+FORMAT = 1
+_POSITION_PREFIX_CHARACTERS = len("0123456789abcdef:")
+
+_encoder = msgspec.json.Encoder()
+_card_decoder = msgspec.json.Decoder(CardRecord)
+_case_decoder = msgspec.json.Decoder(Case)
+_event_decoder = msgspec.json.Decoder(CaseEvent)
+_recorded_decoder = msgspec.json.Decoder(Recorded)
+_headers_decoder = msgspec.json.Decoder(dict[str, str])
+
+Decoded = TypeVar("Decoded")
+
+
+class _Pipeline(Protocol):
+    """What we use of redis-py's pipelines."""
+
+    def execute_command(self, *args: Any) -> Any:
+        """Queue a command."""
+
+    def execute(self, raise_on_error: bool = True) -> Awaitable[list[Any]]:  # noqa: FBT001, FBT002  redis-py's signature
+        """Send what is queued."""
+
+
+class RedisClient(Protocol):
+    """What we use of `redis.asyncio.Redis` and `RedisCluster`."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]:
+        """Send a command."""
+
+    def pipeline(self, transaction: Any = None) -> Any:
+        """A pipeline; ours are never transactions, the scripts are."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+
+
+def connect(url: str, *, cluster: bool, timeout_seconds: float) -> RedisClient:
+    """Make a client that connects on first use.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        cluster: whether `url` names a node of a Redis Cluster.
+        timeout_seconds: for connecting, and for each answer.
+    """
+    client: RedisClient
+    if cluster:
+        client = RedisCluster.from_url(url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds)
+    else:
+        client = Redis.from_url(url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds)
+    return client
+
+
+@dataclass(frozen=True, slots=True)
+class RedisStoreSettings:
+    """How the store lays out its keys.
+
+    Attributes:
+        shards: fixed when an empty Redis is set up: a power of two up to 4096. Sixteen spread over a cluster well
+            enough; each adds a little to every listing.
+        outbox_limit: entries a shard's outbox may hold before steps are refused; at some 1.5 kB an entry the default
+            keeps all outboxes of 16 shards under 500 MB.
+        prefix: first part of every key.
+    """
+
+    shards: int = 16
+    outbox_limit: int = 20_000
+    prefix: str = "cardwatch"
+
+
+class RedisStore:
+    """The store port on one Redis server, or on a Redis Cluster."""
+
+    def __init__(self, client: RedisClient, settings: RedisStoreSettings) -> None:
+        """Work through `client`, whose answers must be bytes (`decode_responses` off).
+
+        Raises:
+            StoreSetupError: `shards` is not a power of two up to 4096.
+        """
+        if not 1 <= settings.shards <= MAXIMUM_SHARDS or settings.shards & (settings.shards - 1):
+            message = f"shards must be a power of two up to {MAXIMUM_SHARDS}, not {settings.shards}"
+            raise StoreSetupError(message)
+        self._client = client
+        self._settings = settings
+        self._commit_script = resources.files("casework.adapters.lua").joinpath("commit.lua").read_bytes()
+        # Redis names scripts by their SHA-1; nothing is secured by it.
+        self._commit_sha = hashlib.sha1(self._commit_script, usedforsecurity=False).hexdigest()
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return self._settings.shards
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def open(self, *, create: bool) -> None:
+        """Check the set-up, and set up an empty Redis if asked to."""
+        key = f"{self._settings.prefix}:setup"
+        ours = _encoder.encode({"format": FORMAT, "shards": self.shards})
+        async with _translated():
+            if create:
+                await self._client.execute_command("SET", key, ours, "NX")
+            found = await self._client.execute_command("GET", key)
+        if found is None:
+            message = "Redis is not set up for cardwatch"
+            raise StoreSetupError(message)
+        if found != ours:
+            message = (
+                f"Redis is set up for {found.decode()}, not {ours.decode()}: shards and format are fixed at set-up"
+            )
+            raise StoreSetupError(message)
+
+    async def ping(self) -> None:
+        """Return when Redis answers for our keys."""
+        async with _translated():
+            await self._client.execute_command("EXISTS", f"{self._settings.prefix}:setup")
+
+    # ------------------------------------------------------------------------------------------------ cards and steps
+
+    async def load(self, asks: Sequence[tuple[str, str]]) -> list[Snapshot]:
+        """Read cards as they are now, in two round trips: cards and steps, then the open cases.
+
+        Between the two another step may pass; the snapshot is then out of date as a whole and a step planned on it is
+        refused, because its version is the card's from the first trip.
+        """
+        commands: list[tuple[Any, ...]] = []
+        for card_token, step_id in asks:
+            shard = shard_of_card(card_token, self.shards)
+            commands.extend(
+                (
+                    ("HMGET", self._key(shard, "card", card_token), "version", "card"),
+                    ("GET", self._key(shard, "step", step_id)),
+                )
+            )
+        answers = await self._pipelined(commands)
+        cards = [
+            (_text(version), _decoded(_card_decoder, raw) or CardRecord(card_token))
+            for (card_token, _), (version, raw) in zip(asks, answers[::2], strict=True)
+        ]
+        cases = await self._cases([card.open_case_id for _, card in cards if card.open_case_id is not None])
+        return [
+            Snapshot(card, version, self._open_case(cases, card), _decoded(_recorded_decoder, recorded))
+            for (version, card), recorded in zip(cards, answers[1::2], strict=True)
+        ]
+
+    @staticmethod
+    def _open_case(cases: Mapping[str, Case], card: CardRecord) -> Case | None:
+        """The card's open case; none if it was closed between the round trips."""
+        case = None if card.open_case_id is None else cases.get(card.open_case_id)
+        return case if case is not None and case.is_open else None
+
+    async def _cases(self, case_ids: Sequence[str]) -> dict[str, Case]:
+        """Read cases without their events."""
+        distinct = list(dict.fromkeys(case_ids))
+        answers = await self._pipelined([("HGET", self._case_key(case_id), "case") for case_id in distinct])
+        cases = (_decoded(_case_decoder, raw) for raw in answers)
+        return {case_id: case for case_id, case in zip(distinct, cases, strict=True) if case is not None}
+
+    async def commit(self, steps: Sequence[Step]) -> list[bool]:
+        """Carry out steps in order, in one round trip; a second one where Redis does not know the script."""
+        commands = [self._commit_command(step) for step in steps]
+        answers = await self._pipelined(
+            [("EVALSHA", self._commit_sha, *command) for command in commands], tolerant=True
+        )
+        unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        # EVAL makes the script known as well. Order is kept: what was done in the first trip came before.
+        again = await self._pipelined([("EVAL", self._commit_script, *commands[place]) for place in unknown])
+        for place, answer in zip(unknown, again, strict=True):
+            answers[place] = answer
+        if b"full" in answers:
+            message = f"an outbox holds {self._settings.outbox_limit} entries: is the relay running?"
+            raise OutboxFullError(message)
+        return [answer == b"applied" for answer in answers]
+
+    def _commit_command(self, step: Step) -> tuple[Any, ...]:
+        """Keys and arguments of `commit.lua` for a step."""
+        shard = shard_of_card(step.card.card_token, self.shards)
+        case, before = step.case, step.case_before
+        state_before = CaseState.NEW if before is None else before.state
+        state_now = CaseState.NEW if case is None else case.state
+        closed = case is not None and not case.is_open
+        messages = (
+            (message.topic, message.key, message.value, _encoder.encode(message.headers)) for message in step.messages
+        )
+        return (
+            6,
+            self._key(shard, "step", step.step_id),
+            self._key(shard, "card", step.card.card_token),
+            self._key(shard, "case", "" if case is None else case.case_id),
+            self._outbox_key(shard),
+            self._key(shard, "cases", state_before),
+            self._key(shard, "cases", state_now),
+            step.version_before,
+            step.step_id,
+            _encoder.encode(step.card),
+            _encoder.encode(step.recorded),
+            step.recorded_memory_ms,
+            self._settings.outbox_limit,
+            b"" if case is None else _encoder.encode(case),
+            "" if before is None else queue_position(before),
+            "" if case is None else queue_position(case),
+            step.closed_memory_ms if closed else 0,
+            closed_positions_before(step.time_ms - step.closed_memory_ms) if closed else "",
+            step.time_ms,
+            len(step.events),
+            *(part for event in step.events for part in (event.sequence, _encoder.encode(event))),
+            *(part for message in messages for part in message),
+        )
+
+    # ---------------------------------------------------------------------------------------------------------- cases
+
+    async def load_case(self, case_id: str) -> StoredCase | None:
+        """Read a case with its events."""
+        if shard_of_case(case_id, self.shards) is None:
+            return None
+        async with _translated():
+            found = await self._client.execute_command("HGETALL", self._case_key(case_id))
+        fields: dict[str, bytes] = {_text(name): raw for name, raw in found.items()}
+        case = _decoded(_case_decoder, fields.pop("case", None))
+        if case is None:
+            return None
+        events = (_event_decoder.decode(fields[name]) for name in sorted(fields, key=int))
+        return StoredCase(case, tuple(events))
+
+    async def list_cases(self, states: Sequence[CaseState], after: str, count: int) -> list[ListedCase]:
+        """Merge the lists of all shards; then read the cases."""
+        start = f"({after}" if after else "-"
+        commands = [
+            ("ZRANGEBYLEX", self._key(shard, "cases", state), start, "+", "LIMIT", 0, count)
+            for shard in range(self.shards)
+            for state in states
+        ]
+        lists = await self._pipelined(commands)
+        positions = [_text(raw) for raw in heapq.merge(*lists)][:count]
+        case_ids = [position[_POSITION_PREFIX_CHARACTERS:] for position in positions]
+        cases = await self._cases(case_ids)
+        return [ListedCase(position, cases.get(case_id)) for position, case_id in zip(positions, case_ids, strict=True)]
+
+    async def count_cases(self) -> dict[CaseState, int]:
+        """Count the entries of all lists."""
+        places = [(shard, state) for shard in range(self.shards) for state in CaseState]
+        answers = await self._pipelined([("ZCARD", self._key(shard, "cases", state)) for shard, state in places])
+        counts = dict.fromkeys(CaseState, 0)
+        for (_, state), answer in zip(places, answers, strict=True):
+            counts[state] += int(answer)
+        return counts
+
+    # --------------------------------------------------------------------------------------------------------- outbox
+
+    async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
+        """Read a shard's outbox."""
+        start = "-" if after is None else f"({after}"
+        async with _translated():
+            found = await self._client.execute_command("XRANGE", self._outbox_key(shard), start, "+", "COUNT", count)
+        return [_entry(entry_id, fields) for entry_id, fields in found]
+
+    async def ack_outbox(self, shard: int, up_to: str) -> None:
+        """Trim a shard's outbox to what comes behind `up_to`."""
+        time_part, _, sequence = up_to.partition("-")
+        behind = f"{time_part}-{int(sequence) + 1}"
+        async with _translated():
+            await self._client.execute_command("XTRIM", self._outbox_key(shard), "MINID", behind)
+
+    async def outbox_oldest_ms(self) -> int | None:
+        """Time of the oldest entry."""
+        commands = [("XRANGE", self._outbox_key(shard), "-", "+", "COUNT", 1) for shard in range(self.shards)]
+        firsts = [_entry(*entries[0]) for entries in await self._pipelined(commands) if entries]
+        return min((entry.time_ms for entry in firsts), default=None)
+
+    # ----------------------------------------------------------------------------------------------------------- keys
+
+    def _key(self, shard: int, kind: str, name: str) -> str:
+        """A key of a shard."""
+        return f"{self._settings.prefix}:{{{shard}}}:{kind}:{name}"
+
+    def _case_key(self, case_id: str) -> str:
+        """The key of a case; ids that are none lead nowhere."""
+        return self._key(shard_of_case(case_id, self.shards) or 0, "case", case_id)
+
+    def _outbox_key(self, shard: int) -> str:
+        """The key of a shard's outbox."""
+        return f"{self._settings.prefix}:{{{shard}}}:outbox"
+
+    async def _pipelined(self, commands: Sequence[tuple[Any, ...]], *, tolerant: bool = False) -> list[Any]:
+        """Send commands together; each alone is atomic, together they are not.
+
+        With `tolerant`, a NOSCRIPT among the answers is returned in its place instead of being raised.
+        """
+        if not commands:
+            return []
+        async with _translated():
+            pipeline: _Pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            answers = await pipeline.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and not (tolerant and isinstance(answer, NoScriptError)):
+                    raise answer
+        return answers
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """Turn redis-py's errors into ours; their texts may repeat what was sent, so they are not passed on."""
+    try:
+        yield
+    except (OutOfMemoryError, ResponseError) as error:
+        message = f"Redis refused a command: {type(error).__name__}"
+        raise StoreError(message) from error
+    except (RedisError, OSError) as error:
+        message = f"Redis gave no answer: {type(error).__name__}"
+        raise StoreUnavailableError(message) from error
+
+
+def _text(raw: bytes | str | None) -> str:
+    """A text of Redis; a missing one is empty."""
+    return UNWRITTEN if raw is None else raw.decode() if isinstance(raw, bytes) else raw
+
+
+def _decoded(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decoded | None:
+    """A document of Redis; None where it is missing."""
+    return None if raw is None else decoder.decode(raw)
+
+
+def _entry(entry_id: bytes | str, fields: Mapping[bytes, bytes]) -> OutboxEntry:
+    """An entry of the outbox's stream."""
+    return OutboxEntry(
+        entry_id=_text(entry_id),
+        time_ms=int(fields[b"time_ms"]),
+        topic=_text(fields[b"topic"]),
+        key=_text(fields[b"key"]),
+        value=fields[b"value"],
+        headers=_headers_decoder.decode(fields[b"headers"]),
+    )
