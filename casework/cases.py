@@ -115,6 +115,7 @@ class Case:
         sequence: that of the last event; the case's version for If-Match.
         action: the severest of its alerts.
         expected_loss_minor: money at risk: the sum over its alerts, minor units (of the payments' currencies).
+        currency: that of its alerts; None where it is unknown or they differ.
         transaction_ids, reasons: of all its alerts, in order of arrival, each once.
     """
 
@@ -129,6 +130,7 @@ class Case:
     transaction_ids: tuple[str, ...]
     reasons: tuple[str, ...]
     alert_count: int
+    currency: str | None = None
     closed_ms: int | None = None
     closed_by: str | None = None
     disposition: Disposition | None = None
@@ -192,6 +194,7 @@ def _opened(event: CaseEvent) -> Case:
 
 def _with_alert(case: Case, alert: CaseAlert) -> Case:
     """Count an alert in."""
+    same_currency = case.alert_count == 0 or case.currency == alert.currency
     return replace(
         case,
         action=max(case.action, alert.action),
@@ -199,6 +202,7 @@ def _with_alert(case: Case, alert: CaseAlert) -> Case:
         transaction_ids=tuple(dict.fromkeys((*case.transaction_ids, alert.transaction_id))),
         reasons=tuple(dict.fromkeys((*case.reasons, *alert.reasons))),
         alert_count=case.alert_count + 1,
+        currency=alert.currency if same_currency else None,
     )
 
 

@@ -18,7 +18,7 @@ class Outcome:
     Attributes:
         card_state: the card's state after it.
         case_id: the case it opened or joined.
-        acted_ms: when it was handled first.
+        acted_ms: when it was handled first; earlier than now for an alert that was handled before.
     """
 
     alert_id: str

@@ -25,14 +25,14 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from casework.cards import CardRecord
 from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, queue_position
 from casework.errors import OutboxFullError, StoreError, StoreSetupError, StoreUnavailableError
 from casework.ids import MAXIMUM_SHARDS, shard_of_card, shard_of_case
 from casework.outbox import OutboxEntry
-from casework.store import NO_STEP, UNWRITTEN, ListedCase, Recorded, Snapshot, Step, StoredCase
+from casework.store import UNWRITTEN, ListedCase, Recorded, Snapshot, Step, StoredCase
 
 FORMAT = 1
 _POSITION_PREFIX_CHARACTERS = len("0123456789abcdef:")
@@ -256,8 +256,8 @@ class RedisStore:
         case = _decoded(_case_decoder, fields.pop("case", None))
         if case is None:
             return None
-        events = (_event_decoder.decode(fields[name]) for name in sorted(fields, key=int))
-        return StoredCase(case, tuple(events))
+        events = (_decoded(_event_decoder, fields[name]) for name in sorted(fields, key=int))
+        return StoredCase(case, tuple(event for event in events if event is not None))
 
     async def list_cases(self, states: Sequence[CaseState], after: str, count: int) -> list[ListedCase]:
         """Merge the lists of all shards; then read the cases."""
@@ -341,7 +341,7 @@ async def _translated() -> AsyncIterator[None]:
     """Turn redis-py's errors into ours; their texts may repeat what was sent, so they are not passed on."""
     try:
         yield
-    except (OutOfMemoryError, ResponseError) as error:
+    except ResponseError as error:
         message = f"Redis refused a command: {type(error).__name__}"
         raise StoreError(message) from error
     except (RedisError, OSError) as error:
@@ -356,7 +356,13 @@ def _text(raw: bytes | str | None) -> str:
 
 def _decoded(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decoded | None:
     """A document of Redis; None where it is missing."""
-    return None if raw is None else decoder.decode(raw)
+    if raw is None:
+        return None
+    try:
+        return decoder.decode(raw)
+    except msgspec.DecodeError as error:
+        message = "a document in Redis cannot be read: was it written by a later version?"
+        raise StoreError(message) from error
 
 
 def _entry(entry_id: bytes | str, fields: Mapping[bytes, bytes]) -> OutboxEntry:
