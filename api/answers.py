@@ -1,0 +1,20 @@
+"""The one way an error becomes an answer: problem+json for machines, a page of the console for agents."""
+
+from __future__ import annotations
+
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
+
+from api.console.pages import CONSOLE_PATH, SIGN_IN_PATH, problem_page
+from api.errors import AuthenticationError
+from api.problems import json_response, problem_of
+
+
+def answer_error(error: Exception, scope: Scope) -> Response:
+    """Answer a failed request, in the form its caller reads."""
+    path = scope["path"]
+    if path != CONSOLE_PATH and not path.startswith(CONSOLE_PATH + "/"):
+        return json_response(problem_of(error))
+    if isinstance(error, AuthenticationError) and path != SIGN_IN_PATH:
+        return RedirectResponse(SIGN_IN_PATH, status_code=303)
+    return problem_page(problem_of(error))

@@ -1,0 +1,95 @@
+"""`create_app`: the HTTP service out of what it is given."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+
+from api.answers import answer_error
+from api.console.routes import router as console_router
+from api.console.sessions import Sessions
+from api.context import ApiSettings, Context
+from api.errors import ApiError
+from api.health import Health
+from api.keys import ApiKeys
+from api.middleware import HttpMetrics, RequestGuard
+from api.ports import DeskPort
+from api.problems import ProblemDocument
+from api.routes.cards import router as cards_router
+from api.routes.cases import router as cases_router
+from api.routes.operations import router as operations_router
+from casework.errors import CaseworkError
+
+_DESCRIPTION = """Cards, cases and people's decisions on them.
+
+Errors are RFC 9457 `application/problem+json` and never repeat what was sent. Writes take `Idempotency-Key`: the same
+request again gets the same answer. Changes take `If-Match` with the ETag that was read: 412 tells what happened since.
+Lists are paged by cursor. Money is in minor units, times are UTC epoch milliseconds."""
+
+
+def create_app(
+    desk: DeskPort,
+    auth: ApiKeys,
+    health: Health,
+    metrics_registry: CollectorRegistry,
+    clock: Callable[[], int],
+    settings: ApiSettings,
+) -> FastAPI:
+    """Build the application.
+
+    Run it without the server's own access log: that would write paths and queries down. Ours is the logger
+    `cardwatch.api.request`.
+
+    Args:
+        desk: cases and cards, normally `casework.desk.Desk`.
+        auth: the configured API keys.
+        health: what /readyz asks.
+        metrics_registry: what /metrics shows; the service adds its own two metrics to it.
+        clock: UTC epoch milliseconds.
+        settings: see `ApiSettings`.
+
+    Raises:
+        SessionSecretError: the session secret is too short.
+    """
+    app = FastAPI(
+        title="cardwatch",
+        version="1",
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        # A redirect would repeat the path in its Location header.
+        redirect_slashes=False,
+    )
+    sessions = Sessions(settings.session_secret, settings.session_lifetime_ms, auth, lambda: secrets.token_urlsafe(16))
+    app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions)
+    for router in (cards_router, cases_router, operations_router, console_router):
+        app.include_router(router)
+    for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
+        app.add_exception_handler(kind, _answer_error)
+    app.add_middleware(RequestGuard, HttpMetrics(metrics_registry), settings.max_body_bytes)
+    app.openapi = _with_problem_schema(app.openapi)  # type: ignore[method-assign]
+    return app
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return answer_error(error, request.scope)
+
+
+def _with_problem_schema(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """Add the schema of problems, which no route returns as its model."""
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schema = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document["components"]["schemas"]
+        schemas.update(schema.pop("$defs", {}))
+        schemas["ProblemDocument"] = schema
+        return document
+
+    return openapi

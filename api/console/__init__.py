@@ -1,0 +1,1 @@
+"""The agents' console: server-rendered pages that work without scripts."""

@@ -1,0 +1,220 @@
+"""/console: sign-in, the queue, a case, and the override form. Everything works without scripts."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.responses import RedirectResponse
+
+from api.console.pages import (
+    ALERT_ACTIONS,
+    CONSOLE_PATH,
+    SIGN_IN_PATH,
+    CasePageState,
+    Draft,
+    QueueFilters,
+    case_page,
+    queue_page,
+    sign_in_page,
+    static_file,
+)
+from api.console.sessions import COOKIE_NAME, Session
+from api.context import Context
+from api.dependencies import CaseId, ContextOf, checked_text
+from api.errors import AuthenticationError, ForgedRequestError, FormError, RequestError
+from api.problems import problem_of
+from api.roles import Permission
+from api.routes.cases import require_card_action
+from api.schemas import MAXIMUM_TEXT
+from casework.cases import CaseState, Disposition
+from casework.errors import CommandError
+from casework.views import CardAction, CaseFilters, Override
+from detector.vocabulary import Action
+
+router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
+
+PAGE_CASES = 50
+_MAXIMUM_FIELDS = 12
+_SEE_OTHER = 303
+_ONE_DAY_S, _ONE_YEAR_S = 86_400, 31_536_000
+_MAXIMUM_VERSION_DIGITS = 15
+
+
+async def _session(request: Request, context: ContextOf) -> Session:
+    """The signed-in agent, or AuthenticationError, which sends the browser to the sign-in page."""
+    session = context.sessions.resume(request.cookies.get(COOKIE_NAME, ""), context.now_ms())
+    request.state.caller = session.key.name
+    session.key.require(Permission.CONSOLE)
+    return session
+
+
+SignedIn = Annotated[Session, Depends(_session)]
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form that came from our own pages.
+
+    Browsers say where a form comes from: in Sec-Fetch-Site, or where they do not send it, in Origin.
+    """
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site is not None and site not in {"same-origin", "none"}:
+        message = "the form comes from another site"
+        raise ForgedRequestError(message)
+    if site is None and origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        message = "the form comes from another origin"
+        raise ForgedRequestError(message)
+    try:
+        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=_MAXIMUM_FIELDS))
+    except ValueError as error:
+        raise FormError(field="form") from error
+
+
+Form = Annotated[dict[str, str], Depends(_form)]
+
+
+async def _own_form(session: SignedIn, form: Form) -> dict[str, str]:
+    """A form of this very session."""
+    session.check_form_token(form.get("form_token", ""))
+    return form
+
+
+OwnForm = Annotated[dict[str, str], Depends(_own_form)]
+
+
+@router.get("/console.css")
+async def css() -> Response:
+    """The one style sheet; its address changes with its content."""
+    headers = {"cache-control": f"public, max-age={_ONE_YEAR_S}, immutable"}
+    return Response(static_file("console.css"), media_type="text/css", headers=headers)
+
+
+@router.get("/icon.svg")
+async def icon() -> Response:
+    """The brand's mark."""
+    headers = {"cache-control": f"public, max-age={_ONE_DAY_S}"}
+    return Response(static_file("icon.svg"), media_type="image/svg+xml", headers=headers)
+
+
+@router.get("/sign-in")
+async def show_sign_in() -> Response:
+    """The sign-in form."""
+    return sign_in_page()
+
+
+@router.post("/sign-in")
+async def sign_in(request: Request, context: ContextOf, form: Form) -> Response:
+    """Open a session for an API key that may use the console."""
+    try:
+        session = context.sessions.open(form.get("api_key", ""), context.now_ms())
+    except AuthenticationError:
+        return sign_in_page(failed=True)
+    session.key.require(Permission.CONSOLE)
+    request.state.caller = session.key.name
+    response = RedirectResponse(CONSOLE_PATH, status_code=_SEE_OTHER)
+    response.set_cookie(
+        COOKIE_NAME,
+        session.cookie,
+        max_age=context.sessions.lifetime_seconds,
+        path=CONSOLE_PATH,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return response
+
+
+@router.post("/sign-out")
+async def sign_out(_form: OwnForm) -> Response:
+    """End the session in this browser."""
+    response = RedirectResponse(SIGN_IN_PATH, status_code=_SEE_OTHER)
+    response.delete_cookie(COOKIE_NAME, path=CONSOLE_PATH, httponly=True, samesite="strict")
+    return response
+
+
+@router.get("")
+async def show_queue(
+    session: SignedIn, context: ContextOf, state: str = "", action: str = "", cursor: str = ""
+) -> Response:
+    """The queue: open cases unless asked otherwise."""
+    chosen = QueueFilters(
+        state=state if state in set(CaseState) else "", action=action if action in ALERT_ACTIONS else ""
+    )
+    filters = CaseFilters(
+        state=CaseState(chosen.state) if chosen.state else None, action=Action[chosen.action] if chosen.action else None
+    )
+    page = await context.desk.list_cases(filters, cursor or None, PAGE_CASES)
+    return queue_page(session, page, chosen, context.settings.reason_texts, context.now_ms(), first=not cursor)
+
+
+@router.get("/cases/{case_id}")
+async def show_case(session: SignedIn, context: ContextOf, case_id: CaseId, done: str = "") -> Response:
+    """One case with its evidence and the override form."""
+    state = CasePageState(_new_draft(), done=done == "1")
+    return await _case_page(session, context, case_id, state)
+
+
+@router.post("/cases/{case_id}/override")
+async def override(session: SignedIn, context: ContextOf, case_id: CaseId, form: OwnForm) -> Response:
+    """Decide a case. What cannot be done comes back on the case page, with the agent's words where they are safe."""
+    try:
+        note = checked_text(_note(form))
+    except RequestError as error:
+        return await _case_page(session, context, case_id, CasePageState(_new_draft(), problem_of(error)))
+    try:
+        command, version = _override(form, note, session)
+        require_card_action(session.key, command.card_action)
+        await context.desk.override(
+            case_id,
+            command,
+            now_ms=context.now_ms(),
+            idempotency_key=_idempotency_key(form),
+            if_match=version,
+        )
+    except (RequestError, CommandError) as error:
+        draft = Draft(_new_draft().idempotency_key, form.get("disposition", ""), form.get("card_action", ""), note)
+        return await _case_page(session, context, case_id, CasePageState(draft, problem_of(error)))
+    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=1", status_code=_SEE_OTHER)
+
+
+async def _case_page(session: Session, context: Context, case_id: str, state: CasePageState) -> Response:
+    view = await context.desk.case(case_id)
+    return case_page(session, view, context.settings.reason_texts, context.now_ms(), state)
+
+
+def _new_draft() -> Draft:
+    return Draft(idempotency_key=secrets.token_urlsafe(16))
+
+
+def _note(form: dict[str, str]) -> str:
+    # Browsers send line ends as CR LF; the limit of the text area counts them as one character.
+    note = form.get("note", "").replace("\r\n", "\n").strip()
+    if not 1 <= len(note) <= MAXIMUM_TEXT:
+        raise FormError(field="note")
+    return note
+
+
+def _idempotency_key(form: dict[str, str]) -> str:
+    key = form.get("idempotency_key", "")
+    if not key.replace("-", "").replace("_", "").isalnum() or not key.isascii() or len(key) > 128:
+        raise FormError(field="idempotency_key")
+    return key
+
+
+def _override(form: dict[str, str], note: str, session: Session) -> tuple[Override, int]:
+    """The form's decision, and the version of the case the agent was looking at."""
+    version = form.get("version", "")
+    if not version.isascii() or not version.isdecimal() or len(version) > _MAXIMUM_VERSION_DIGITS:
+        raise FormError(field="version")
+    try:
+        disposition = Disposition(form.get("disposition", ""))
+    except ValueError:
+        raise FormError(field="disposition") from None
+    try:
+        card_action = CardAction(form.get("card_action", ""))
+    except ValueError:
+        raise FormError(field="card_action") from None
+    return Override(disposition, card_action, note, session.key.name), int(version)

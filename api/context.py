@@ -1,0 +1,70 @@
+"""What the routes work with: the ports and settings given to `create_app`, found on the request's application."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from prometheus_client import CollectorRegistry
+from starlette.requests import HTTPConnection
+
+from api.console.sessions import Sessions
+from api.console.words import ReasonText
+from api.health import Health
+from api.keys import ApiKeys
+from api.ports import DeskPort
+
+MAX_BODY_BYTES = 16 * 1024
+SESSION_LIFETIME_MS = 8 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Settings of the HTTP service, read by the caller.
+
+    Attributes:
+        session_secret: 32 or more random bytes that sign console sessions; shared by all processes behind one address.
+        session_lifetime_ms: after this a console session ends, whatever happens in it.
+        max_body_bytes: the largest request body accepted.
+        issuer_token_pattern: what numeric card tokens of the issuer look like, where they could be mistaken for card
+            numbers.
+        metrics_need_key: whether /metrics asks for a key that may read metrics (role sre).
+        reason_texts: how an alert's evidence is explained, by text key; a missing one shows the reason code in words.
+    """
+
+    session_secret: bytes
+    session_lifetime_ms: int = SESSION_LIFETIME_MS
+    max_body_bytes: int = MAX_BODY_BYTES
+    issuer_token_pattern: re.Pattern[str] | None = None
+    metrics_need_key: bool = False
+    reason_texts: Mapping[str, ReasonText] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything a route may use.
+
+    Attributes:
+        desk: cases and cards.
+        keys: who may come in.
+        health: whether the service can work.
+        metrics: the registry behind /metrics.
+        now_ms: the clock, UTC epoch milliseconds.
+        settings: see `ApiSettings`.
+        sessions: signs and checks console sessions.
+    """
+
+    desk: DeskPort
+    keys: ApiKeys
+    health: Health
+    metrics: CollectorRegistry
+    now_ms: Callable[[], int]
+    settings: ApiSettings
+    sessions: Sessions
+
+
+def context_of(request: HTTPConnection) -> Context:
+    """The application's context."""
+    return cast("Context", request.app.state.context)

@@ -1,0 +1,64 @@
+"""Every error the HTTP service raises, as one tree. `api/problems.py` alone says what a client sees of them.
+
+ApiError
+├── KeyConfigurationError     configured API keys that cannot be used
+├── AuthenticationError       no key, an unknown key, or a session that ended
+├── PermissionDeniedError     the key's role may not do this
+├── ForgedRequestError        a console form that did not come from the console
+└── RequestError              a request that cannot be carried out as it stands
+    ├── CardNumberError       a full card number where a token or a text was expected
+    ├── HeaderError           an If-Match or Idempotency-Key that does not parse
+    ├── FormError             a console form with missing or impossible values
+    └── BodyTooLargeError     a body over the limit
+"""
+
+from __future__ import annotations
+
+
+class ApiError(Exception):
+    """Base of everything the HTTP service raises on purpose."""
+
+
+class KeyConfigurationError(ApiError):
+    """A configured API key cannot be used; the message names it and says what would be right."""
+
+
+class AuthenticationError(ApiError):
+    """The request carries no valid API key or session."""
+
+
+class PermissionDeniedError(ApiError):
+    """The caller is known, but its role may not do this."""
+
+
+class ForgedRequestError(ApiError):
+    """A console form came from another site or without the session's form token."""
+
+
+class RequestError(ApiError):
+    """The request cannot be carried out as it stands."""
+
+
+class CardNumberError(RequestError):
+    """A full card number stands where a token or a text was expected; the message never contains it."""
+
+
+class HeaderError(RequestError):
+    """An If-Match or Idempotency-Key header does not parse."""
+
+
+class FormError(RequestError):
+    """A console form has missing or impossible values.
+
+    Attributes:
+        field: name of the first field at fault, one of our own names.
+    """
+
+    def __init__(self, field: str) -> None:
+        """Name the field."""
+        super().__init__(f"form field {field}")
+        self.field = field
+
+
+class BodyTooLargeError(RequestError):
+    """The body is larger than the service accepts."""

@@ -1,0 +1,177 @@
+"""Around every request: size limit, security headers, one log line and two metrics, and the last resort for bugs.
+
+Pure ASGI, in one layer, so that nothing is answered without it. The log line and the metric labels carry the route's
+template and never the path, and an exception is logged by class and code position, never by message: paths, queries,
+headers and messages may hold what must not be written down.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+import uuid
+from typing import cast
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.answers import answer_error
+from api.errors import BodyTooLargeError
+
+logger = logging.getLogger("cardwatch.api.request")
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_UNMATCHED = "unmatched"
+_SERVER_ERROR = 500
+
+# Scripts are nowhere: the console works without any. `same-origin` rather than `no-referrer`, because under the latter
+# browsers send `Origin: null` with forms, and the console checks the origin.
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS: tuple[tuple[str, str], ...] = (
+    (
+        "content-security-policy",
+        _CONTENT_SECURITY_POLICY,
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=()"),
+)
+_ONE_YEAR = "max-age=31536000"
+
+
+class HttpMetrics:
+    """The service's own metrics, in the registry it was given."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register them."""
+        labels = ("method", "route", "status")
+        self.requests = Counter(
+            "cardwatch_http_requests_total", "Requests answered by the HTTP service", labels, registry=registry
+        )
+        self.seconds = Histogram(
+            "cardwatch_http_request_duration_seconds",
+            "Time from a request's first byte read to its answer's last byte sent",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+
+class RequestGuard:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics, max_body_bytes: int) -> None:
+        """Guard `app`: count its requests in `metrics`, refuse bodies over `max_body_bytes`."""
+        self._app = app
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(scope, send)
+        started = time.perf_counter()
+        try:
+            body = await _read_body(scope, receive, self._max_body_bytes)
+            await self._app(scope, _replay(body, receive), answer.send)
+        except BodyTooLargeError as error:
+            await answer_error(error, scope)(scope, receive, answer.send)
+        except Exception as error:
+            _log_exception(error, answer.request_id)
+            if answer.status:
+                raise
+            await answer_error(error, scope)(scope, receive, answer.send)
+        finally:
+            self._record(scope, answer, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, answer: _Answer, seconds: float) -> None:
+        """Count the request and write its log line."""
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        route = _route_template(scope)
+        status = answer.status or _SERVER_ERROR
+        self._metrics.requests.labels(method, route, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        caller = scope.get("state", {}).get("caller", "-")
+        logger.info(
+            "%s %s %d %.1f ms caller=%s request=%s", method, route, status, seconds * 1e3, caller, answer.request_id
+        )
+
+
+class _Answer:
+    """Watches the answer on its way out and adds our headers to it."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self._secure = scope["scheme"] == "https"
+        self.status = 0
+        # Ours, never the client's: what a client sends is not written back nor logged.
+        self.request_id = uuid.uuid4().hex
+
+    async def send(self, message: Message) -> None:
+        """Pass one message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS:
+                headers[name] = value
+            headers.setdefault("cache-control", "no-store")
+            headers["x-request-id"] = self.request_id
+            if self._secure:
+                headers["strict-transport-security"] = _ONE_YEAR
+        await self._send(message)
+
+
+async def _read_body(scope: Scope, receive: Receive, max_body_bytes: int) -> bytes:
+    """Read the whole body, which is small by definition, before anything looks at it."""
+    headers = Headers(scope=scope)
+    announced = headers.get("content-length", "0")
+    if announced.isdecimal() and len(announced) < len(str(2**63)) and int(announced) > max_body_bytes:
+        raise BodyTooLargeError
+    chunks: list[bytes] = []
+    size, more = 0, announced != "0" or "transfer-encoding" in headers
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > max_body_bytes:
+            raise BodyTooLargeError
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that hands out the body once and then listens to the client again."""
+    handed_out = False
+
+    async def replayed() -> Message:
+        nonlocal handed_out
+        if handed_out:
+            return await receive()
+        handed_out = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+def _route_template(scope: Scope) -> str:
+    """The matched route's template, or one word for everything that matched none."""
+    return cast("str", getattr(scope.get("route"), "path", _UNMATCHED))
+
+
+def _log_exception(error: Exception, request_id: str) -> None:
+    """Write down where our code failed, and not what it was working on."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("unexpected %s, request=%s\n%s", type(error).__name__, request_id, frames)

@@ -1,0 +1,107 @@
+"""/v1/cards: a card's state, and a person's commands on it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from api.dependencies import CardToken, ContextOf, IdempotencyKey, IfMatch, checked_text, etag, permitted
+from api.keys import ApiKey
+from api.problems import (
+    BAD_REQUEST,
+    BODY_TOO_LARGE,
+    CARD_NUMBER,
+    IDEMPOTENCY_CONFLICT,
+    INVALID_REQUEST,
+    MALFORMED_HEADER,
+    NOT_PERMITTED,
+    NOT_POSSIBLE,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    VERSION_CONFLICT,
+    documented,
+)
+from api.roles import Permission
+from api.schemas import CardCommandIn, CardOut
+from casework.views import CardView
+from detector.vocabulary import CardStatus
+
+router = APIRouter(prefix="/v1/cards", tags=["cards"])
+
+_READ_PROBLEMS = documented(BAD_REQUEST, UNAUTHENTICATED, NOT_PERMITTED, INVALID_REQUEST, CARD_NUMBER, UNAVAILABLE)
+_WRITE_PROBLEMS = documented(
+    BAD_REQUEST,
+    MALFORMED_HEADER,
+    UNAUTHENTICATED,
+    NOT_PERMITTED,
+    IDEMPOTENCY_CONFLICT,
+    NOT_POSSIBLE,
+    VERSION_CONFLICT,
+    BODY_TOO_LARGE,
+    INVALID_REQUEST,
+    CARD_NUMBER,
+    UNAVAILABLE,
+)
+
+
+@router.get("/{card_token:card_token}", responses=_READ_PROBLEMS)
+async def read_card(
+    _caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_READ))],
+    context: ContextOf,
+    card_token: CardToken,
+    response: Response,
+) -> CardOut:
+    """Read a card: state with history, last payments, alerts. A card nobody ever spoke of is an active one."""
+    return _answer(await context.desk.card(card_token), response)
+
+
+@router.post("/{card_token:card_token}/freeze", responses=_WRITE_PROBLEMS)
+async def freeze_card(
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_FREEZE))],
+    context: ContextOf,
+    card_token: CardToken,
+    command: CardCommandIn,
+    idempotency_key: IdempotencyKey,
+    if_match: IfMatch,
+    response: Response,
+) -> CardOut:
+    """Freeze a card: payments are declined until somebody unfreezes it. Freezing a frozen card confirms it."""
+    view = await context.desk.set_card_state(
+        card_token,
+        CardStatus.FROZEN,
+        checked_text(command.reason),
+        caller.name,
+        now_ms=context.now_ms(),
+        idempotency_key=idempotency_key,
+        if_match=if_match,
+    )
+    return _answer(view, response)
+
+
+@router.post("/{card_token:card_token}/unfreeze", responses=_WRITE_PROBLEMS)
+async def unfreeze_card(
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_UNFREEZE))],
+    context: ContextOf,
+    card_token: CardToken,
+    command: CardCommandIn,
+    idempotency_key: IdempotencyKey,
+    if_match: IfMatch,
+    response: Response,
+) -> CardOut:
+    """Let a card pay again. It wins over every alert that is not later; a blocked card stays blocked."""
+    view = await context.desk.set_card_state(
+        card_token,
+        CardStatus.ACTIVE,
+        checked_text(command.reason),
+        caller.name,
+        now_ms=context.now_ms(),
+        idempotency_key=idempotency_key,
+        if_match=if_match,
+    )
+    return _answer(view, response)
+
+
+def _answer(view: CardView, response: Response) -> CardOut:
+    response.headers["etag"] = etag(view.sequence)
+    return CardOut.model_validate(view)

@@ -1,0 +1,132 @@
+"""/v1/cases: the queue, one case, and a person's decision on it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from api.dependencies import (
+    CardTokenFilter,
+    CaseId,
+    ContextOf,
+    Cursor,
+    IdempotencyKey,
+    IfMatch,
+    checked_text,
+    etag,
+    permitted,
+)
+from api.keys import ApiKey
+from api.problems import (
+    BAD_REQUEST,
+    BODY_TOO_LARGE,
+    CARD_NUMBER,
+    IDEMPOTENCY_CONFLICT,
+    INVALID_REQUEST,
+    MALFORMED_HEADER,
+    NOT_FOUND,
+    NOT_PERMITTED,
+    NOT_POSSIBLE,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    VERSION_CONFLICT,
+    documented,
+)
+from api.roles import Permission
+from api.schemas import DEFAULT_LIMIT, CaseDetailOut, CasePageOut, Limit, OverrideIn
+from casework.cases import CaseState
+from casework.views import CardAction, CaseFilters, CaseView, Override
+from detector.vocabulary import Action
+
+router = APIRouter(prefix="/v1/cases", tags=["cases"])
+
+AlertAction = Literal["STEP_UP", "REVIEW", "DECLINE", "FREEZE"]
+
+_LIST_PROBLEMS = documented(BAD_REQUEST, UNAUTHENTICATED, NOT_PERMITTED, INVALID_REQUEST, CARD_NUMBER, UNAVAILABLE)
+_READ_PROBLEMS = documented(BAD_REQUEST, UNAUTHENTICATED, NOT_PERMITTED, NOT_FOUND, INVALID_REQUEST, UNAVAILABLE)
+_WRITE_PROBLEMS = documented(
+    BAD_REQUEST,
+    MALFORMED_HEADER,
+    UNAUTHENTICATED,
+    NOT_PERMITTED,
+    NOT_FOUND,
+    IDEMPOTENCY_CONFLICT,
+    NOT_POSSIBLE,
+    VERSION_CONFLICT,
+    BODY_TOO_LARGE,
+    INVALID_REQUEST,
+    CARD_NUMBER,
+    UNAVAILABLE,
+)
+
+
+@router.get("", responses=_LIST_PROBLEMS)
+async def list_cases(
+    _caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
+    context: ContextOf,
+    card_token: CardTokenFilter,
+    state: Annotated[CaseState | None, Query(description="Without it, every case that is open")] = None,
+    action: Annotated[AlertAction | None, Query(description="Only cases whose severest alert says this")] = None,
+    cursor: Cursor = None,
+    limit: Annotated[Limit, Query()] = DEFAULT_LIMIT,
+) -> CasePageOut:
+    """List cases, most urgent first: severest action, then money at risk, then age."""
+    filters = CaseFilters(state=state, action=None if action is None else Action[action], card_token=card_token)
+    return CasePageOut.model_validate(await context.desk.list_cases(filters, cursor, limit))
+
+
+@router.get("/{case_id}", responses=_READ_PROBLEMS)
+async def read_case(
+    _caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
+    context: ContextOf,
+    case_id: CaseId,
+    response: Response,
+) -> CaseDetailOut:
+    """Read a case: evidence, last payments, timeline. The ETag is what If-Match of an override wants."""
+    return _answer(await context.desk.case(case_id), response)
+
+
+@router.post("/{case_id}/override", responses=_WRITE_PROBLEMS)
+async def override_case(
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_OVERRIDE))],
+    context: ContextOf,
+    case_id: CaseId,
+    command: OverrideIn,
+    idempotency_key: IdempotencyKey,
+    if_match: IfMatch,
+    response: Response,
+) -> CaseDetailOut:
+    """Decide a case: in one step it closes, the card changes, the label goes to the models, its reasons are damped."""
+    require_card_action(caller, command.card_action)
+    view = await context.desk.override(
+        case_id,
+        Override(command.disposition, command.card_action, checked_text(command.note), caller.name),
+        now_ms=context.now_ms(),
+        idempotency_key=idempotency_key,
+        if_match=if_match,
+    )
+    return _answer(view, response)
+
+
+_PERMISSION_FOR = {
+    CardAction.FREEZE: Permission.CARD_FREEZE,
+    CardAction.UNFREEZE: Permission.CARD_UNFREEZE,
+    CardAction.BLOCK: Permission.CARD_BLOCK,
+}
+
+
+def require_card_action(caller: ApiKey, card_action: CardAction) -> None:
+    """Pass if the caller may do this to a card, within a case as outside of one.
+
+    Raises:
+        PermissionDeniedError: it may not.
+    """
+    permission = _PERMISSION_FOR.get(card_action)
+    if permission is not None:
+        caller.require(permission)
+
+
+def _answer(view: CaseView, response: Response) -> CaseDetailOut:
+    response.headers["etag"] = etag(view.case.sequence)
+    return CaseDetailOut.model_validate(view)
