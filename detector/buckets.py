@@ -1,0 +1,194 @@
+"""Histories of absolute time buckets: integers that commute.
+
+A history is a time-ordered list of non-empty buckets, a bucket being `number = time_ms // resolution` with an integer
+count and integer sums. Adding is commutative, so the order in which partitions, workers or labels arrive does not
+matter. The list is kept in doubly linked chunks of a few buckets. Its owner is a row whose fields `column` and
+`column + 1` name the first and the last chunk; `owner_table` and `chunks` are table ids of the same memory. Buckets
+that no window can reach any more are trimmed from the front.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.jit import kernel
+from detector.memory import Memory, address, allocate, release, touch
+
+# Fields of a chunk; field 3 is the free list's link of `memory.release`.
+PREVIOUS, FOLLOWING, FILL = 0, 1, 2
+FIRST = 4
+BUCKETS_PER_CHUNK = 4
+
+# Words of a bucket.
+NUMBER, COUNT, SPENDS, SPEND_SUM, LABELLED, FRAUDS = range(6)
+BUCKET_WORDS = 6
+CHUNK_WORDS = FIRST + BUCKETS_PER_CHUNK * BUCKET_WORDS
+_HALF = BUCKETS_PER_CHUNK // 2
+
+
+@kernel
+def _insert_chunk(
+    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, before: int, new: int
+) -> None:
+    """Link an allocated chunk behind `before`, or in front of all if `before` is 0."""
+    touch(memory, owner_table, owner)
+    ends = address(memory, owner_table, owner) + column
+    following = memory[ends] if before == 0 else memory[address(memory, chunks, before) + FOLLOWING]
+    memory[address(memory, chunks, new) + PREVIOUS] = before
+    memory[address(memory, chunks, new) + FOLLOWING] = following
+    if before == 0:
+        memory[ends] = new
+    else:
+        touch(memory, chunks, before)
+        memory[address(memory, chunks, before) + FOLLOWING] = new
+    if following == 0:
+        memory[ends + 1] = new
+    else:
+        touch(memory, chunks, following)
+        memory[address(memory, chunks, following) + PREVIOUS] = new
+
+
+@kernel
+def _split_chunk(memory: Memory, owner_table: int, owner: int, column: int, chunks: int, chunk: int) -> int:
+    """Move the younger half of a full chunk into a new one behind it; returns the new one."""
+    new = allocate(memory, chunks)
+    touch(memory, chunks, chunk)
+    old_at, new_at = address(memory, chunks, chunk), address(memory, chunks, new)
+    for index in range((BUCKETS_PER_CHUNK - _HALF) * BUCKET_WORDS):
+        memory[new_at + FIRST + index] = memory[old_at + FIRST + _HALF * BUCKET_WORDS + index]
+    memory[new_at + FILL] = BUCKETS_PER_CHUNK - _HALF
+    memory[old_at + FILL] = _HALF
+    _insert_chunk(memory, owner_table, owner, column, chunks, chunk, new)
+    return new
+
+
+@kernel
+def _make_bucket(memory: Memory, chunks: int, chunk: int, slot: int, number: int) -> int:
+    """Open an empty bucket at a slot of a chunk with room; returns its address."""
+    touch(memory, chunks, chunk)
+    at = address(memory, chunks, chunk)
+    fill = memory[at + FILL]
+    place = at + FIRST + slot * BUCKET_WORDS
+    for index in range(at + FIRST + fill * BUCKET_WORDS - 1, place - 1, -1):
+        memory[index + BUCKET_WORDS] = memory[index]
+    for index in range(BUCKET_WORDS):
+        memory[place + index] = 0
+    memory[place + NUMBER] = number
+    memory[at + FILL] = fill + 1
+    return place
+
+
+@kernel
+def _open_bucket(memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int) -> int:
+    """Find the bucket of this number or make it; returns its address, its chunk touched."""
+    chunk = memory[address(memory, owner_table, owner) + column + 1]
+    if chunk == 0:
+        chunk = allocate(memory, chunks)
+        _insert_chunk(memory, owner_table, owner, column, chunks, 0, chunk)
+        return _make_bucket(memory, chunks, chunk, 0, number)
+    at = address(memory, chunks, chunk)
+    while memory[at + FIRST] > number and memory[at + PREVIOUS] != 0:
+        chunk = memory[at + PREVIOUS]
+        at = address(memory, chunks, chunk)
+    slot = memory[at + FILL]
+    while slot > 0 and memory[at + FIRST + (slot - 1) * BUCKET_WORDS] > number:
+        slot -= 1
+    place = at + FIRST + (slot - 1) * BUCKET_WORDS
+    if slot > 0 and memory[place] == number:
+        touch(memory, chunks, chunk)
+        return place
+    if memory[at + FILL] == BUCKETS_PER_CHUNK:
+        if slot == BUCKETS_PER_CHUNK:
+            new = allocate(memory, chunks)
+            _insert_chunk(memory, owner_table, owner, column, chunks, chunk, new)
+            chunk, slot = new, 0
+        else:
+            new = _split_chunk(memory, owner_table, owner, column, chunks, chunk)
+            if slot > _HALF:
+                chunk, slot = new, slot - _HALF
+    return _make_bucket(memory, chunks, chunk, slot, number)
+
+
+@kernel
+def add_payment(
+    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int, sign: int, spends: int,
+    spend: int,
+) -> None:  # fmt: skip
+    """Add a payment (sign 1) to a bucket, or take it back (sign -1)."""
+    bucket = _open_bucket(memory, owner_table, owner, column, chunks, number)
+    memory[bucket + COUNT] += sign
+    memory[bucket + SPENDS] += sign * spends
+    memory[bucket + SPEND_SUM] += sign * spend
+
+
+@kernel
+def add_label(
+    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int, labelled: int, frauds: int
+) -> None:
+    """Add a label to a bucket, or take it back with negative numbers."""
+    bucket = _open_bucket(memory, owner_table, owner, column, chunks, number)
+    memory[bucket + LABELLED] += labelled
+    memory[bucket + FRAUDS] += frauds
+
+
+@kernel
+def window_sums(memory: Memory, last_chunk: int, chunks: int, low: int, high: int, out: NDArray[np.int64]) -> None:
+    """Sum the buckets with `low < number <= high` into `out` (BUCKET_WORDS long, word 0 set to 0)."""
+    for index in range(BUCKET_WORDS):
+        out[index] = 0
+    chunk = last_chunk
+    while chunk != 0:
+        at = address(memory, chunks, chunk)
+        for slot in range(memory[at + FILL] - 1, -1, -1):
+            place = at + FIRST + slot * BUCKET_WORDS
+            if memory[place] <= low:
+                return
+            if memory[place] <= high:
+                for index in range(1, BUCKET_WORDS):
+                    out[index] += memory[place + index]
+        chunk = memory[at + PREVIOUS]
+
+
+@kernel
+def trim(memory: Memory, owner_table: int, owner: int, column: int, chunks: int, limit: int) -> None:
+    """Drop chunks from the front whose buckets all have `number <= limit`."""
+    ends = address(memory, owner_table, owner) + column
+    chunk = memory[ends]
+    while chunk != 0:
+        at = address(memory, chunks, chunk)
+        if memory[at + FIRST + (memory[at + FILL] - 1) * BUCKET_WORDS] > limit:
+            return
+        following = memory[at + FOLLOWING]
+        touch(memory, owner_table, owner)
+        memory[ends] = following
+        if following == 0:
+            memory[ends + 1] = 0
+        else:
+            touch(memory, chunks, following)
+            memory[address(memory, chunks, following) + PREVIOUS] = 0
+        release(memory, chunks, chunk)
+        chunk = following
+
+
+@kernel
+def free_chunks(memory: Memory, chunks: int, first: int) -> None:
+    """Release a whole chain of chunks."""
+    chunk = first
+    while chunk != 0:
+        following = memory[address(memory, chunks, chunk) + FOLLOWING]
+        release(memory, chunks, chunk)
+        chunk = following
+
+
+def list_buckets(memory: Memory, first_chunk: int, chunks: int) -> list[tuple[int, ...]]:
+    """The buckets of a history in time order, as tuples of BUCKET_WORDS integers (for digests and inspection)."""
+    buckets: list[tuple[int, ...]] = []
+    chunk = first_chunk
+    while chunk != 0:
+        at = int(address(memory, chunks, chunk))
+        for slot in range(int(memory[at + FILL])):
+            place = at + FIRST + slot * BUCKET_WORDS
+            buckets.append(tuple(int(word) for word in memory[place : place + BUCKET_WORDS]))
+        chunk = int(memory[at + FOLLOWING])
+    return buckets

@@ -1,0 +1,144 @@
+"""What is forgotten: quietly, when no window can see it any more, or by force, when a table is full.
+
+Quiet eviction can never be observed: a card or entity goes only when its youngest time lies so far behind the
+watermark that every later payment, even the latest allowed, finds all its windows empty. It advances two rows a record
+so that it depends on the log alone and not on how the log was cut into batches. Forced eviction takes the stalest of a
+few rows; it is counted, and a sign that a capacity should be raised.
+"""
+
+from __future__ import annotations
+
+from detector.cards import forget_card
+from detector.catalogue import MEMORY_MS, WINDOW_FRACTION
+from detector.jit import kernel
+from detector.layout import (
+    BUCKETS,
+    CARD_LABELS,
+    CARDS,
+    CLOCK,
+    ENTITIES,
+    EVENTS,
+    FORCED_EVICTIONS,
+    GENERATION,
+    LABEL_CLOCK,
+    LAST_TIME,
+    PAIR_KINDS,
+    PAIRS,
+    PROGRESS,
+    SHARED_KINDS,
+    WATERMARK,
+    WINDOW_COUNT,
+    Limits,
+)
+from detector.memory import HAND, USED, Memory, address, has_room, info, set_info
+from detector.shared import forget_entity
+
+_ROWS_PER_RECORD = 2
+_SAMPLE = 16
+_FAR = 1 << 62
+# A window of a shared entity reaches back one bucket further than its length.
+_SHARED_MEMORY_MS = MEMORY_MS + MEMORY_MS // WINDOW_FRACTION
+_SHARED_CHUNKS_PER_RECORD = 2 * SHARED_KINDS * WINDOW_COUNT
+
+
+@kernel
+def _advance(hand: int, used: int) -> int:
+    """The next row of a sweep that runs round and round."""
+    return hand + 1 if hand + 1 < used else 1
+
+
+@kernel
+def _card_time(memory: Memory, row: int) -> int:
+    """The youngest time a card knows of, -1 for a row that holds no card."""
+    at = address(memory, CARDS, row)
+    if memory[at + GENERATION] == 0:
+        return -1
+    return max(memory[at + CLOCK], memory[at + LABEL_CLOCK])
+
+
+@kernel
+def _entity_time(shared: Memory, row: int) -> int:
+    """The youngest time an entity knows of, -1 for a row that holds none."""
+    at = address(shared, ENTITIES, row)
+    return shared[at + LAST_TIME] if shared[at + LAST_TIME] != 0 else -1
+
+
+@kernel
+def sweep_cards(memory: Memory, limits: Limits) -> None:
+    """Look at the next rows of the card table and forget what nothing can see."""
+    watermark = memory[address(memory, PROGRESS, 1) + WATERMARK]
+    limit = watermark - limits.lateness_ms - MEMORY_MS
+    for _ in range(_ROWS_PER_RECORD):
+        row = info(memory, CARDS, HAND)
+        if row < info(memory, CARDS, USED):
+            if 0 <= _card_time(memory, row) <= limit:
+                forget_card(memory, row)
+            set_info(memory, CARDS, HAND, _advance(row, info(memory, CARDS, USED)))
+
+
+@kernel
+def sweep_entities(shared: Memory, limits: Limits) -> None:
+    """Look at the next rows of the entity table and forget what nothing can see."""
+    limit = limits.slowest_watermark_ms - limits.lateness_ms - _SHARED_MEMORY_MS
+    for _ in range(_ROWS_PER_RECORD):
+        row = info(shared, ENTITIES, HAND)
+        if row < info(shared, ENTITIES, USED):
+            if 0 <= _entity_time(shared, row) <= limit:
+                forget_entity(shared, row)
+            set_info(shared, ENTITIES, HAND, _advance(row, info(shared, ENTITIES, USED)))
+
+
+@kernel
+def _evict_card(memory: Memory) -> None:
+    """Forget the stalest card among the next few, whether something could still see it or not."""
+    used = info(memory, CARDS, USED)
+    stalest, stalest_time, seen, row = 0, _FAR, 0, info(memory, CARDS, HAND)
+    for _ in range(used):
+        time_ms = _card_time(memory, row)
+        if time_ms >= 0:
+            seen += 1
+            if time_ms < stalest_time:
+                stalest, stalest_time = row, time_ms
+        row = _advance(row, used)
+        if seen == _SAMPLE:
+            break
+    set_info(memory, CARDS, HAND, row)
+    forget_card(memory, stalest)
+    memory[address(memory, PROGRESS, 1) + FORCED_EVICTIONS] += 1
+
+
+@kernel
+def _evict_entity(shared: Memory) -> None:
+    """Forget the stalest shared entity among the next few."""
+    used = info(shared, ENTITIES, USED)
+    stalest, stalest_time, seen, row = 0, _FAR, 0, info(shared, ENTITIES, HAND)
+    for _ in range(used):
+        time_ms = _entity_time(shared, row)
+        if time_ms >= 0:
+            seen += 1
+            if time_ms < stalest_time:
+                stalest, stalest_time = row, time_ms
+        row = _advance(row, used)
+        if seen == _SAMPLE:
+            break
+    set_info(shared, ENTITIES, HAND, row)
+    forget_entity(shared, stalest)
+
+
+@kernel
+def make_room_for_card(memory: Memory) -> None:
+    """Make sure that one more payment fits into the partition's tables. The progress row must be touched."""
+    while not (
+        has_room(memory, CARDS, 1)
+        and has_room(memory, EVENTS, 1)
+        and has_room(memory, PAIRS, PAIR_KINDS)
+        and has_room(memory, CARD_LABELS, 2)
+    ):
+        _evict_card(memory)
+
+
+@kernel
+def make_room_for_entities(shared: Memory) -> None:
+    """Make sure that one more payment or label fits into the shared tables."""
+    while not (has_room(shared, ENTITIES, SHARED_KINDS) and has_room(shared, BUCKETS, _SHARED_CHUNKS_PER_RECORD)):
+        _evict_entity(shared)

@@ -1,0 +1,83 @@
+"""Examples: what the models learn from, a transaction's features as they were scored joined with what became known."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Rows to learn from, in the order to learn them.
+
+    Attributes:
+        features: float32 (n, F), NaN where missing.
+        label: int64, codes of `vocabulary.Label`; -1 rows are for models that need no label.
+        weight: float64, what the row counts for in the loss.
+        label_time_ms: int64.
+    """
+
+    features: NDArray[np.float32]
+    label: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    label_time_ms: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return int(self.label.shape[0])
+
+    def to_bytes(self) -> bytes:
+        """Encode as an npz archive without pickles."""
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            features=self.features,
+            label=self.label.astype(np.int8),
+            weight=self.weight,
+            label_time_ms=self.label_time_ms,
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Examples:
+        """Decode what `to_bytes` made.
+
+        Raises:
+            ModelError: the bytes are no such archive, or its columns do not fit together.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                examples = cls(
+                    np.ascontiguousarray(archive["features"], dtype=np.float32),
+                    archive["label"].astype(np.int64),
+                    archive["weight"].astype(np.float64),
+                    archive["label_time_ms"].astype(np.int64),
+                )
+        except (ValueError, KeyError, OSError, EOFError) as error:
+            message = "not an archive of examples"
+            raise ModelError(message) from error
+        rows = {len(column) for column in (examples.features, examples.label, examples.weight, examples.label_time_ms)}
+        if len(rows) != 1 or examples.features.ndim != 2:  # noqa: PLR2004 - a matrix has two dimensions
+            message = "columns of examples differ in length"
+            raise ModelError(message)
+        return examples
+
+    @classmethod
+    def join(cls, parts: list[Examples], feature_count: int) -> Examples:
+        """Put several runs of examples behind one another."""
+        if not parts:
+            empty = np.zeros(0)
+            return cls(
+                np.zeros((0, feature_count), np.float32), empty.astype(np.int64), empty, empty.astype(np.int64)
+            )
+        return cls(
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.label for part in parts]),
+            np.concatenate([part.weight for part in parts]),
+            np.concatenate([part.label_time_ms for part in parts]),
+        )

@@ -1,0 +1,127 @@
+"""What labels change: counts of their card and shared entities, and the payment's own label."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.buckets import add_label, trim
+from detector.cards import find_or_create_card
+from detector.catalogue import MEMORY_MS
+from detector.eviction import make_room_for_card, make_room_for_entities
+from detector.jit import kernel
+from detector.kernel import ring_row
+from detector.layout import (
+    CARD_LABELS,
+    CARDS,
+    LABEL_CLOCK,
+    LABEL_HEAD,
+    LABEL_NEXT_OFFSET,
+    LABEL_OFFSET,
+    LABEL_STATE,
+    LABEL_TIME,
+    PAYMENT_CARD_KEY,
+    PAYMENT_ENTITY_KEYS,
+    PAYMENT_INDEX,
+    PAYMENT_STATE,
+    PAYMENT_TIME,
+    PAYMENTS,
+    PROGRESS,
+    SHARED_KINDS,
+    STATE_LIVE,
+    STATE_OTHER,
+    WATERMARK,
+    Limits,
+)
+from detector.memory import CURSOR, HAND, TAIL, Memory, address, find, info, set_info, touch
+from detector.shared import add_entity_label, find_or_create_entity
+from detector.vocabulary import Label
+
+# What became of a label.
+APPLIED, UNKNOWN, REPEATED, CORRECTED, TOO_LATE = range(5)
+_GENUINE = int(Label.GENUINE)
+
+
+@kernel
+def _count_label(
+    memory: Memory, shared: Memory, row: int, time_ms: int, labelled: int, frauds: int, limits: Limits,
+) -> None:  # fmt: skip
+    """Add a label, or take it back, in the histories of the payment's card, terminal, merchant and device."""
+    at = address(memory, PAYMENTS, row)
+    if frauds != 0:
+        make_room_for_card(memory)
+        card = find_or_create_card(memory, memory[at + PAYMENT_CARD_KEY], memory[at + PAYMENT_CARD_KEY + 1])
+        touch(memory, CARDS, card)
+        add_label(memory, CARDS, card, LABEL_HEAD, CARD_LABELS, time_ms, labelled, frauds)
+        clock = address(memory, CARDS, card) + LABEL_CLOCK
+        memory[clock] = max(memory[clock], time_ms)
+        oldest = memory[address(memory, PROGRESS, 1) + WATERMARK] - limits.lateness_ms - MEMORY_MS
+        trim(memory, CARDS, card, LABEL_HEAD, CARD_LABELS, oldest)
+    make_room_for_entities(shared)
+    for kind in range(SHARED_KINDS):
+        key_0, key_1 = memory[at + PAYMENT_ENTITY_KEYS + 2 * kind], memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + 1]
+        if key_0 != 0 or key_1 != 0:
+            entity = find_or_create_entity(shared, kind, key_0, key_1)
+            add_entity_label(shared, entity, time_ms, labelled, frauds)
+
+
+@kernel
+def _set_label(
+    memory: Memory, shared: Memory, row: int, label: int, time_ms: int, limits: Limits
+) -> int:
+    """Give a payment its label; an earlier, different one is taken back exactly."""
+    at = address(memory, PAYMENTS, row)
+    before = memory[at + LABEL_STATE] - LABEL_OFFSET
+    if memory[at + LABEL_STATE] != 0 and before == label:
+        return REPEATED
+    touch(memory, PAYMENTS, row)
+    corrected = memory[at + LABEL_STATE] != 0
+    if corrected:
+        _count_label(memory, shared, row, memory[at + LABEL_TIME], -1, -before, limits)
+    _count_label(memory, shared, row, time_ms, 1, label, limits)
+    memory[at + LABEL_STATE] = label + LABEL_OFFSET
+    memory[at + LABEL_TIME] = time_ms
+    return CORRECTED if corrected else APPLIED
+
+
+@kernel
+def label_batch(
+    memory: Memory, shared: Memory, identity: NDArray[np.int64], labels: NDArray[np.int64],
+    label_time_ms: NDArray[np.int64], next_offset: int, limits: Limits, outcome: NDArray[np.int64],
+    payment_row: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Apply labels in log order; says per label what became of it and which payment it met."""
+    touch(memory, PROGRESS, 1)
+    for index in range(labels.shape[0]):
+        row = find(memory, PAYMENT_INDEX, PAYMENTS, identity[index, 0], identity[index, 1], 0)
+        payment_row[index] = row
+        at = address(memory, PAYMENTS, row)
+        if row == 0 or memory[at + PAYMENT_STATE] == STATE_OTHER:
+            outcome[index] = UNKNOWN
+        elif label_time_ms[index] - memory[at + PAYMENT_TIME] > limits.retention_ms:
+            outcome[index] = TOO_LATE
+        else:
+            outcome[index] = _set_label(memory, shared, row, labels[index], label_time_ms[index], limits)
+    memory[address(memory, PROGRESS, 1) + LABEL_NEXT_OFFSET] = next_offset
+
+
+@kernel
+def mature_payments(
+    memory: Memory, shared: Memory, before_ms: int, maturity_ms: int, limits: Limits, payment_row: NDArray[np.int64]
+) -> int:
+    """Let unlabelled payments up to `before_ms` become genuine, at most as many as fit; returns how many."""
+    touch(memory, PROGRESS, 1)
+    found = 0
+    sequence = max(info(memory, PAYMENTS, CURSOR), info(memory, PAYMENTS, TAIL))
+    while sequence < info(memory, PAYMENTS, HAND) and found < payment_row.shape[0]:
+        row = ring_row(memory, sequence)
+        at = address(memory, PAYMENTS, row)
+        if memory[at + PAYMENT_TIME] > before_ms:
+            break
+        sequence += 1
+        if memory[at + PAYMENT_STATE] == STATE_LIVE and memory[at + LABEL_STATE] == 0:
+            _set_label(memory, shared, row, _GENUINE, memory[at + PAYMENT_TIME] + maturity_ms, limits)
+            payment_row[found] = row
+            found += 1
+    set_info(memory, PAYMENTS, CURSOR, sequence)
+    return found

@@ -1,0 +1,304 @@
+"""The engine's state: tables per source partition, tables of shared entities, and how both are saved and restored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.buckets import BUCKET_WORDS, CHUNK_WORDS
+from detector.catalogue import DAY_MS, WINDOWS_MS, catalogue_digest, plan
+from detector.directives import Directives
+from detector.errors import ConfigurationError, StateError
+from detector.features import VALUE_COUNT
+from detector.layout import (
+    CARD_WORDS,
+    ENTITY_WORDS,
+    EVENT_CHUNK_WORDS,
+    LABEL_NEXT_OFFSET,
+    NEXT_OFFSET,
+    PAIR_KINDS,
+    PAIR_WORDS,
+    PAYMENT_WORDS,
+    PROGRESS,
+    PROGRESS_WORDS,
+    SHARED_KINDS,
+    STARTED,
+    WATERMARK,
+    WINDOW_COUNT,
+    Limits,
+    Scratch,
+)
+from detector.memory import (
+    CAPACITY,
+    HAND,
+    USED,
+    Memory,
+    TableSpec,
+    begin,
+    descriptor,
+    reserve,
+    roll_back,
+    table_rows,
+    used_rows,
+)
+from detector.rates import RateTable
+from detector.tokens import KEY_BYTES
+
+FORMAT = 1
+# A batch of 16,384 records touches about 750 words a record; four times that, committed only as used.
+_JOURNAL_WORDS = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class StateConfig:
+    """What shapes state. Capacities are rows per partition (shared ones per worker); memory is committed as used.
+
+    Attributes:
+        fingerprint_key: the installation's secret, 16 bytes.
+        cards, event_chunks, pairs, payments, card_label_chunks: capacities of a partition.
+        entities, bucket_chunks: capacities of the shared tables.
+        lateness_ms: an event further behind its partition's watermark is scored at this distance from it.
+        identity_memory_ms: how long a transaction seen again is a duplicate, and a reversal finds its payment.
+        retention_ms: how long features wait for a label.
+        maturity_ms: the age at which an unlabelled payment counts as genuine.
+        unlabelled_one_in: one in this many payments is handed to the models that need no label.
+    """
+
+    fingerprint_key: bytes
+    cards: int = 250_000
+    event_chunks: int = 1_500_000
+    pairs: int = 3_000_000
+    payments: int = 1_000_000
+    card_label_chunks: int = 100_000
+    entities: int = 300_000
+    bucket_chunks: int = 6_000_000
+    lateness_ms: int = 2 * DAY_MS
+    identity_memory_ms: int = 2 * DAY_MS
+    retention_ms: int = 120 * DAY_MS
+    maturity_ms: int = 14 * DAY_MS
+    unlabelled_one_in: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work.
+
+        Raises:
+            ConfigurationError: a capacity below the least one, a key of the wrong length, or a time that is not positive.
+        """
+        if len(self.fingerprint_key) != KEY_BYTES:
+            message = f"fingerprint_key must have {KEY_BYTES} bytes, not {len(self.fingerprint_key)}"
+            raise ConfigurationError(message)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 1 if field.name.endswith("_ms") or field.name == "unlabelled_one_in" else 64
+            if isinstance(value, int) and value < least:
+                message = f"{field.name} must be at least {least}, not {value}"
+                raise ConfigurationError(message)
+        if self.identity_memory_ms > min(self.retention_ms, WINDOWS_MS[-1]):
+            message = "identity_memory_ms must not exceed retention_ms or the longest window of 30 days"
+            raise ConfigurationError(message)
+
+    def digest(self) -> str:
+        """Hex digest of what a checkpoint must agree with; capacities may grow and are not part of it."""
+        key = hashlib.sha256(self.fingerprint_key).hexdigest()[:16]
+        times = (self.lateness_ms, self.identity_memory_ms, self.retention_ms)
+        text = f"{FORMAT}|{catalogue_digest()}|{key}|{times}|{WINDOWS_MS}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class PartitionState:
+    """Everything that belongs to one source partition."""
+
+    def __init__(self, memory: Memory) -> None:
+        """Wrap a memory; `names` maps a merchant's first fingerprint word to its text, for what people read."""
+        self.memory = memory
+        self.names: dict[int, str] = {}
+        self.reason_codes: list[str] = []
+
+    def _progress(self, word: int) -> int:
+        """A word of the single progress row."""
+        return int(table_rows(self.memory, PROGRESS)[1, word])
+
+    @property
+    def next_offset(self) -> int:
+        """The first transaction offset that has not been applied."""
+        return self._progress(NEXT_OFFSET)
+
+    @property
+    def label_next_offset(self) -> int:
+        """The first label offset that has not been applied."""
+        return self._progress(LABEL_NEXT_OFFSET)
+
+    @property
+    def watermark_ms(self) -> int:
+        """The largest event time seen, 0 before the first record."""
+        return self._progress(WATERMARK)
+
+    @property
+    def started(self) -> bool:
+        """Whether any record has been seen."""
+        return bool(self._progress(STARTED))
+
+
+def _partition_specs(config: StateConfig) -> tuple[TableSpec, ...]:
+    """The tables of a partition, in the order of their ids in `layout`."""
+    return (
+        TableSpec("progress", 1, PROGRESS_WORDS),
+        TableSpec("cards", config.cards, CARD_WORDS),
+        TableSpec("card_index", config.cards, 1, is_index=True),
+        TableSpec("events", config.event_chunks, EVENT_CHUNK_WORDS),
+        TableSpec("pairs", config.pairs, PAIR_WORDS),
+        TableSpec("pair_index", config.pairs, 1, is_index=True),
+        TableSpec("payments", config.payments, PAYMENT_WORDS, is_ring=True),
+        TableSpec("payment_index", config.payments, 1, is_index=True),
+        TableSpec("card_labels", config.card_label_chunks, CHUNK_WORDS),
+    )
+
+
+def _shared_specs(config: StateConfig) -> tuple[TableSpec, ...]:
+    """The tables of shared entities, in the order of their ids in `layout`."""
+    return (
+        TableSpec("entities", config.entities, ENTITY_WORDS),
+        TableSpec("entity_index", config.entities, 1, is_index=True),
+        TableSpec("buckets", config.bucket_chunks, CHUNK_WORDS),
+    )
+
+
+def _save_tables(memory: Memory, specs: tuple[TableSpec, ...]) -> dict[str, NDArray[np.generic]]:
+    """Copy the used part of each table."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for table, spec in enumerate(specs):
+        rows = 2 if spec.name == "progress" else used_rows(memory, table, spec)
+        arrays[f"{spec.name}.rows"] = table_rows(memory, table)[:rows].copy()
+        arrays[f"{spec.name}.info"] = descriptor(memory, table).copy()
+    return arrays
+
+
+def _load_tables(memory: Memory, specs: tuple[TableSpec, ...], arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Fill a freshly reserved memory from saved arrays.
+
+    Raises:
+        StateError: an array is missing, has another width, or does not fit the configured capacity.
+    """
+    for table, spec in enumerate(specs):
+        rows, words = arrays.get(f"{spec.name}.rows"), arrays.get(f"{spec.name}.info")
+        room, own = table_rows(memory, table), descriptor(memory, table)
+        if rows is None or words is None or words.shape != own.shape or rows.dtype != np.int64:
+            message = f"saved state has no usable table {spec.name}"
+            raise StateError(message)
+        if rows.ndim != room.ndim or rows.shape[1] != spec.width or rows.shape[0] > room.shape[0]:
+            message = f"saved table {spec.name} of shape {rows.shape} does not fit into {room.shape}: raise its capacity"
+            raise StateError(message)
+        if spec.is_ring and int(words[CAPACITY]) != int(own[CAPACITY]) and int(words[HAND]) > int(words[CAPACITY]):
+            message = f"{spec.name} has wrapped round at a capacity of {int(words[CAPACITY])}: keep that capacity"
+            raise StateError(message)
+        room[: rows.shape[0]] = rows
+        own[USED:] = words[USED:]
+
+
+class EngineState:
+    """State of a worker: its partitions, the shared entities, directives and rates."""
+
+    def __init__(self, config: StateConfig, rates: RateTable) -> None:
+        """Reserve the shared tables; partitions are opened as they are assigned."""
+        self.config = config
+        self.rates = rates
+        self.directives = Directives()
+        self.partitions: dict[int, PartitionState] = {}
+        self.shared = reserve(_shared_specs(config), _JOURNAL_WORDS)
+        self.plan = plan()
+        self.scratch = Scratch(
+            np.zeros((SHARED_KINDS, WINDOW_COUNT, BUCKET_WORDS), dtype=np.int64),
+            np.zeros(PAIR_KINDS, dtype=np.int64),
+            np.zeros(PAIR_KINDS, dtype=np.int64),
+            np.zeros(VALUE_COUNT, dtype=np.float64),
+        )
+
+    def open_partition(self, partition: int) -> PartitionState:
+        """The partition's state, empty if it was not open."""
+        if partition not in self.partitions:
+            self.partitions[partition] = PartitionState(reserve(_partition_specs(self.config), _JOURNAL_WORDS))
+        return self.partitions[partition]
+
+    def partition(self, partition: int) -> PartitionState:
+        """The state of an open partition.
+
+        Raises:
+            StateError: the partition is not open.
+        """
+        try:
+            return self.partitions[partition]
+        except KeyError:
+            message = f"partition {partition} is not open"
+            raise StateError(message) from None
+
+    def drop_partition(self, partition: int) -> None:
+        """Forget a partition that another worker owns now; its share in shared entities stays."""
+        self.partitions.pop(partition, None)
+
+    def limits(self) -> Limits:
+        """The bounds for a batch that starts now."""
+        watermarks = [state.watermark_ms for state in self.partitions.values() if state.started]
+        config = self.config
+        return Limits(
+            config.lateness_ms, config.identity_memory_ms, config.retention_ms, min(watermarks) if watermarks else 0
+        )
+
+    @contextmanager
+    def change(self, partition: PartitionState) -> Iterator[None]:
+        """All or nothing: whatever raises inside leaves the partition and the shared entities as they were."""
+        saved = begin(partition.memory), begin(self.shared)
+        try:
+            with np.errstate(over="ignore"):
+                yield
+        except BaseException:
+            roll_back(partition.memory, saved[0])
+            roll_back(self.shared, saved[1])
+            raise
+
+    def snapshot(self, partition: int) -> dict[str, NDArray[np.generic]]:
+        """Copies of everything `restore` needs for a partition, by name."""
+        state = self.partition(partition)
+        arrays = _save_tables(state.memory, _partition_specs(self.config))
+        arrays["names.keys"] = np.array(list(state.names), dtype=np.int64)
+        arrays["names.texts"] = np.array([text.encode() for text in state.names.values()] or [b""], dtype=np.bytes_)
+        arrays["reason_codes"] = np.array([code.encode() for code in state.reason_codes] or [b""], dtype=np.bytes_)
+        return arrays
+
+    def restore(self, partition: int, arrays: Mapping[str, NDArray[np.generic]]) -> PartitionState:
+        """Open a partition with saved state.
+
+        Raises:
+            StateError: the arrays do not form a partition of this configuration.
+        """
+        specs = _partition_specs(self.config)
+        state = PartitionState(reserve(specs, _JOURNAL_WORDS))
+        _load_tables(state.memory, specs, arrays)
+        try:
+            keys, texts, codes = arrays["names.keys"], arrays["names.texts"], arrays["reason_codes"]
+        except KeyError as error:
+            message = f"saved state has no {error.args[0]}"
+            raise StateError(message) from None
+        state.names = {int(key): bytes(text).decode() for key, text in zip(keys, texts, strict=False)}
+        state.reason_codes = [bytes(code).decode() for code in codes if code]
+        self.partitions[partition] = state
+        return state
+
+    def snapshot_shared(self) -> dict[str, NDArray[np.generic]]:
+        """Copies of everything `restore_shared` needs."""
+        return _save_tables(self.shared, _shared_specs(self.config))
+
+    def restore_shared(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over saved shared entities.
+
+        Raises:
+            StateError: the arrays do not fit this configuration.
+        """
+        specs = _shared_specs(self.config)
+        shared = reserve(specs, _JOURNAL_WORDS)
+        _load_tables(shared, specs, arrays)
+        self.shared = shared
