@@ -71,7 +71,7 @@ def test_records_go_through_an_idempotent_producer_and_a_consumer_group(broker: 
     seen: dict[int, list[int]] = {partition: [] for partition in range(6)}
     for _ in range(200):
         for message in consumer.consume(300, timeout=0.2):
-            assert not message.error()
+            assert message.error() is None
             partition, value = message.partition(), message.value()
             assert partition is not None
             assert value is not None

@@ -1,0 +1,351 @@
+"""Settings: the shipped `configs/cardwatch.toml` < the file of --config < CARDWATCH_* variables < flags.
+
+The shipped file holds every default, so there is one place to read; the classes here hold what is allowed. A wrong
+setting is named, with where it came from and what would be right, before anything starts. What was given is never
+repeated: it may be a secret that landed in the wrong place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from cardwatch.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "CARDWATCH_"
+DELIMITER = "__"
+SHIPPED_FILE = "cardwatch.toml"
+
+Rows = Annotated[int, Field(ge=64, le=2_000_000_000, description="a number of rows, 64 or more")]
+Port = Annotated[int, Field(ge=0, le=65_535, description="a TCP port, or 0 for a free one")]
+Seconds = Annotated[float, Field(gt=0, le=86_400, description="seconds, above 0 and at most a day")]
+Hours = Annotated[int, Field(ge=1, le=24 * 365, description="hours, from 1")]
+Days = Annotated[int, Field(ge=1, le=365, description="days, 1 to 365")]
+FileName = Annotated[str, Field(description="a path, or empty for the shipped file")]
+
+
+def _hex_digits(count: int) -> Callable[[SecretStr], SecretStr]:
+    """A validator of secrets in hex digits, which may be missing; it never repeats what it was given."""
+    pattern = re.compile(rf"([0-9a-f]{{{count}}})?")
+
+    def check(secret: SecretStr) -> SecretStr:
+        if pattern.fullmatch(secret.get_secret_value()):
+            return secret
+        message = f"it does not consist of {count} lower-case hex digits"
+        raise ValueError(message)
+
+    return check
+
+
+class Section(BaseModel):
+    """A table of the settings file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, strict=False)
+
+
+class DataSettings(Section):
+    """Where cardwatch writes."""
+
+    directory: Path = Field(description="a directory that cardwatch may write to")
+
+
+class KafkaSettings(Section):
+    """The broker and how to reach it."""
+
+    bootstrap_servers: str = Field(pattern=r"^$|^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$", description="host:port,host:port")
+    partitions: int = Field(ge=1, le=1024, description="partitions of every keyed topic, 1 to 1024")
+    replication_factor: int = Field(ge=1, le=16, description="copies of every topic, 1 to 16")
+    group_prefix: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}$", description="letters, digits and . _ -")
+    partitioner: Literal["murmur2", "crc32"] = Field(description="murmur2 (Java's and ours) or crc32 (librdkafka's)")
+    client: dict[str, SecretStr] = Field(description="librdkafka's connection settings, name and value as texts")
+    embedded: bool = Field(default=False, description="set by cardwatch itself for the processes of a demo")
+
+    def client_options(self) -> dict[str, str]:
+        """Connection settings as they are handed to clients, secrets included."""
+        return {name: value.get_secret_value() for name, value in self.client.items()}
+
+
+class RedisSettings(Section):
+    """The system of record for card states and open cases."""
+
+    url: SecretStr = Field(description="redis://host:6379/0, rediss://..., unix:///path, or empty")
+    cluster: bool = Field(description="true or false")
+    shards: Literal[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096] = Field(
+        description="a power of two up to 4096"
+    )
+    outbox_limit: int = Field(ge=100, le=10_000_000, description="entries, 100 or more")
+    timeout_s: Seconds
+
+
+class DetectorSettings(Section):
+    """What shapes the state of the score role; see `detector.state.StateConfig`."""
+
+    fingerprint_key: Annotated[SecretStr, AfterValidator(_hex_digits(32))] = Field(
+        default=SecretStr(""),
+        description="32 lower-case hex digits: `openssl rand -hex 16`",
+    )
+    cards: Rows
+    payments: Rows
+    pairs: Rows
+    event_chunks: Rows
+    card_label_chunks: Rows
+    entities: Rows
+    bucket_chunks: Rows
+    lateness_hours: Hours
+    identity_memory_hours: Hours
+    retention_days: Days
+    maturity_days: Days
+    unlabelled_one_in: int = Field(ge=1, le=1_000_000, description="1 or more")
+
+
+class ScoreSettings(Section):
+    """The score role; see `streams.settings.StreamSettings`."""
+
+    checkpoint_url: str = Field(description="an fsspec URL, or empty for the data directory")
+    checkpoint_interval_s: Seconds
+    checkpoints_kept: int = Field(ge=2, le=1000, description="2 or more")
+    batch_rows: int = Field(ge=1, le=1_000_000, description="records, 1 or more")
+    linger_ms: float = Field(ge=0.5, le=1000, description="milliseconds, 0.5 to 1000")
+    session_timeout_s: Seconds
+    future_bound_s: Seconds
+    issuer_token_pattern: str = Field(description="a regular expression, or empty")
+
+
+class LearnSettings(Section):
+    """The learn role."""
+
+    publish_interval_s: Seconds
+    examples_per_version: int = Field(ge=1, le=100_000_000, description="examples, 1 or more")
+
+
+class ApiKeySettings(Section):
+    """One API key: its role, and the SHA-256 of its secret."""
+
+    role: Literal["agent", "senior_agent", "payment_system", "sre"] = Field(
+        description="agent, senior_agent, payment_system or sre"
+    )
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description='64 hex digits: printf %s "$KEY" | sha256sum')
+
+
+class ApiSettings(Section):
+    """The HTTP service."""
+
+    host: str = Field(min_length=1, description="an address of this machine")
+    port: Port
+    session_secret: Annotated[SecretStr, AfterValidator(_hex_digits(64))] = Field(
+        default=SecretStr(""),
+        description="64 lower-case hex digits: `openssl rand -hex 32`",
+    )
+    session_hours: Hours
+    metrics_need_key: bool = Field(description="true or false")
+    keys: dict[str, ApiKeySettings] = Field(description="name = { role, sha256 }")
+
+
+class MetricsSettings(Section):
+    """Where each role shows its metrics."""
+
+    host: str = Field(min_length=1, description="an address of this machine")
+    score_port: Port
+    respond_port: Port
+    learn_port: Port
+
+    def port(self, role: str) -> int:
+        """The port of a role."""
+        return {"score": self.score_port, "respond": self.respond_port, "learn": self.learn_port}[role]
+
+
+class FileSettings(Section):
+    """Files that replace the shipped ones."""
+
+    policy: FileName
+    models: FileName
+    playbook: FileName
+    rates: FileName
+    messages: FileName
+
+
+class LoggingSettings(Section):
+    """What is written to the logs."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(description="DEBUG, INFO, WARNING or ERROR")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Make one with `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter=DELIMITER,
+    )
+
+    data: DataSettings
+    kafka: KafkaSettings
+    redis: RedisSettings
+    detector: DetectorSettings
+    score: ScoreSettings
+    learn: LearnSettings
+    api: ApiSettings
+    metrics: MetricsSettings
+    files: FileSettings
+    logging: LoggingSettings
+
+
+Tree = dict[str, Any]
+
+
+def load_settings(config_file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read all layers of settings.
+
+    Args:
+        config_file: the file of --config.
+        flags: what flags say, as a tree like that of the file, without those that were not given.
+
+    Raises:
+        SettingsError: something is wrong; one line a setting.
+    """
+    given = dict(flags or {})
+    shipped = shipped_toml(SHIPPED_FILE)
+    chosen = {} if config_file is None else read_toml(config_file)
+    unknown = list(_wrong_variables())
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            files = (InitSettingsSource(settings_cls, init_kwargs=tree) for tree in (chosen, shipped))
+            return (init_settings, env_settings, *files)
+
+    if unknown:
+        raise SettingsError("\n".join(unknown))
+    try:
+        return Layered(**given)
+    except ValidationError as error:
+        lines = [_explain(dict(problem), given, chosen, config_file) for problem in error.errors(include_input=False)]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def read_toml(path: Path) -> Tree:
+    """Read a TOML file of the user's.
+
+    Raises:
+        SettingsError: it cannot be read or is not TOML; the message names the file and the line.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        message = f"{path}: cannot be read ({error.strerror})"
+    except UnicodeDecodeError:
+        message = f"{path}: is not UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        message = f"{path}: is not TOML: {error}"
+    raise SettingsError(message)
+
+
+def shipped_toml(name: str) -> Tree:
+    """Read a shipped file of `configs/`, which lies inside the wheel as well."""
+    return tomllib.loads(resources.files("configs").joinpath(name).read_text("utf-8"))
+
+
+def configured_toml(path: str, shipped: str) -> Tree:
+    """Read the file that a setting of [files] names, the shipped one where it is empty.
+
+    Raises:
+        SettingsError: the user's file cannot be read.
+    """
+    return read_toml(Path(path)) if path else shipped_toml(shipped)
+
+
+def _explain(problem: dict[str, Any], flags: Tree, chosen: Tree, config_file: Path | None) -> str:
+    """One sentence a problem: which setting, from where, what is wrong, what would be right."""
+    path = tuple(str(part) for part in problem["loc"])
+    name = ".".join(path)
+    field, siblings = _field(path)
+    if problem["type"] == "extra_forbidden":
+        right = f"there is no such setting{_suggestion(path[-1], siblings)}"
+    elif field is None:
+        right = str(problem["msg"])
+    else:
+        wrong = str(problem["msg"]).removeprefix("Value error, ")
+        right = f"{wrong}; right is {field.description}"
+    return f"{name} ({_origin(path, flags, chosen, config_file)}): {right}"
+
+
+def _origin(path: tuple[str, ...], flags: Tree, chosen: Tree, config_file: Path | None) -> str:
+    if _holds(flags, path):
+        return "a flag"
+    variables = [ENVIRONMENT_PREFIX + DELIMITER.join(path[:length]).upper() for length in range(len(path), 0, -1)]
+    for variable in variables:
+        if variable in os.environ:
+            return f"environment variable {variable}"
+    return str(config_file) if _holds(chosen, path) else f"configs/{SHIPPED_FILE}"
+
+
+def _holds(tree: Any, path: tuple[str, ...]) -> bool:
+    for part in path:
+        if not isinstance(tree, Mapping) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
+
+
+def _field(path: tuple[str, ...]) -> tuple[FieldInfo | None, list[str]]:
+    """The field that a path leads to, and the names beside it."""
+    model: Any = Settings
+    field: FieldInfo | None = None
+    names: list[str] = []
+    for part in path:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            names = list(model.model_fields)
+            field = model.model_fields.get(part)
+            model = None if field is None else field.annotation
+        else:
+            # A table of our users' own names, such as [api.keys]: what counts is what stands under a name.
+            model = get_args(model)[-1] if get_origin(model) is dict else None
+    return field, names
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+
+
+def _wrong_variables() -> Iterator[str]:
+    """Sentences on variables that look like settings and are none, or are not the JSON that their setting needs."""
+    for variable, value in sorted(os.environ.items()):
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        path = tuple(variable.removeprefix(ENVIRONMENT_PREFIX).lower().split(DELIMITER))
+        field, _names = _field(path)
+        if path[0] not in Settings.model_fields:
+            # Others may share the prefix, but not the delimiter.
+            if len(path) > 1:
+                yield f"environment variable {variable}: there is no such setting{_suggestion(path[0], _sections())}"
+        elif field is not None and (len(path) == 1 or get_origin(field.annotation) is dict):
+            try:
+                json.loads(value)
+            except ValueError:
+                yield f"environment variable {variable}: is not JSON; right is an object in JSON"
+
+
+def _sections() -> list[str]:
+    return list(Settings.model_fields)

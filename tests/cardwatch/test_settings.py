@@ -1,0 +1,144 @@
+"""Settings: layers, and what a person is told about a wrong one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cardwatch.errors import SettingsError
+from cardwatch.settings import SHIPPED_FILE, load_settings, shipped_toml
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("CARDWATCH_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "my.toml"
+
+
+def test_the_shipped_file_holds_every_default() -> None:
+    """A user who reads configs/cardwatch.toml sees every setting; only secrets have no default there."""
+    shipped = shipped_toml(SHIPPED_FILE)
+    settings = load_settings()
+    missing = {
+        f"{section}.{name}"
+        for section, field in type(settings).model_fields.items()
+        for name in getattr(field.annotation, "model_fields", {})
+        if name not in shipped[section]
+    }
+    assert missing == {"detector.fingerprint_key", "api.session_secret", "kafka.embedded"}
+
+
+def test_later_layers_win(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped file < --config < environment < flags, setting by setting."""
+    config.write_text("[kafka]\npartitions = 12\ngroup_prefix = 'mine'\n[api]\nport = 1\n", "utf-8")
+    monkeypatch.setenv("CARDWATCH_KAFKA__GROUP_PREFIX", "theirs")
+    monkeypatch.setenv("CARDWATCH_API__PORT", "2")
+    settings = load_settings(config, {"api": {"port": 3}})
+    assert (settings.kafka.partitions, settings.kafka.group_prefix, settings.api.port) == (12, "theirs", 3)
+    assert settings.redis.shards == 16
+
+
+def test_tables_of_own_names_are_merged(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password may come from the environment while the rest of [kafka.client] stands in the file."""
+    config.write_text('[kafka.client]\n"sasl.username" = "me"\n', "utf-8")
+    monkeypatch.setenv("CARDWATCH_KAFKA__CLIENT", '{"sasl.password": "p"}')
+    assert load_settings(config).kafka.client_options() == {"sasl.username": "me", "sasl.password": "p"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[kafka]\npartitions = 0", r"kafka\.partitions \(.*my\.toml\): .*equal to 1; right is .* 1 to 1024"),
+        ("[kafka]\npartition = 8", r"kafka\.partition \(.*my\.toml\): .* no such setting; did you mean partitions\?"),
+        ("[kafk]\npartitions = 8", r"kafk \(.*my\.toml\): there is no such setting; did you mean kafka\?"),
+        ("[kafka]\nbootstrap_servers = 'localhost'", r"kafka\.bootstrap_servers .* right is host:port,host:port"),
+        ("[redis]\nshards = 12", r"redis\.shards .* right is a power of two up to 4096"),
+        ("[api.keys.kim]\nrole = 'boss'\nsha256 = '0'", r"(?s)api\.keys\.kim\.role .*agent.*api\.keys\.kim\.sha256"),
+        ("[kafka\n", r"my\.toml: is not TOML: .*line 1"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_named_with_what_would_be_right(config: Path, text: str, message: str) -> None:
+    """Each wrong setting gets a line: its name, its file, what is wrong, what would be right."""
+    config.write_text(text, "utf-8")
+    with pytest.raises(SettingsError, match=message):
+        load_settings(config)
+
+
+def test_all_wrong_settings_are_named_at_once(config: Path) -> None:
+    """Nobody has to start five times to correct five settings."""
+    config.write_text("[kafka]\npartitions = 0\n[api]\nport = 70000\n", "utf-8")
+    with pytest.raises(SettingsError, match=r"(?s)kafka\.partitions.*\n.*api\.port|api\.port.*\n.*kafka\.partitions"):
+        load_settings(config)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("CARDWATCH_KAFKA__PARTITIONS", "many", r"kafka\.partitions \(environment .*__PARTITIONS\): "),
+        ("CARDWATCH_KAFKA__CLIENT", "{", r"environment variable CARDWATCH_KAFKA__CLIENT: is not JSON"),
+        ("CARDWATCH_KAFKA", "{", r"environment variable CARDWATCH_KAFKA: is not JSON"),
+        ("CARDWATCH_KAKFA__PARTITIONS", "8", r"CARDWATCH_KAKFA__PARTITIONS: there is no such .* did you mean kafka\?"),
+        ("CARDWATCH_KAFKA__PARTITION", "8", r"kafka\.partition .* did you mean partitions\?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_variable_is_named(variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typing mistake in the environment does not silently mean the default."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=message):
+        load_settings()
+
+
+def test_other_variables_with_the_prefix_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Makefile's and the tests' own variables are no settings."""
+    monkeypatch.setenv("CARDWATCH_KAFKA_LIBS", "/somewhere")
+    load_settings()
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"detector": {"fingerprint_key": SECRET}},
+        {"api": {"session_secret": SECRET}},
+        {"kafka": {"bootstrap_servers": SECRET}},
+        {"kafka": {"client": {"sasl.password": [SECRET]}}},
+        {"redis": {"url": [f"redis://:{SECRET}@host"]}},
+        {"redis": {"shards": SECRET}},
+        {"nothing": SECRET},
+    ],
+)
+def test_what_was_given_is_never_repeated(tree: dict[str, object]) -> None:
+    """A secret in the wrong place does not reach a terminal or a log."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags=tree)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_secrets_do_not_show() -> None:
+    """Printing the settings shows no secret."""
+    flags = {
+        "kafka": {"client": {"sasl.password": SECRET}},
+        "redis": {"url": f"redis://:{SECRET}@host"},
+        "detector": {"fingerprint_key": "0123456789abcdef" * 2},
+        "api": {"session_secret": "0123456789abcdef" * 4},
+    }
+    shown = repr(load_settings(flags=flags))
+    assert SECRET not in shown
+    assert "0123456789abcdef" not in shown
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """The file of --config must exist."""
+    with pytest.raises(SettingsError, match=r"absent\.toml: cannot be read \(No such file"):
+        load_settings(tmp_path / "absent.toml")
