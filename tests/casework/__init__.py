@@ -1,0 +1,1 @@
+"""Casework, without a server: pure parts, and the desk on the memory store."""

@@ -1,0 +1,47 @@
+"""Alerts, playbooks and messages for tests."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from typing import Any
+
+from casework.alerts import Alert, Evidence
+from casework.playbook import Playbook
+from detector.vocabulary import Action
+
+NOW_MS = 1_760_000_000_000
+
+
+def shipped(path: str) -> dict[str, Any]:
+    """The content of a file in `configs/`."""
+    return tomllib.loads(resources.files("configs").joinpath(path).read_text(encoding="utf-8"))
+
+
+def playbook() -> Playbook:
+    """The shipped playbook."""
+    return Playbook.from_mapping(shipped("playbook.toml"))
+
+
+def alert(name: str, action: Action = Action.FREEZE, **changes: Any) -> Alert:
+    """An alert whose ids follow from `name`, on card `card-1` one second before `NOW_MS` unless changed."""
+    fields: dict[str, Any] = {
+        "alert_id": f"alert-{name}",
+        "transaction_id": f"transaction-{name}",
+        "card_token": "card-1",
+        "event_time_ms": NOW_MS - 1_000,
+        "action": action,
+        "score": 0.93,
+        "anomaly": 0.7,
+        "reasons": ("amount_unusual", "country_new"),
+        "rules": (),
+        "flags": (),
+        "expected_loss_minor": 12_000,
+        "model_version": "m-000001",
+        "policy_version": "policy-1",
+        "evidence": (Evidence("amount_unusual", "amount_over_usual", 129.0, 12.5, 2.25),),
+        "last_payments": ({"event_time_ms": NOW_MS - 1_000, "amount_minor": 12_900, "currency": "EUR"},),
+        "amount_minor": 12_900,
+        "currency": "EUR",
+    }
+    return Alert(**(fields | changes))

