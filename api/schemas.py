@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from casework.alerts import Payment
 from casework.cards import OutcomeKind
@@ -170,7 +170,7 @@ class CaseEventOut(View):
     state: CaseState
     actor: str
     time_ms: TimeMs
-    alert_id: str | None
+    alert_id: str | None = Field(default=None, validation_alias=AliasPath("alert", "alert_id"))
     card_change: CardChangeOut | None
     disposition: Disposition | None
     note: str | None

@@ -257,7 +257,9 @@ def _timeline_line(event: CaseEvent, texts: Mapping[str, ReasonText]) -> Timelin
         text = "; ".join(words.sentence(texts, code) for code in event.alert.reasons)
     if event.card_change is not None:
         headline = f"Card {event.card_change.state.wire}"
-        text = event.card_change.reason
+        reason = event.card_change.reason
+        # The desk gives a code where no person spoke.
+        text = reason if " " in reason else words.sentence(texts, reason)
     if event.disposition is not None:
         headline = f"{headline}: {words.words(event.disposition.value).lower()}"
     return TimelineLine(event.time_ms, headline, event.actor, text)

@@ -87,6 +87,11 @@ def moment(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%d %b %Y, %H:%M:%S UTC")
 
 
+def _short_moment(time_ms: int) -> str:
+    """A time for a narrow column whose heading says UTC: "22 Nov, 19:05:07"."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%d %b, %H:%M:%S")
+
+
 def machine_moment(time_ms: int) -> str:
     """A time for `<time datetime>`: ISO 8601."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
@@ -171,11 +176,11 @@ def evidence_lines(evidence: tuple[Evidence, ...], texts: Mapping[str, ReasonTex
 
 # Fields of a payment worth a column, in this order, with their headings; the rest stays in the API's answer.
 _PAYMENT_COLUMNS = (
-    ("event_time_ms", "When"),
+    ("event_time_ms", "When (UTC)"),
     ("amount_minor", "Amount"),
     ("kind", "Kind"),
     ("channel", "Channel"),
-    ("entry_mode", "Card presented"),
+    ("entry_mode", "Presented"),
     ("merchant_id", "Merchant"),
     ("merchant_category", "Category"),
     ("mcc", "MCC"),
@@ -184,6 +189,9 @@ _PAYMENT_COLUMNS = (
     ("action", "Answer"),
     ("response_code", "Response"),
 )
+
+
+_NAMES = {"pos": "POS", "atm": "ATM", "moto": "Mail or phone", "ecom": "Online"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +232,12 @@ def _payment_cell(payment: Payment, name: str) -> str:
     if value is None or value in {"", "none"}:
         return _NOTHING
     if name == "event_time_ms" and isinstance(value, int | float):
-        return moment(int(value))
+        return _short_moment(int(value))
+    if name.endswith("_id"):
+        return short_token(str(value))
     if name == "amount_minor" and isinstance(value, int | float):
         currency = payment.get("currency")
         return money(int(value), currency if isinstance(currency, str) else None)
     if name in {"kind", "channel", "entry_mode"}:
-        return words(str(value))
+        return _NAMES.get(str(value), words(str(value)))
     return str(value)

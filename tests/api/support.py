@@ -1,0 +1,172 @@
+"""The application on casework's desk in memory, and a client that talks ASGI to it without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from api.app import create_app
+from api.console.words import ReasonText, reason_texts
+from api.context import ApiSettings
+from api.health import Check, Health
+from api.keys import ApiKey, ApiKeys, hash_key
+from api.ports import DeskPort
+from api.roles import Role
+from casework.adapters.memory_store import MemoryStore
+from casework.alerts import Alert, parse_alert
+from casework.desk import Desk
+from casework.playbook import Playbook
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+NOW_MS = 1_760_000_000_000
+SECRETS = {role: f"cw-test-{role.value}-0123456789abcdef" for role in Role}
+# Well-known test numbers of Visa and Mastercard; both pass the Luhn check.
+CARD_NUMBER = "4111111111111111"
+OTHER_CARD_NUMBER = "5555555555554444"
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, now_ms: int = NOW_MS) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+def keys() -> ApiKeys:
+    """One key a role, named after it."""
+    return ApiKeys(ApiKey(role.value, role, hash_key(secret)) for role, secret in SECRETS.items())
+
+
+def texts() -> dict[str, ReasonText]:
+    """The shipped sentences."""
+    return reason_texts(tomllib.loads((CONFIGS / "messages" / "reasons.en.toml").read_text("utf-8")))
+
+
+def desk() -> Desk:
+    """A desk that forgets everything."""
+    playbook = Playbook.from_mapping(tomllib.loads((CONFIGS / "playbook.toml").read_text("utf-8")))
+    return Desk(MemoryStore(shards=4, outbox_limit=10_000), playbook)
+
+
+def alert(number: int = 1, *, card_token: str = "tok_3fa85f6457174562", action: str = "FREEZE", **fields: Any) -> Alert:
+    """An alert of the contract."""
+    event_time_ms = fields.pop("event_time_ms", NOW_MS - 240_000 + number)
+    record = {
+        "alert_id": f"al-{number:06d}",
+        "transaction_id": f"tx-{number:06d}",
+        "card_token": card_token,
+        "event_time_ms": event_time_ms,
+        "action": action,
+        "score": 0.93,
+        "anomaly": 0.88,
+        "reasons": ["impossible_travel", "amount_above_usual", "new_country"],
+        "rules": [],
+        "flags": [],
+        "expected_loss_minor": 116_000,
+        "model_version": "m-000012",
+        "policy_version": "policy-3",
+        "amount_minor": 124_900,
+        "currency": "EUR",
+        "merchant_id": "mrc_0917_electronics",
+        "country": "BR",
+        "evidence": [
+            {"code": "impossible_travel", "text_key": "impossible_travel", "observed": 11_240.0, "usual": 35.0, "contribution": 2.9},
+            {"code": "amount_above_usual", "text_key": "amount_above_usual", "observed": 14.2, "usual": 1.0, "contribution": 1.7},
+            {"code": "new_country", "text_key": "new_country", "observed": 1.0, "usual": 0.0, "contribution": 0.8},
+        ],
+        "last_payments": [
+            payment(number - back, event_time_ms - back * 26_000_000, amount_minor=2_400 + 370 * back) for back in range(5, 0, -1)
+        ] + [payment(number, event_time_ms, amount_minor=124_900, country="BR", entry_mode="magstripe", merchant_id="mrc_0917_electronics")],
+    }  # fmt: skip
+    return parse_alert(record | fields)
+
+
+def payment(number: int, event_time_ms: int, **fields: Any) -> dict[str, Any]:
+    """One of a card's last payments."""
+    return {
+        "transaction_id": f"tx-{number:06d}",
+        "event_time_ms": event_time_ms,
+        "amount_minor": 2_500,
+        "currency": "EUR",
+        "kind": "purchase",
+        "channel": "pos",
+        "entry_mode": "contactless",
+        "merchant_id": f"mrc_{abs(number) % 7:04d}",
+        "country": "DE",
+    } | fields
+
+
+@dataclass
+class Client:
+    """Talks to an application; every call runs to its end."""
+
+    app: FastAPI
+    scheme: str = "http"
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def request(self, method: str, path: str, *, role: Role | None = None, **options: Any) -> httpx.Response:
+        """Send one request, with the role's key where one is named; redirects are not followed."""
+        headers: dict[str, Any] = dict(options.pop("headers", {}))
+        if role is not None:
+            headers["Authorization"] = f"Bearer {SECRETS[role]}"
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app)
+            base_url = f"{self.scheme}://cardwatch.test"
+            async with httpx.AsyncClient(transport=transport, base_url=base_url, cookies=self.cookies) as client:
+                return await client.request(method, path, headers=headers, **options)
+
+        response = asyncio.run(send())
+        self.cookies |= dict(response.cookies)
+        return response
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """GET."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """POST."""
+        return self.request("POST", path, **options)
+
+
+@dataclass
+class World:
+    """An application and what it was built on."""
+
+    client: Client
+    desk: Desk
+    clock: Clock
+    registry: CollectorRegistry
+
+    def respond(self, *alerts: Alert) -> list[str | None]:
+        """Let the desk respond to alerts; gives their cases' ids."""
+        outcomes = asyncio.run(self.desk.respond(alerts, self.clock.now_ms))
+        return [outcome.case_id for outcome in outcomes]
+
+    def open_case(self, number: int = 1, **fields: Any) -> str:
+        """Freeze a card and open its case."""
+        (case_id,) = self.respond(alert(number, **fields))
+        assert case_id is not None
+        return case_id
+
+
+def world(
+    *, checks: Mapping[str, Check] | None = None, desk_port: DeskPort | None = None, **settings: Any
+) -> World:
+    """Build an application."""
+    made, clock, registry = desk(), Clock(), CollectorRegistry()
+    asyncio.run(made.open())
+    chosen = ApiSettings(session_secret=b"s" * 32, reason_texts=texts(), **settings)
+    app = create_app(desk_port or made, keys(), Health(checks or {"redis": made.ping}), registry, clock, chosen)
+    return World(Client(app), made, clock, registry)
