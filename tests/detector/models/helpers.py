@@ -1,0 +1,72 @@
+"""A small catalogue and random rows for it, shared by the tests of the models."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.examples import Examples
+from detector.models import ModelsConfig
+from detector.models.bins import Binner
+
+GRIDS: tuple[tuple[str, tuple[float, ...]], ...] = (
+    ("amount", (1.0, 2.5, 10.0, 100.0)),
+    ("ratio", (0.1, 0.7, 1.0, 3.0, 8.0)),
+    ("is_new", (0.5,)),
+    ("rate", (0.001, 0.1, 0.5)),
+)
+CROSSES = (("amount", "ratio"), ("is_new", "rate"))
+NAMES = tuple(name for name, _ in GRIDS)
+DIGEST = "0123456789abcdef"
+
+
+def models_config(**half_space: int) -> ModelsConfig:
+    """Settings small enough for a test."""
+    trees = {"trees": 5, "height": 4, "window": 32, "seed": 7} | half_space
+    return ModelsConfig.from_mapping(
+        {
+            "cold_start_frauds": 10,
+            "logistic": {
+                "learning_rate": 0.1,
+                "intercept_learning_rate": 0.01,
+                "initial_intercept": -1.0,
+                "clip_gradient": 5.0,
+                "crosses": [list(pair) for pair in CROSSES],
+            },
+            "half_space": trees,
+        }
+    )
+
+
+def binner() -> Binner:
+    return Binner(GRIDS, CROSSES)
+
+
+def random_features(seed: int, rows: int, missing_share: float = 0.2) -> NDArray[np.float32]:
+    """Rows that meet edges exactly, lie beyond both ends and miss values."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((rows, len(GRIDS)), dtype=np.float32)
+    for column, (_, grid) in enumerate(GRIDS):
+        candidates = np.array([-1.0, 0.0, *grid, *(edge * 1.5 for edge in grid), 1e9], dtype=np.float32)
+        out[:, column] = rng.choice(candidates, rows)
+    out[rng.random(out.shape) < missing_share] = np.nan
+    return out
+
+
+def random_examples(seed: int, rows: int) -> Examples:
+    """Labelled and unlabelled rows with weights; frauds are recognisable by their rate."""
+    rng = np.random.default_rng(seed)
+    features = random_features(seed, rows)
+    fraud = (np.nan_to_num(features[:, 3]) > 0.3) & (rng.random(rows) < 0.8)
+    label = np.where(rng.random(rows) < 0.5, -1, fraud.astype(np.int64))
+    return Examples(
+        features=features,
+        label=label.astype(np.int64),
+        weight=rng.choice([0.5, 1.0, 3.0], rows),
+        label_time_ms=rng.integers(10**12, 10**12 + 10**9, rows),
+    )
+
+
+def as_dict(row: NDArray[np.float32]) -> dict[str, float]:
+    """A row as river takes it: missing values are absent."""
+    return {name: float(value) for name, value in zip(NAMES, row, strict=True) if not np.isnan(value)}
