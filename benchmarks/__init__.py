@@ -1,0 +1,1 @@
+"""Workloads, peers and measurements; the tables of docs/benchmarks.md are written from here."""
