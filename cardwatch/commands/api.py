@@ -1,0 +1,99 @@
+"""`cardwatch api`: the HTTP service and the agents' console."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import AsyncIterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.console.words import reason_texts
+from api.context import ApiSettings
+from api.errors import ApiError
+from api.health import Health
+from api.keys import ApiKeys
+from cardwatch import wiring
+from cardwatch.commands.common import layers_of, log_to_stderr, now_ms
+from cardwatch.errors import EXIT_OK, ServiceError, SettingsError
+from cardwatch.metrics import process_registry
+from cardwatch.services import connected
+from cardwatch.settings import Settings, configured_toml
+from casework.errors import CaseworkError, StoreUnavailableError
+
+_GRACE_S = 5
+_HOUR_MS = 3_600_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `cardwatch api`."""
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (default 8080)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        CardwatchError: settings are wrong, or the port is taken.
+    """
+    given = {name: getattr(args, name) for name in ("host", "port") if getattr(args, name) is not None}
+    settings = connected(layers_of(args).with_flags({"api": given} if given else {}), kafka=False)
+    log_to_stderr(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(settings),
+            host=settings.api.host,
+            port=settings.api.port,
+            # The service has a request log of its own, which writes no paths of cards down.
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+    server.run()
+    if not server.started:
+        message = f"the API could not start on {settings.api.host}:{settings.api.port}; is the port taken?"
+        raise ServiceError(message)
+    return EXIT_OK
+
+
+def application(settings: Settings) -> FastAPI:
+    """The service on the configured Redis.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    try:
+        store = wiring.redis_store(settings)
+        desk = wiring.desk(settings, store)
+        app = create_app(
+            desk,
+            ApiKeys.from_mapping({name: dict(key) for name, key in settings.api.keys.items()}),
+            Health({"redis": desk.ping}),
+            process_registry(),
+            now_ms,
+            ApiSettings(
+                session_secret=wiring.session_secret(settings),
+                session_lifetime_ms=settings.api.session_hours * _HOUR_MS,
+                issuer_token_pattern=wiring.issuer_token_pattern(settings),
+                metrics_need_key=settings.api.metrics_need_key,
+                reason_texts=reason_texts(configured_toml(settings.files.messages, "messages/reasons.en.toml")),
+            ),
+        )
+    except (ApiError, CaseworkError, ValueError) as error:
+        raise SettingsError(str(error)) from error
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # A Redis that is not there yet is no reason to end: /readyz tells, and requests are answered 503 until then.
+        with contextlib.suppress(StoreUnavailableError):
+            await desk.open()
+        yield
+        await store.close()
+
+    app.router.lifespan_context = lifespan
+    return app

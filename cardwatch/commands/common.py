@@ -1,0 +1,43 @@
+"""What commands share: settings out of flags, logging, and a clock."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from cardwatch.services import CONFIG_VARIABLE, Layers
+from cardwatch.settings import Settings, Tree
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def layers_of(args: argparse.Namespace) -> Layers:
+    """The layers of settings that a command line gives."""
+    flags: Tree = {}
+    if args.data_dir is not None:
+        flags["data"] = {"directory": str(args.data_dir)}
+    if args.broker is not None:
+        flags["kafka"] = {"bootstrap_servers": args.broker}
+    if args.redis is not None:
+        flags["redis"] = {"url": args.redis}
+    config = args.config
+    if config is None and os.environ.get(CONFIG_VARIABLE):
+        config = Path(os.environ[CONFIG_VARIABLE])
+    return Layers(config, flags)
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Write logs to stderr in UTC, of the configured level and above."""
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(level=settings.logging.level, format=_LOG_FORMAT, stream=sys.stderr, force=True)
+    # httpx would write every address it asks, with its query.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def now_ms() -> int:
+    """UTC epoch milliseconds."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,270 @@
+"""The checks of `cardwatch doctor`, each a function from settings to findings. None of them changes anything."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+import redis
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from cardwatch import kafka
+from cardwatch.errors import ServiceError
+from cardwatch.services import RunningServices
+from cardwatch.settings import KafkaSettings, RedisSettings, Settings
+from streams.murmur2 import partition_of
+from streams.topics import LABELS, TRANSACTIONS
+
+CLOCK_BOUND_MS = 1_000
+_SAMPLE_RECORDS = 200
+_READ_TIMEOUT_S = 5.0
+# A handful of records may agree with the wrong partitioner by chance: one in `partitions` does.
+_FEWEST_KEYS = 5
+
+
+class Grade(Enum):
+    """How good a finding is. DOUBTFUL works, but look at it."""
+
+    GOOD = 0
+    DOUBTFUL = 1
+    WRONG = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found, and what to do about it."""
+
+    grade: Grade
+    what: str
+    remedy: str = ""
+
+
+def check_secrets(settings: Settings) -> Iterator[Finding]:
+    """The secrets that a real installation needs are configured."""
+    if settings.detector.fingerprint_key.get_secret_value():
+        yield Finding(Grade.GOOD, "detector.fingerprint_key: set")
+    else:
+        yield Finding(
+            Grade.WRONG, "detector.fingerprint_key: missing", "`openssl rand -hex 16`; the same on all machines"
+        )
+    if not settings.api.keys:
+        yield Finding(Grade.DOUBTFUL, "api.keys: none, so nobody can use the API", "add keys under [api.keys]")
+    if settings.api.session_secret.get_secret_value():
+        yield Finding(Grade.GOOD, "api.session_secret: set")
+    else:
+        yield Finding(
+            Grade.WRONG, "api.session_secret: missing", "`openssl rand -hex 32`; the same for all API processes"
+        )
+
+
+def check_ports(settings: Settings, demo: RunningServices | None) -> Iterator[Finding]:
+    """The ports that our processes will listen on can be had."""
+    if demo is not None:
+        yield Finding(Grade.GOOD, f"ports: a demo runs here (process {demo.pid}), its API at {demo.api_url}")
+        return
+    metrics = settings.metrics
+    listeners = (
+        ("api.port", settings.api.host, settings.api.port),
+        ("metrics.score_port", metrics.host, metrics.score_port),
+        ("metrics.respond_port", metrics.host, metrics.respond_port),
+        ("metrics.learn_port", metrics.host, metrics.learn_port),
+    )
+    for name, host, port in listeners:
+        problem = _cannot_listen(host, port)
+        if problem:
+            yield Finding(
+                Grade.DOUBTFUL,
+                f"{name}: {host}:{port} cannot be had ({problem})",
+                "cardwatch may run already; else change it",
+            )
+        else:
+            yield Finding(Grade.GOOD, f"{name}: {host}:{port} is free")
+
+
+def check_kafka(settings: KafkaSettings, now_ms: int) -> Iterator[Finding]:
+    """The broker answers, the topics are right, and keyed records lie where the partitioner puts them."""
+    try:
+        cluster = kafka.look_at(settings)
+    except ServiceError as error:
+        yield Finding(Grade.WRONG, str(error), "start it, or correct kafka.bootstrap_servers")
+        return
+    kind = "embedded broker" if settings.embedded else "broker"
+    yield Finding(Grade.GOOD, f"kafka: {kind} at {settings.bootstrap_servers}, cluster {cluster.cluster_id}")
+    if not settings.embedded and settings.replication_factor > cluster.brokers:
+        yield Finding(
+            Grade.WRONG,
+            f"kafka.replication_factor is {settings.replication_factor}, but there are {cluster.brokers} brokers",
+            f"set it to {cluster.brokers} or less",
+        )
+    topics = kafka.compare_topics(settings, cluster)
+    for topic in topics:
+        yield _topic_finding(topic)
+    for name in (TRANSACTIONS, LABELS):
+        if any(topic.name == name and topic.found for topic in topics):
+            yield from _check_records(settings, name, cluster.partitions[name], now_ms)
+
+
+def check_broker_clock(settings: KafkaSettings, now_ms: Callable[[], int]) -> Iterator[Finding]:
+    """The broker's clock agrees with ours: seen from the time it gives a record, on a topic made for that."""
+    if settings.embedded:
+        yield Finding(Grade.GOOD, "clock: the embedded broker has this machine's")
+        return
+    name = f"cardwatch.doctor.{uuid.uuid4().hex}"
+    admin = AdminClient(kafka.client_options(settings))
+    try:
+        topic = NewTopic(name, num_partitions=1, config={"message.timestamp.type": "LogAppendTime"})
+        admin.create_topics([topic])[name].result()
+        began_ms = now_ms()
+        stamped: list[int] = []
+        producer = Producer(kafka.client_options(settings) | {"linger.ms": 0})
+        producer.produce(name, b"", on_delivery=lambda _error, record: stamped.append(record.timestamp()[1]))
+        producer.flush(_READ_TIMEOUT_S)
+        ended_ms = now_ms()
+        admin.delete_topics([name])[name].result()
+    except KafkaException:
+        yield Finding(Grade.DOUBTFUL, "clock: the broker's was not compared: it refuses a topic for it")
+        return
+    if stamped:
+        yield _clock_finding("the broker", stamped[0], began_ms, ended_ms)
+
+
+def check_redis(settings: RedisSettings, now_ms: Callable[[], int]) -> Iterator[Finding]:
+    """Redis answers, keeps what it acknowledged, evicts nothing, and its clock agrees with ours."""
+    url = settings.url.get_secret_value()
+    try:
+        with redis.Redis.from_url(url, socket_timeout=settings.timeout_s, decode_responses=True) as client:
+            began_ms = now_ms()
+            seconds, micros = client.time()
+            ended_ms = now_ms()
+            yield Finding(Grade.GOOD, "redis: answers")
+            yield _clock_finding("Redis", seconds * 1000 + micros // 1000, began_ms, ended_ms)
+            yield from _check_redis_settings(client)
+    except redis.RedisError as error:
+        yield Finding(Grade.WRONG, f"redis: does not answer ({type(error).__name__})", "start it, or correct redis.url")
+    except ValueError:
+        yield Finding(Grade.WRONG, "redis.url: is no Redis URL", "redis://host:6379/0, rediss://... or unix:///path")
+
+
+def _check_redis_settings(client: redis.Redis) -> Iterator[Finding]:
+    wanted = (
+        (
+            "appendonly",
+            "yes",
+            Grade.WRONG,
+            "a restart forgets frozen cards: CONFIG SET appendonly yes, and in its file",
+        ),
+        ("appendfsync", "always", Grade.DOUBTFUL, "a crash may forget the last second: appendfsync always"),
+        ("maxmemory-policy", "noeviction", Grade.WRONG, "frozen cards may be evicted: maxmemory-policy noeviction"),
+    )
+    for name, right, otherwise, remedy in wanted:
+        try:
+            found = client.config_get(name).get(name)
+        except redis.ResponseError:
+            yield Finding(
+                Grade.DOUBTFUL, f"redis: {name} cannot be read (CONFIG is not allowed)", f"it must be {right}"
+            )
+            continue
+        if found == right:
+            yield Finding(Grade.GOOD, f"redis: {name} is {found}")
+        else:
+            yield Finding(otherwise, f"redis: {name} is {found}", remedy)
+
+
+def _topic_finding(topic: kafka.TopicFinding) -> Finding:
+    if topic.right:
+        return Finding(Grade.GOOD, f"topic {topic.name}: {topic.found} partitions")
+    if topic.found is None:
+        return Finding(Grade.WRONG, f"topic {topic.name}: missing", "cardwatch topics --create")
+    return Finding(
+        Grade.WRONG,
+        f"topic {topic.name}: {topic.found} partitions instead of {topic.wanted}",
+        "topics with the same key need the same number; set kafka.partitions before anything is sent, or make it anew",
+    )
+
+
+def _check_records(settings: KafkaSettings, topic: str, partitions: int, now_ms: int) -> Iterator[Finding]:
+    """Look at the newest records of a keyed topic."""
+    sample = list(_newest_records(settings, topic, partitions))
+    ahead_ms = max((time_ms for _, _, time_ms in sample), default=0) - now_ms
+    if ahead_ms > CLOCK_BOUND_MS:
+        yield Finding(
+            Grade.WRONG,
+            f"{topic}: records are dated {ahead_ms / 1000:.1f} s in the future",
+            "set the producers' clocks by NTP",
+        )
+    keys = {key: partition for key, partition, _ in sample if key}
+    if any(not key for key, _, _ in sample):
+        yield Finding(Grade.WRONG, f"{topic}: there are records without a key", "producers must key by card_token")
+    if len(keys) < _FEWEST_KEYS or partitions == 1:
+        yield Finding(Grade.GOOD, f"{topic}: too few records to tell the partitioner")
+        return
+    murmur2 = sum(partition_of(key, partitions) == partition for key, partition in keys.items())
+    crc32 = sum(zlib.crc32(key) % partitions == partition for key, partition in keys.items())
+    right = murmur2 if settings.partitioner == "murmur2" else crc32
+    if right == len(keys):
+        yield Finding(Grade.GOOD, f"{topic}: {len(keys)} keys lie where {settings.partitioner} puts them")
+        return
+    seen = "librdkafka's default, crc32" if crc32 == len(keys) else "neither murmur2 nor crc32 alone"
+    yield Finding(
+        Grade.WRONG,
+        f"{topic}: {len(keys) - right} of {len(keys)} keys are not where {settings.partitioner} puts them; it is {seen}",
+        'in librdkafka producers set "partitioner": "murmur2_random"',
+    )
+
+
+def _newest_records(settings: KafkaSettings, topic: str, partitions: int) -> Iterator[tuple[bytes, int, int]]:
+    """Key, partition and timestamp of the newest records of every partition."""
+    consumer = kafka.reader(settings)
+    try:
+        each = max(1, _SAMPLE_RECORDS // partitions)
+        positions, left = [], 0
+        for partition in range(partitions):
+            place = TopicPartition(topic, partition)
+            low, high = consumer.get_watermark_offsets(place, timeout=_READ_TIMEOUT_S)
+            start = max(low, high - each)
+            left += high - start
+            if high > start:
+                positions.append(TopicPartition(topic, partition, start))
+        if positions:
+            consumer.assign(positions)
+            yield from _read(consumer, left)
+    except KafkaException:
+        return
+    finally:
+        consumer.close()
+
+
+def _read(consumer: Consumer, count: int) -> Iterator[tuple[bytes, int, int]]:
+    while count > 0:
+        messages = consumer.consume(count, timeout=_READ_TIMEOUT_S)
+        if not messages:
+            return
+        for message in messages:
+            if message.error() is None:
+                yield bytes(message.key() or b""), int(message.partition() or 0), int(message.timestamp()[1])
+        count -= len(messages)
+
+
+def _clock_finding(whose: str, theirs_ms: int, began_ms: int, ended_ms: int) -> Finding:
+    """Compare a clock that was asked between two looks at ours."""
+    ahead_ms = theirs_ms - ended_ms if theirs_ms > ended_ms else min(0, theirs_ms - began_ms)
+    if abs(ahead_ms) <= CLOCK_BOUND_MS:
+        return Finding(Grade.GOOD, f"clock: {whose} agrees with this machine within {CLOCK_BOUND_MS} ms")
+    direction = "ahead of" if ahead_ms > 0 else "behind"
+    return Finding(
+        Grade.WRONG, f"clock: {whose} is {abs(ahead_ms) / 1000:.1f} s {direction} this machine", "run NTP on both"
+    )
+
+
+def _cannot_listen(host: str, port: int) -> str:
+    """Why a port cannot be had, empty where it can."""
+    try:
+        with socket.create_server((host, port)):
+            return ""
+    except OSError as error:
+        return error.strerror or type(error).__name__

@@ -1,0 +1,116 @@
+"""What commands ask of Kafka through its admin protocol: which cluster, which topics, and making missing ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from cardwatch.errors import ServiceError
+from cardwatch.settings import KafkaSettings
+from streams.topics import TOPICS
+
+_TIMEOUT_S = 10.0
+
+ClientOptions: TypeAlias = dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a broker says of its cluster: its id, and the partition count of every topic."""
+
+    cluster_id: str
+    brokers: int
+    partitions: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFinding:
+    """A topic as it should be and as it is; `found` is None where it is missing."""
+
+    name: str
+    wanted: int
+    found: int | None
+
+    @property
+    def right(self) -> bool:
+        """Whether it is as it should be."""
+        return self.wanted == self.found
+
+
+def client_options(kafka: KafkaSettings) -> ClientOptions:
+    """Connection options of every client, in librdkafka's names."""
+    # Log lines of librdkafka go to stderr; what matters comes back as an error.
+    options: ClientOptions = {"log_level": "0"}
+    return options | kafka.client_options() | {"bootstrap.servers": kafka.bootstrap_servers}
+
+
+def look_at(kafka: KafkaSettings) -> Cluster:
+    """Ask the broker.
+
+    Raises:
+        ServiceError: no broker answers at that address.
+    """
+    try:
+        metadata = AdminClient(client_options(kafka)).list_topics(timeout=_TIMEOUT_S)
+    except KafkaException as error:
+        message = f"no Kafka broker answers at {kafka.bootstrap_servers} ({_reason(error)}); check kafka.client too"
+        raise ServiceError(message) from None
+    partitions = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+    return Cluster(str(metadata.cluster_id), len(metadata.brokers), partitions)
+
+
+def wanted_topics(kafka: KafkaSettings) -> dict[str, int]:
+    """Partition count of every topic of ours by its name."""
+    return {spec.name: spec.partition_count(kafka.partitions) for spec in TOPICS}
+
+
+def compare_topics(kafka: KafkaSettings, cluster: Cluster) -> list[TopicFinding]:
+    """Every topic of ours, as it should be and as it is."""
+    return [
+        TopicFinding(name, partitions, cluster.partitions.get(name))
+        for name, partitions in wanted_topics(kafka).items()
+    ]
+
+
+def create_topics(kafka: KafkaSettings, names: Iterable[str]) -> None:
+    """Create topics of ours that are missing.
+
+    Raises:
+        ServiceError: the broker refuses one; the message says why.
+    """
+    chosen = set(names)
+    new = [
+        NewTopic(
+            spec.name,
+            num_partitions=spec.partition_count(kafka.partitions),
+            replication_factor=kafka.replication_factor,
+            config=spec.kafka_settings(),
+        )
+        for spec in TOPICS
+        if spec.name in chosen
+    ]
+    if not new:
+        return
+    for name, future in AdminClient(client_options(kafka)).create_topics(new, request_timeout=_TIMEOUT_S).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            message = f"topic {name} cannot be created: {_reason(error)}"
+            raise ServiceError(message) from None
+
+
+def reader(kafka: KafkaSettings) -> Consumer:
+    """A consumer that belongs to no group and commits nothing: it is assigned what it reads."""
+    return Consumer(
+        client_options(kafka)
+        | {"group.id": "cardwatch-reader", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    )
+
+
+def _reason(error: KafkaException) -> str:
+    """The error's name; its text may repeat configuration."""
+    return str(error.args[0].name()) if error.args and hasattr(error.args[0], "name") else type(error).__name__

@@ -1,0 +1,122 @@
+"""A process's metrics: its registry, the endpoint that shows it, and reading other processes' endpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
+from prometheus_client.parser import text_string_to_metric_families
+
+from cardwatch.embedded import DataDirectory
+from cardwatch.errors import ServiceError
+
+_READ_TIMEOUT_S = 1.0
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry that shows what Prometheus wants to know of any process."""
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
+
+
+def address_file(data: DataDirectory, name: str) -> Path:
+    """Where a process writes down on which port it answers."""
+    return data.run / f"{name}.json"
+
+
+def read_url(data: DataDirectory, name: str) -> str | None:
+    """Where the named process answers, None while it has not written it down."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(address_file(data, name).read_text("utf-8"))["url"])
+    return None
+
+
+def write_url(data: DataDirectory, name: str, host: str, port: int) -> str:
+    """Write down, in one step, where this process answers; its URL."""
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}"
+    path = address_file(data, name)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = path.with_suffix(".tmp")
+    written.write_text(json.dumps({"url": url}), "utf-8")
+    written.replace(path)
+    return url
+
+
+def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> int:
+    """Show a registry at `/metrics`, from a thread of its own.
+
+    Returns:
+        The port, chosen by the system where 0 was asked for.
+
+    Raises:
+        ServiceError: the port cannot be had.
+    """
+    try:
+        server, _thread = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        message = f"metrics cannot be shown on {host}:{port} ({error.strerror}); choose another port in [metrics], or 0"
+        raise ServiceError(message) from error
+    return int(server.server_port)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All samples of one endpoint at one moment, by name and labels."""
+
+    samples: tuple[tuple[str, Mapping[str, str], float], ...] = ()
+
+    def total(self, name: str, **labels: str) -> float:
+        """Sum of the samples of this name that have these labels; 0 where there are none."""
+        return sum(value for _, value in self.select(name, **labels))
+
+    def select(self, name: str, **labels: str) -> Iterator[tuple[Mapping[str, str], float]]:
+        """The samples of this name that have these labels."""
+        for found, has, value in self.samples:
+            if found == name and labels.items() <= has.items():
+                yield has, value
+
+    def quantile(self, name: str, share: float, before: Reading | None = None) -> float | None:
+        """A quantile of a histogram, linear within its bucket; of what came since `before` where that is given.
+
+        Args:
+            name: of the histogram, without `_bucket`.
+            share: 0.5 is the median.
+            before: an earlier reading of the same endpoint.
+
+        Returns:
+            None where nothing was observed.
+        """
+        buckets: dict[float, float] = {}
+        for sign, reading in ((1.0, self), (-1.0, before or Reading())):
+            for labels, count in reading.select(f"{name}_bucket"):
+                edge = float(labels["le"])
+                buckets[edge] = buckets.get(edge, 0.0) + sign * count
+        edges = sorted(buckets)
+        if not edges or buckets[edges[-1]] <= 0:
+            return None
+        wanted = share * buckets[edges[-1]]
+        lower_edge = lower_count = 0.0
+        for edge in edges:
+            count = buckets[edge]
+            if count >= wanted and count > lower_count:
+                if edge == float("inf"):
+                    return lower_edge
+                return lower_edge + (edge - lower_edge) * (wanted - lower_count) / (count - lower_count)
+            lower_edge, lower_count = edge, count
+        return lower_edge
+
+
+def read_metrics(url: str) -> Reading:
+    """Read an endpoint of ours; an empty reading where it does not answer."""
+    with contextlib.suppress(httpx.HTTPError, ValueError):
+        families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=_READ_TIMEOUT_S).text)
+        return Reading(tuple((s.name, s.labels, float(s.value)) for family in families for s in family.samples))
+    return Reading()
