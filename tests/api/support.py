@@ -167,6 +167,6 @@ def world(
     """Build an application."""
     made, clock, registry = desk(), Clock(), CollectorRegistry()
     asyncio.run(made.open())
-    chosen = ApiSettings(session_secret=b"s" * 32, reason_texts=texts(), **settings)
+    chosen = ApiSettings(**({"session_secret": b"s" * 32, "reason_texts": texts()} | settings))
     app = create_app(desk_port or made, keys(), Health(checks or {"redis": made.ping}), registry, clock, chosen)
     return World(Client(app), made, clock, registry)
