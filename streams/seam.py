@@ -1,0 +1,377 @@
+"""The batch seam: Faust keeps the group, we take whole fetches (DESIGN, decisions 2 and 3; docs/decisions).
+
+Faust hands every message through four asyncio tasks, which ends near 8,000 to 20,000 events a second. Here its consumer
+gives the list of records that one fetch brought for one partition to a `BatchHandler` instead. Faust still joins the
+group, follows assignments, fetches, and commits what we say; it acknowledges nothing itself.
+
+Written for faust-streaming 0.15.3 with aiokafka 0.13 and 0.14, whose private names it overrides or reads. They are
+listed in `PRIVATE_NAMES`; `tests/streams/test_seam_names.py` fails when one of them changes.
+
+    what happens              what Faust does                             what the handler sees
+    group gets partitions     pauses, then `perform_seek`                 assigned() -> the offsets to go on from
+    a fetch returns           `_drain_messages`                           batch(), one partition after the other
+    group takes them away     stops the flow, signals                     revoked(), after the batch in hand is done
+    graceful stop             stops fetching, `on_before_shutdown`        stopping(), while commits still work
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import aiokafka  # type: ignore[import-untyped]
+import faust
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
+from faust.app.base import BootStrategy
+from faust.transport.consumer import Consumer as FaustConsumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
+from faust.transport.drivers.aiokafka import Consumer as AIOKafkaConsumer
+from faust.types import TP
+
+from streams.errors import SeamError, WorkerError
+from streams.records import RawRecord, TopicPartition
+from streams.seam_security import broker_credentials
+from streams.settings import StreamSettings
+
+FAUST_VERSIONS = ("0.15.3",)
+AIOKAFKA_VERSIONS = ("0.13", "0.14")
+# What the seam overrides or reads beyond Faust's documented interface: name -> its parameters.
+PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
+    (faust.App, "_new_transport"): ("self",),
+    (faust.App, "on_rebalance_start"): ("self",),
+    (FaustConsumer, "_drain_messages"): ("self", "fetcher"),
+    (FaustConsumer, "_wait_next_records"): ("self", "timeout"),
+    (FaustConsumer, "perform_seek"): ("self",),
+    (AIOKafkaConsumer, "seek_wait"): ("self", "partitions"),
+    (AIOKafkaConsumer, "_commit"): ("self", "offsets"),
+    (AIOKafkaConsumer, "_new_consumer_thread"): ("self",),
+    (AIOKafkaConsumer, "verify_event_path"): ("self", "now", "tp"),
+    (AIOKafkaConsumerThread, "_create_worker_consumer"): ("self", "transport"),
+}
+
+_FETCH_WAIT_S = 1.0
+# How long a broker may hold back the answer to a fetch that finds nothing. Faust says 1,500 ms. A real broker answers
+# as soon as a record comes; librdkafka's mock cluster always waits to the end, which would be its latency.
+_FETCH_WAIT_MS = 500
+_EMBEDDED_FETCH_WAIT_MS = 10
+_HEARTBEATS_PER_SESSION = 4
+# A spare worker without partitions polls nothing; a short limit would throw it out of the group again and again.
+_MAXIMUM_POLL_INTERVAL_S = 24 * 3600.0
+_STALL_CHECKS = 4
+
+logger = logging.getLogger(__name__)
+
+
+class BatchHandler(Protocol):
+    """What a role does with its partitions. Calls never overlap: one ends before the next begins."""
+
+    async def assigned(
+        self, partitions: frozenset[TopicPartition], generation: int
+    ) -> Mapping[TopicPartition, int | None]:
+        """Take over exactly these partitions, all others are gone; return where to go on reading each.
+
+        None goes on at the group's committed offset, or at the beginning where there is none.
+        """
+        ...
+
+    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+        """Handle the records of one fetch, in offset order. An exception ends the worker."""
+        ...
+
+    async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        """Bring in safety what belongs to these partitions; another worker may have them next."""
+        ...
+
+    async def stopping(self) -> None:
+        """The worker ends on request: the last chance to save and commit."""
+        ...
+
+    def interrupt(self) -> None:
+        """Somebody waits for the batch in hand: one that waits for a service that is down must give up now."""
+        ...
+
+
+def check_versions() -> None:
+    """Refuse to start on versions that the seam was not written for.
+
+    Raises:
+        SeamError: names the version found and those that are right.
+    """
+    if faust.__version__ not in FAUST_VERSIONS:
+        message = f"the batch seam needs faust-streaming {' or '.join(FAUST_VERSIONS)}, found {faust.__version__}"
+        raise SeamError(message)
+    if not aiokafka.__version__.startswith(AIOKAFKA_VERSIONS):
+        message = f"the batch seam needs aiokafka {' or '.join(AIOKAFKA_VERSIONS)}, found {aiokafka.__version__}"
+        raise SeamError(message)
+
+
+class _ConsumerThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread with an assignor that keeps co-partitioned topics together."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust takes aiokafka's round-robin assignor when an app has no tables. It deals out partitions without
+        # regard to their topics; by range, partition p of every topic goes to the same worker.
+        consumer._partition_assignment_strategy = (RangePartitionAssignor,)  # noqa: SLF001
+        embedded = _shell_of(self.app).settings.embedded
+        consumer._fetch_max_wait_ms = _EMBEDDED_FETCH_WAIT_MS if embedded else _FETCH_WAIT_MS  # noqa: SLF001
+        return consumer
+
+
+class _BatchConsumer(AIOKafkaConsumer):
+    """Faust's consumer, draining whole fetches into the shell."""
+
+    def _new_consumer_thread(self) -> Any:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Loop until stopped: fetch, check that the assignment is still the one fetched for, deliver."""
+        shell = _shell_of(self.app)
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001
+                generation = self.app.consumer_generation_id
+                records, _ = await self._wait_next_records(timeout=_FETCH_WAIT_S)
+                await asyncio.sleep(0)
+                for partition, fetched in (records or {}).items():
+                    if not self.flow_active or generation != self.app.consumer_generation_id:
+                        break  # the next `perform_seek` goes back to what was not delivered
+                    await shell.deliver(TopicPartition(partition.topic, partition.partition), fetched)
+                    self._read_offset[partition] = fetched[-1].offset
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the role and is told to its owner
+            await shell.break_down(error)
+
+    async def perform_seek(self) -> None:
+        """Ask the handler where to go on, and seek there; Faust calls this last before the flow resumes."""
+        shell = _shell_of(self.app)
+        assignment = frozenset(TopicPartition(tp.topic, tp.partition) for tp in self.assignment())
+        try:
+            positions = await shell.take_over(assignment)
+            await self.seek_to_committed()
+            wanted = {TP(tp.topic, tp.partition): at for tp, at in positions.items() if at is not None}
+            if wanted:
+                await self.seek_wait(wanted)
+                self._read_offset.update({tp: at or None for tp, at in wanted.items()})
+        except Exception as error:
+            await shell.break_down(error)
+            raise
+
+    def verify_event_path(self, now: float, tp: Any) -> None:
+        """Faust's watchdog warns by its own acknowledgements, which we do not use; `StreamShell` has its own."""
+
+
+class _BatchTransport(Transport):
+    Consumer = _BatchConsumer
+
+
+class _Boot(BootStrategy):
+    enable_web = False
+    # Outputs go through our own producer; Faust's would only hold a connection open.
+    enable_kafka_producer = False
+
+
+class _App(faust.App):
+    """A Faust app whose consumer is ours."""
+
+    BootStrategy = _Boot
+    shell: StreamShell
+
+    def _new_transport(self) -> Any:
+        return _BatchTransport(self.conf.broker_consumer, self)
+
+
+def _shell_of(app: Any) -> StreamShell:
+    """The shell around an app of ours."""
+    shell: StreamShell = app.shell
+    return shell
+
+
+def _new_app(group: str, settings: StreamSettings, data_directory: str) -> _App:
+    """Configure Faust for one consumer group."""
+    heartbeat_s = settings.session_timeout_s / _HEARTBEATS_PER_SESSION
+    return _App(
+        group,
+        broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
+        broker_credentials=broker_credentials(settings.kafka_options),
+        broker_client_id=settings.worker_name,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=heartbeat_s,
+        broker_request_timeout=max(settings.recovery_timeout_s, settings.session_timeout_s) + 30.0,
+        broker_rebalance_timeout=settings.recovery_timeout_s,
+        broker_max_poll_interval=_MAXIMUM_POLL_INTERVAL_S,
+        broker_max_poll_records=settings.batch_rows,
+        consumer_auto_offset_reset="earliest",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        stream_wait_empty=False,
+        datadir=data_directory,
+        store="memory://",
+    )
+
+
+class StreamShell:
+    """One role's consumer group: Faust inside, a `BatchHandler` outside."""
+
+    def __init__(self, role: str, topics: tuple[str, ...], handler: BatchHandler, settings: StreamSettings) -> None:
+        """Prepare; nothing connects before `start`.
+
+        Raises:
+            SeamError: the installed Faust or aiokafka is not what the seam was written for.
+        """
+        check_versions()
+        self.role = role
+        self._handler = handler
+        self.settings = settings
+        self._one_at_a_time = asyncio.Lock()
+        self._broken = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._progress_s = time.monotonic()
+        self._taken: frozenset[TopicPartition] = frozenset()
+        self._data = tempfile.TemporaryDirectory(prefix="cardwatch-faust-")
+        app: Any = _new_app(settings.group(role), settings, self._data.name)
+        app.shell = self
+        self._app = app
+        for topic in topics:
+            app.topics.add(app.topic(topic, acks=False, value_serializer="raw", key_serializer="raw"))
+        app.on_partitions_revoked.connect(self._on_revoked)
+        app.on_partitions_assigned.connect(self._on_assigned)
+        app.on_before_shutdown.connect(self._on_before_shutdown)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Join the group and begin to read. Returns at once; `wait_broken` tells of failures."""
+        self._tasks = [
+            asyncio.create_task(self._run(), name=f"{self.role} faust"),
+            asyncio.create_task(self._watch_progress(), name=f"{self.role} watchdog"),
+        ]
+
+    async def stop(self) -> None:
+        """Leave: the batch in hand is finished, `stopping` is called, then the group is left."""
+        self._handler.interrupt()
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._app.stop()
+        self._data.cleanup()
+
+    async def wait_broken(self) -> None:
+        """Return only by raising: when the handler or Faust has failed.
+
+        Raises:
+            WorkerError: names the role; the cause is attached.
+        """
+        await self._broken.wait()
+        message = f"role {self.role} failed: {type(self._failure).__name__}"
+        raise WorkerError(message) from self._failure
+
+    async def break_down(self, error: BaseException) -> None:
+        """Record a failure that ends the role; the first one counts."""
+        if self._failure is None:
+            self._failure = error
+            self._broken.set()
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Commit the next offsets to read; False where the group has moved on and the commit means nothing."""
+        faust_offsets = {TP(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+        return bool(await self._app.consumer._commit(faust_offsets))  # noqa: SLF001
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Records between what was delivered and the end of each partition, as far as the last fetch knows."""
+        consumer = self._app.consumer
+        lags: dict[TopicPartition, int] = {}
+        for tp in self._taken:
+            faust_tp = TP(tp.topic, tp.partition)
+            read, end = consumer._read_offset.get(faust_tp), consumer.highwater(faust_tp)  # noqa: SLF001
+            if end is not None:
+                lags[tp] = max(0, end - (0 if read is None else read + 1))
+        return lags
+
+    async def deliver(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+        """Give one partition's records to the handler. A cancelled fetcher waits for the batch to be whole."""
+        if partition not in self._taken:
+            return
+        await self._whole(self._handler.batch(partition, records))
+        self._progress_s = time.monotonic()
+
+    async def take_over(self, assignment: frozenset[TopicPartition]) -> Mapping[TopicPartition, int | None]:
+        """Let the handler take an assignment over."""
+        self._taken = frozenset()
+        work = self._handler.assigned(assignment, self._app.consumer_generation_id)
+        positions: Mapping[TopicPartition, int | None] = await self._whole(work)
+        self._taken = assignment
+        self._progress_s = time.monotonic()
+        return positions
+
+    async def _whole(self, work: Any) -> Any:
+        """Run a call of the handler alone, and to its end even when the caller is cancelled."""
+
+        async def alone() -> Any:
+            async with self._one_at_a_time:
+                return await work
+
+        task = asyncio.ensure_future(alone())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()) is not None:
+                await self.break_down(error)
+            raise
+
+    async def _run(self) -> None:
+        """Start Faust and wait for it to crash; a crash inside Faust is a failure of the role."""
+        try:
+            await self._app.start()
+            await self._app._crashed.wait()  # noqa: SLF001
+            await self.break_down(self._app.crash_reason or WorkerError("Faust stopped"))
+        except Exception as error:  # noqa: BLE001 - whatever ends Faust ends the role, and is told to its owner
+            await self.break_down(error)
+
+    async def _watch_progress(self) -> None:
+        """End the role when there is something to read and nothing is read.
+
+        A `perform_seek` slower than `broker_request_timeout` within a rebalance, for one, ends Faust's recovery
+        silently and leaves a worker that never fetches again.
+        """
+        while True:
+            await asyncio.sleep(self.settings.stall_timeout_s / _STALL_CHECKS)
+            waited_s = time.monotonic() - self._progress_s
+            waiting = self._app.rebalancing or (bool(self._taken) and any(self.lag().values()))
+            if not waiting:
+                self._progress_s = time.monotonic()
+            elif waited_s > self.settings.stall_timeout_s:
+                await self.break_down(WorkerError(f"no progress for {waited_s:.0f} s"))
+                return
+
+    async def _on_assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
+        """Faust performs no seek for an empty assignment: tell the handler here."""
+        if not assigned:
+            await self.take_over(frozenset())
+
+    async def _on_revoked(self, _app: Any, revoked: Any, **_: Any) -> None:
+        """Wait for the batch in hand, then let the handler save what it loses."""
+        partitions = frozenset(TopicPartition(tp.topic, tp.partition) for tp in revoked) & self._taken
+        self._taken -= partitions
+        if partitions:
+            self._handler.interrupt()
+            try:
+                await self._whole(self._handler.revoked(partitions))
+            except Exception as error:  # noqa: BLE001 - Faust would swallow it
+                await self.break_down(error)
+
+    async def _on_before_shutdown(self, _app: Any, **_: Any) -> None:
+        """Nothing signals a revocation on a graceful stop: this is where the last checkpoint happens."""
+        if self._failure is None:
+            await self._whole(self._handler.stopping())
