@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import CapacityError
-from detector.jit import kernel
+from detector.jit import constants, kernel
 
 Memory = NDArray[np.int64]
 
@@ -33,7 +33,7 @@ HASH, KEY_1, KEY_2, NEXT = 0, 1, 2, 3
 EPOCH, JOURNAL_START, JOURNAL_USED, JOURNAL_SIZE, HEADER_SIZE = range(5)
 _DESCRIPTORS = 8
 # A table's descriptor.
-BASE, WIDTH, CAPACITY, MARKS, USED, FREE, LIVE, HAND, LEVEL, SPLIT, TAIL, CURSOR = range(12)
+BASE, WIDTH, CAPACITY, MARKS, USED, FREE, LIVE, HAND, LEVEL, SPLIT, TAIL, CURSOR = constants(12)
 DESCRIPTOR_WORDS = 12
 _FIRST_LEVEL = 6
 _JOURNAL_ENTRY_WORDS = 3
