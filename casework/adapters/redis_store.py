@@ -25,7 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from casework.cards import CardRecord
 from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, queue_position
@@ -344,7 +344,7 @@ async def _translated() -> AsyncIterator[None]:
     except ResponseError as error:
         message = f"Redis refused a command: {type(error).__name__}"
         raise StoreError(message) from error
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         message = f"Redis gave no answer: {type(error).__name__}"
         raise StoreUnavailableError(message) from error
 

@@ -75,6 +75,6 @@ def cluster(directory: Path) -> Iterator[str]:
 
 def _is_whole(client: redis.Redis) -> bool:
     """Whether a node knows all nodes and all slots."""
-    info = client.execute_command("CLUSTER INFO")
+    info = client.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
     text = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
     return text["cluster_state"] == "ok" and int(text["cluster_known_nodes"]) == _CLUSTER_NODES

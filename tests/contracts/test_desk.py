@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -334,7 +335,7 @@ def test_a_card_nobody_spoke_of_is_active(bench: Bench) -> None:
 def test_the_queue_is_ordered_by_urgency_over_all_shards(bench: Bench) -> None:
     """Severest action, then the power of two of the money at risk, then the oldest; pages join without a gap."""
     desk = bench.desk(shards=8)
-    wanted = []
+    wanted: list[str | None] = []
     plan = [(Action.FREEZE, 50_000), (Action.FREEZE, 9_000), (Action.REVIEW, 70_000), (Action.REVIEW, 100)]
     for action, loss_minor in reversed(plan):
         group = [
@@ -432,10 +433,8 @@ def test_a_full_outbox_refuses_alerts_until_the_relay_comes_by(bench: Bench) -> 
     told = list(entries)
     for _ in range(2):
         bench.run(desk.ack_outbox(0, entries[-1].entry_id))
-        try:
+        with contextlib.suppress(OutboxFullError):
             bench.run(desk.respond(alerts, NOW_MS + 1))
-        except OutboxFullError:
-            pass
         entries = bench.run(desk.read_outbox(0, None, 100))
         told.extend(entries)
     assert len(told) == 12

@@ -1,0 +1,252 @@
+"""Random interleavings: whatever alerts, replays and people do, in whatever order, the promises hold on every store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from casework.alerts import Alert
+from casework.cards import OutcomeKind
+from casework.cases import Case, CaseEvent, CaseState, Disposition, fold
+from casework.desk import Desk
+from casework.errors import CommandError
+from casework.outbox import OutboxEntry
+from casework.views import CardAction, CaseFilters, Outcome, Override
+from detector.vocabulary import Action, CardStatus
+from tests.casework.examples import NOW_MS, alert
+from tests.contracts.conftest import REDIS_KINDS, Bench, Servers, memory_bench, redis_bench
+from tests.contracts.test_desk import bodies, drain
+
+CARDS = ("card-1", "card-2", "card-3")
+ACTIONS = st.sampled_from([Action.FREEZE, Action.FREEZE, Action.REVIEW, Action.DECLINE, Action.STEP_UP])
+KEYS = st.sampled_from([None, "key-1", "key-2"])
+FREEZE_OUTCOMES = {OutcomeKind.FROZEN, OutcomeKind.ATTACHED, OutcomeKind.SUPERSEDED}
+SHARDS = 2
+
+
+@st.composite
+def alerts(draw: st.DrawFn) -> Alert:
+    """One of a few hundred alerts, so that replays come by themselves; all fields follow from the name."""
+    card, place = draw(st.sampled_from(CARDS)), draw(st.integers(0, 20))
+    action = list(Action)[1:][(place + len(card)) % 4] if place % 3 else Action.FREEZE
+    return alert(
+        f"{card}-{place}",
+        action,
+        card_token=card,
+        event_time_ms=NOW_MS + 40 * place,
+        decided_ms=None if place % 2 else NOW_MS + 40 * place + 30,
+        expected_loss_minor=10**place % 100_007,
+        reasons=(f"reason-{place % 3}",),
+    )
+
+
+class DeskMachine(RuleBasedStateMachine):
+    """Does the same on a store in memory and on the store under test, and compares everything that can be seen."""
+
+    new_bench: Callable[[asyncio.Runner], Bench]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.benches = [memory_bench(self.runner), type(self).new_bench(self.runner)]
+        self.desks = [bench.desk(shards=SHARDS) for bench in self.benches]
+        self.now_ms = NOW_MS
+        self.outcomes: dict[str, Outcome] = {}
+        self.freezes: set[str] = set()
+        self.person_commands: dict[str, int] = {}
+        self.entries: list[OutboxEntry] = []
+
+    def teardown(self) -> None:
+        for bench in self.benches:
+            bench.close()
+        self.runner.close()
+
+    def both(self, act: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
+        """Do it on both desks; they must answer alike, errors included."""
+        answers = [self.runner.run(self._answer(act(desk, *args, **named))) for desk in self.desks]
+        assert answers[0] == answers[1]
+        return answers[0]
+
+    @staticmethod
+    async def _answer(acting: Awaitable[Any]) -> Any:
+        try:
+            return await acting
+        except CommandError as error:
+            return type(error), str(error), getattr(error, "changes", None)
+
+    @initialize()
+    def begin(self) -> None:
+        """A card in each shard, so that every merge has something to merge."""
+        self.respond([alert("first", card_token="card-1"), alert("second", Action.REVIEW, card_token="card-2")], 0)
+
+    @rule(batch=st.lists(alerts(), min_size=1, max_size=6), passing_ms=st.integers(0, 60))
+    def respond(self, batch: list[Alert], passing_ms: int) -> None:
+        """Alerts come, some for the second time."""
+        self.now_ms += passing_ms
+        before = {card: self.both(Desk.card, card) for card in CARDS}
+        found: list[Outcome] = self.both(Desk.respond, batch, self.now_ms)
+        for each, outcome in zip(batch, found, strict=True):
+            assert self.outcomes.setdefault(each.alert_id, outcome) == outcome
+            if each.action is Action.FREEZE:
+                self.freezes.add(each.alert_id)
+                assert outcome.kind in FREEZE_OUTCOMES
+            if each.action is Action.FREEZE and outcome.acted_ms == self.now_ms:
+                older = each.time_ms <= self.person_commands.get(each.card_token, 0)
+                assert (outcome.kind is OutcomeKind.SUPERSEDED) == older
+        for card in CARDS:
+            if all(each.card_token != card for each in batch):
+                assert self.both(Desk.card, card) == before[card]
+
+    @rule(
+        place=st.integers(0, 5),
+        disposition=st.sampled_from(list(Disposition)),
+        action=st.sampled_from([CardAction.KEEP, CardAction.UNFREEZE, CardAction.UNFREEZE, CardAction.FREEZE]),
+        key=KEYS,
+        matching=st.sampled_from([None, None, 0, 1]),
+    )
+    def override(
+        self, place: int, disposition: Disposition, action: CardAction, key: str | None, matching: int | None
+    ) -> None:
+        """A person decides on a case, open or closed, with or without key and If-Match."""
+        self.now_ms += 1
+        cases = self.listed(CaseFilters()) + self.listed(CaseFilters(state=CaseState.CLOSED))
+        if not cases:
+            return
+        case = cases[place % len(cases)]
+        if_match = None if matching is None else case.sequence - matching
+        command = Override(disposition, action, "As told by phone.", "agent-1")
+        answer = self.both(
+            Desk.override, case.case_id, command, now_ms=self.now_ms, idempotency_key=key, if_match=if_match
+        )
+        if not isinstance(answer, tuple) and answer.case.closed_ms == self.now_ms:
+            self.person_commands[case.card_token] = self.now_ms
+
+    @rule(
+        card=st.sampled_from(CARDS),
+        status=st.sampled_from([CardStatus.ACTIVE, CardStatus.ACTIVE, CardStatus.FROZEN, CardStatus.BLOCKED]),
+        key=KEYS,
+    )
+    def command(self, card: str, status: CardStatus, key: str | None) -> None:
+        """A person commands a card."""
+        self.now_ms += 1
+        answer = self.both(
+            Desk.set_card_state, card, status, "As asked.", "agent-1", now_ms=self.now_ms, idempotency_key=key
+        )
+        if not isinstance(answer, tuple) and answer.history[0].command_time_ms >= self.now_ms:
+            self.person_commands[card] = answer.history[0].command_time_ms
+
+    @rule(count=st.integers(1, 9))
+    def relay(self, count: int) -> None:
+        """The relay reads a few entries of each shard and acknowledges them."""
+        for shard in range(SHARDS):
+            read = [self.runner.run(desk.read_outbox(shard, None, count)) for desk in self.desks]
+            assert [_content(entry) for entry in read[0]] == [_content(entry) for entry in read[1]]
+            self.entries.extend(read[0])
+            for desk, entries in zip(self.desks, read, strict=True):
+                if entries:
+                    self.runner.run(desk.ack_outbox(shard, entries[-1].entry_id))
+
+    def listed(self, filters: CaseFilters) -> list[Case]:
+        """All pages of a list."""
+        cases: list[Case] = []
+        cursor: str | None = None
+        while True:
+            page = self.both(Desk.list_cases, filters, cursor, 2)
+            cases.extend(page.cases)
+            cursor = page.next_cursor
+            if cursor is None:
+                return cases
+
+    @invariant()
+    def every_view_is_the_same(self) -> None:
+        """Cards, cases, lists, counts and outboxes cannot be told apart, and agree with one another."""
+        opened = self.listed(CaseFilters())
+        closed = self.listed(CaseFilters(state=CaseState.CLOSED))
+        counts = self.both(Desk.count_cases)
+        assert counts == {CaseState.NEW: len(opened), CaseState.CLOSED: len(closed)}
+        assert len({case.card_token for case in opened}) == len(opened)
+        for card in CARDS:
+            view = self.both(Desk.card, card)
+            assert [case for case in opened if case.card_token == card] == (
+                [] if view.open_case is None else [view.open_case]
+            )
+        for case in opened + closed:
+            timeline = self.both(Desk.case, case.case_id).timeline
+            assert _folded(timeline) == case
+        self.both(Desk.outbox_oldest_ms)
+        contents = [[_content(entry) for entry in self.runner.run(drain(desk))] for desk in self.desks]
+        assert contents[0] == contents[1]
+
+    @invariant()
+    def what_was_told_is_what_is(self) -> None:
+        """The records for Kafka say, each once, everything that happened."""
+        entries = self.entries + self.runner.run(drain(self.desks[0]))
+        ids = [entry.headers["ce_id"] for entry in entries]
+        assert len(set(ids)) == len(ids)
+        states = bodies(entries, "cards.state.v1")
+        for card in CARDS:
+            view = self.runner.run(self.desks[0].card(card))
+            told = [record for record in states if record["card_token"] == card]
+            assert len(told) == view.sequence
+            assert [record["command_id"] for record in told] == [change.command_id for change in view.history[::-1]]
+            times = [record["command_time_ms"] for record in told]
+            assert times == sorted(set(times))
+            assert (told[-1]["state"] if told else "active") == view.state.wire
+        froze = {record["alert_id"] for record in states if record["actor"] == "cardwatch"}
+        assert froze == {alert_id for alert_id, outcome in self.outcomes.items() if outcome.kind is OutcomeKind.FROZEN}
+        events = bodies(entries, "fraud.cases.v1")
+        assert len({(event["case_id"], event["sequence"]) for event in events}) == len(events)
+        attached = [event["alert"]["alert_id"] for event in events if "alert" in event]
+        assert sorted(attached) == sorted(
+            alert_id for alert_id, outcome in self.outcomes.items() if outcome.case_id is not None
+        )
+        labelled = [(label["case_id"], label["transaction_id"]) for label in bodies(entries, "fraud.labels.v1")]
+        closed = {event["case_id"] for event in events if event["type"] == "closed"}
+        assert sorted(labelled) == sorted(
+            (event["case_id"], event["alert"]["transaction_id"])
+            for event in events
+            if "alert" in event and event["case_id"] in closed
+        )
+
+
+def _content(entry: OutboxEntry) -> OutboxEntry:
+    """An entry without its place, which is the store's own matter."""
+    return replace(entry, entry_id="")
+
+
+def _folded(events: tuple[CaseEvent, ...]) -> Case | None:
+    """What events say."""
+    case: Case | None = None
+    for event in events:
+        case = fold(case, event)
+    return case
+
+
+# The same machine for every kind of server; most examples on the one that answers fastest.
+EXAMPLES = {"bundled": 8, "debian": 3, "cluster": 3}
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("kind", REDIS_KINDS)
+def test_random_interleavings_keep_every_promise(kind: str, servers: Servers) -> None:
+    """Alerts, replays, commands and the relay in random order: same views on both stores, one outcome an alert."""
+
+    class Machine(DeskMachine):
+        new_bench = partial(redis_bench, kind=kind, url=servers.url(kind))
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=EXAMPLES[kind],
+            stateful_step_count=20,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )
