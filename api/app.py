@@ -62,6 +62,7 @@ def create_app(
         version="1",
         description=_DESCRIPTION,
         docs_url=None,
+        generate_unique_id_function=lambda route: route.name,
         redoc_url=None,
         # A redirect would repeat the path in its Location header.
         redirect_slashes=False,

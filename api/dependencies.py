@@ -19,6 +19,8 @@ from api.roles import Permission
 _ETAG = re.compile(r'"(\d{1,15})"', re.ASCII)
 _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
 MAXIMUM_TOKEN = 64
+# Tokens are opaque but not invisible.
+_PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 MAXIMUM_CASE_ID = 64
 MAXIMUM_CURSOR = 512
 
@@ -28,7 +30,8 @@ bearer = HTTPBearer(auto_error=False, scheme_name="apiKey", description="An API 
 class TokenConvertor(StringConvertor):
     """A card token in a path. Tokens are opaque and may hold slashes, so a path may end in /freeze or in a token."""
 
-    regex = ".+?(?<!/freeze)(?<!/unfreeze)"
+    # Line ends included, also as the last character: such tokens are refused by name rather than not found.
+    regex = r"(?s:.+?)(?<!/freeze)(?<!/unfreeze)(?!\n)"
 
 
 register_url_convertor("card_token", TokenConvertor())
@@ -77,7 +80,10 @@ def checked_text(text: str) -> str:
 
 async def _card_token(
     context: ContextOf,
-    card_token: Annotated[str, Path(min_length=1, max_length=MAXIMUM_TOKEN, description="The card's opaque token")],
+    card_token: Annotated[
+        str,
+        Path(min_length=1, max_length=MAXIMUM_TOKEN, pattern=_PRINTABLE, description="The card's opaque token"),
+    ],
 ) -> str:
     return refuse_card_number(card_token, context)
 
@@ -85,7 +91,8 @@ async def _card_token(
 async def _card_token_filter(
     context: ContextOf,
     card_token: Annotated[
-        str | None, Query(min_length=1, max_length=MAXIMUM_TOKEN, description="Only cases of this card")
+        str | None,
+        Query(min_length=1, max_length=MAXIMUM_TOKEN, pattern=_PRINTABLE, description="Only cases of this card"),
     ] = None,
 ) -> str | None:
     return None if card_token is None else refuse_card_number(card_token, context)
@@ -94,7 +101,10 @@ async def _card_token_filter(
 async def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
-        Header(description="Makes a repeated write one write: letters, digits and ._:~-, at most 128, kept for a day"),
+        Header(
+            alias="Idempotency-Key",
+            description="Makes a repeated write one write: letters, digits and ._:~-, at most 128, kept for a day",
+        ),
     ] = None,
 ) -> str | None:
     if idempotency_key is None:
@@ -106,7 +116,9 @@ async def _idempotency_key(
 
 
 async def _if_match(
-    if_match: Annotated[str | None, Header(description='The ETag that was read, such as "7", or *')] = None,
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description='The ETag that was read, such as "7", or *')
+    ] = None,
 ) -> int | None:
     return parse_if_match(if_match)
 

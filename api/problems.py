@@ -221,6 +221,12 @@ def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def with_etag(responses: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """The same `responses`, with the ETag that a successful answer carries."""
+    header = {"description": "The version, for If-Match", "required": True, "schema": {"type": "string"}}
+    return {200: {"headers": {"ETag": header}}, **responses}
+
+
 def _framework_problem(error: HTTPException) -> Problem:
     """FastAPI's and Starlette's own refusals, in our words, with the one header that carries none of the input."""
     fallback = BAD_REQUEST if 400 <= error.status_code < 500 else INTERNAL
@@ -241,6 +247,7 @@ _RULES = {
     "string_type": "must be a string",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must not hold control characters",
     "literal_error": "must be one of {expected}",
     "enum": "must be one of {expected}",
     "int_parsing": "must be a whole number",

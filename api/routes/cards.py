@@ -21,6 +21,7 @@ from api.problems import (
     UNAVAILABLE,
     VERSION_CONFLICT,
     documented,
+    with_etag,
 )
 from api.roles import Permission
 from api.schemas import CardCommandIn, CardOut
@@ -45,7 +46,7 @@ _WRITE_PROBLEMS = documented(
 )
 
 
-@router.get("/{card_token:card_token}", responses=_READ_PROBLEMS)
+@router.get("/{card_token:card_token}", responses=with_etag(_READ_PROBLEMS))
 async def read_card(
     _caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_READ))],
     context: ContextOf,
@@ -56,7 +57,7 @@ async def read_card(
     return _answer(await context.desk.card(card_token), response)
 
 
-@router.post("/{card_token:card_token}/freeze", responses=_WRITE_PROBLEMS)
+@router.post("/{card_token:card_token}/freeze", responses=with_etag(_WRITE_PROBLEMS))
 async def freeze_card(
     caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_FREEZE))],
     context: ContextOf,
@@ -79,7 +80,7 @@ async def freeze_card(
     return _answer(view, response)
 
 
-@router.post("/{card_token:card_token}/unfreeze", responses=_WRITE_PROBLEMS)
+@router.post("/{card_token:card_token}/unfreeze", responses=with_etag(_WRITE_PROBLEMS))
 async def unfreeze_card(
     caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_UNFREEZE))],
     context: ContextOf,

@@ -32,6 +32,7 @@ from api.problems import (
     UNAVAILABLE,
     VERSION_CONFLICT,
     documented,
+    with_etag,
 )
 from api.roles import Permission
 from api.schemas import DEFAULT_LIMIT, CaseDetailOut, CasePageOut, Limit, OverrideIn
@@ -76,7 +77,7 @@ async def list_cases(
     return CasePageOut.model_validate(await context.desk.list_cases(filters, cursor, limit))
 
 
-@router.get("/{case_id}", responses=_READ_PROBLEMS)
+@router.get("/{case_id}", responses=with_etag(_READ_PROBLEMS))
 async def read_case(
     _caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
     context: ContextOf,
@@ -87,7 +88,7 @@ async def read_case(
     return _answer(await context.desk.case(case_id), response)
 
 
-@router.post("/{case_id}/override", responses=_WRITE_PROBLEMS)
+@router.post("/{case_id}/override", responses=with_etag(_WRITE_PROBLEMS))
 async def override_case(
     caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_OVERRIDE))],
     context: ContextOf,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -37,15 +38,15 @@ class Browser:
         self._buffer = b""
         self._number = 0
         self._session: str | None = None
+        self._refused: list[str] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._call("Page.enable")
+        self._call("Log.enable")
 
     def view(self, width: int, height: int = 800, *, dark: bool = False) -> Self:
         """Set the size of the window and the colour scheme."""
-        self._call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
         return self
@@ -82,6 +83,16 @@ class Browser:
             raise RuntimeError(json.dumps(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
+    def press_tab(self) -> None:
+        """Press the tab key."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+
+    def refusals(self) -> list[str]:
+        """What the browser refused to load or run by the page's policy, since the page was made."""
+        self._call("Runtime.evaluate", expression="0")
+        return list(self._refused)
+
     def screenshot(self, path: Path) -> None:
         """Save the whole page as PNG."""
         image = self._call("Page.captureScreenshot", captureBeyondViewport=True, format="png")
@@ -107,6 +118,8 @@ class Browser:
         os.write(self._to_browser, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._read()
+            if answer.get("method") == "Log.entryAdded" and answer["params"]["entry"]["source"] == "security":
+                self._refused.append(answer["params"]["entry"]["text"])
             if answer.get("id") == self._number:
                 if "error" in answer:
                     raise RuntimeError(json.dumps(answer["error"]))
@@ -126,14 +139,22 @@ class Browser:
         return answer
 
 
+def _high_pipe() -> tuple[int, int]:
+    """A pipe whose ends are out of the way of descriptors 3 and 4."""
+    ends = os.pipe()
+    reading, writing = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
+    for end in ends:
+        os.close(end)
+    return reading, writing
+
+
 @contextmanager
 def running_browser(program: str, profile: Path) -> Iterator[Browser]:
     """A browser with a fresh profile, ended afterwards."""
-    browser_reads, to_browser = os.pipe()
-    from_browser, browser_writes = os.pipe()
-
-    # The pipe's ends must be file descriptors 3 and 4 of the browser; a shell puts them there.
-    shell = ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{browser_reads} 4>&{browser_writes}']
+    browser_reads, to_browser = _high_pipe()
+    from_browser, browser_writes = _high_pipe()
+    # The pipes' ends must be file descriptors 3 and 4 of the browser; bash puts them there (dash knows one digit only).
+    shell = ["bash", "-c", f'exec "$0" "$@" 3<&{browser_reads} 4>&{browser_writes}']
     command = [*shell, program, f"--user-data-dir={profile}", *_FLAGS]
     with subprocess.Popen(
         command, pass_fds=(browser_reads, browser_writes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

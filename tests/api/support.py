@@ -81,15 +81,32 @@ def alert(number: int = 1, *, card_token: str = "tok_3fa85f6457174562", action: 
         "merchant_id": "mrc_0917_electronics",
         "country": "BR",
         "evidence": [
-            {"code": "impossible_travel", "text_key": "impossible_travel", "observed": 11_240.0, "usual": 35.0, "contribution": 2.9},
-            {"code": "amount_above_usual", "text_key": "amount_above_usual", "observed": 14.2, "usual": 1.0, "contribution": 1.7},
-            {"code": "new_country", "text_key": "new_country", "observed": 1.0, "usual": 0.0, "contribution": 0.8},
+            evidence("impossible_travel", 11_240.0, 35.0, 2.9),
+            evidence("amount_above_usual", 14.2, 1.0, 1.7),
+            evidence("new_country", 1.0, 0.0, 0.8),
         ],
         "last_payments": [
-            payment(number - back, event_time_ms - back * 26_000_000, amount_minor=2_400 + 370 * back) for back in range(5, 0, -1)
-        ] + [payment(number, event_time_ms, amount_minor=124_900, country="BR", entry_mode="magstripe", merchant_id="mrc_0917_electronics")],
-    }  # fmt: skip
+            *(
+                payment(number - back, event_time_ms - back * 26_000_000, amount_minor=2_400 + 370 * back)
+                for back in range(5, 0, -1)
+            ),
+            payment(number, event_time_ms) | THE_PAYMENT,
+        ],
+    }
     return parse_alert(record | fields)
+
+
+THE_PAYMENT = {
+    "amount_minor": 124_900,
+    "country": "BR",
+    "entry_mode": "magstripe",
+    "merchant_id": "mrc_0917_electronics",
+}
+
+
+def evidence(code: str, observed: float, usual: float, contribution: float) -> dict[str, Any]:
+    """One reason of an alert."""
+    return {"code": code, "text_key": code, "observed": observed, "usual": usual, "contribution": contribution}
 
 
 def payment(number: int, event_time_ms: int, **fields: Any) -> dict[str, Any]:
@@ -161,9 +178,7 @@ class World:
         return case_id
 
 
-def world(
-    *, checks: Mapping[str, Check] | None = None, desk_port: DeskPort | None = None, **settings: Any
-) -> World:
+def world(*, checks: Mapping[str, Check] | None = None, desk_port: DeskPort | None = None, **settings: Any) -> World:
     """Build an application."""
     made, clock, registry = desk(), Clock(), CollectorRegistry()
     asyncio.run(made.open())

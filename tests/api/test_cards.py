@@ -120,4 +120,7 @@ def test_tokens_are_opaque(world: World) -> None:
         world.client.post(f"/v1/cards/{written}/freeze", role=Role.AGENT, json=REASON)
         card = world.client.get(f"/v1/cards/{written}", role=Role.AGENT).json()
         assert (card["card_token"], card["state"]) == (token, "frozen")
-    assert world.client.get("/v1/cards/" + "x" * 65, role=Role.AGENT).status_code == 422
+    for unusable in ("x" * 65, "a%0Ab", "a%0A", "%00"):
+        assert world.client.get(f"/v1/cards/{unusable}", role=Role.AGENT).status_code == 422
+        freeze = world.client.post(f"/v1/cards/{unusable}/freeze", role=Role.AGENT, json=REASON)
+        assert freeze.status_code == 422

@@ -15,18 +15,17 @@ from tests.api.support import World, alert
 DECISION = {"disposition": "false_positive", "card_action": "unfreeze", "note": "travelling, called back"}
 
 
-def override(world: World, case_id: str, *, role: Role = Role.AGENT, **changes: Any) -> httpx.Response:
+def override(
+    world: World, case_id: str, *, role: Role = Role.AGENT, headers: dict[str, str] | None = None, **changes: str
+) -> httpx.Response:
     """Decide a case."""
-    headers = changes.pop("headers", {})
-    return world.client.post(f"/v1/cases/{case_id}/override", role=role, json=DECISION | changes, headers=headers)
+    return world.client.post(f"/v1/cases/{case_id}/override", role=role, json=DECISION | changes, headers=headers or {})
 
 
 def outbox(world: World) -> list[tuple[str, Any]]:
     """Topics and values of everything the desk told the rest of the world."""
     entries = [
-        entry
-        for shard in range(world.desk.shards)
-        for entry in asyncio.run(world.desk.read_outbox(shard, None, 1_000))
+        entry for shard in range(world.desk.shards) for entry in asyncio.run(world.desk.read_outbox(shard, None, 1_000))
     ]
     return [(entry.topic, msgspec.json.decode(entry.value)) for entry in entries]
 
@@ -50,7 +49,11 @@ def test_override_does_everything_in_one_step(world: World) -> None:
     """The case closes, the card pays again, the label goes out, the reasons are damped."""
     case_id = world.open_case(card_token="tok_1")
     body = override(world, case_id).json()
-    assert (body["case"]["state"], body["case"]["disposition"], body["card_state"]) == ("closed", "false_positive", "active")
+    assert (body["case"]["state"], body["case"]["disposition"], body["card_state"]) == (
+        "closed",
+        "false_positive",
+        "active",
+    )
     assert body["case"]["closed_by"] == "agent"
     card = world.client.get("/v1/cards/tok_1", role=Role.AGENT).json()
     assert card["state"] == "active"
@@ -88,7 +91,7 @@ def test_a_closed_case_stays_closed(world: World) -> None:
     "changes",
     [{"disposition": "maybe"}, {"card_action": "melt"}, {"note": ""}, {"note": "x" * 2_001}, {"actor": "somebody"}],
 )
-def test_override_refuses_what_it_does_not_know(world: World, changes: dict[str, str]) -> None:
+def test_override_refuses_what_it_does_not_know(world: World, changes: dict[str, Any]) -> None:
     """A wrong member changes nothing."""
     case_id = world.open_case()
     response = override(world, case_id, **changes)
@@ -136,7 +139,14 @@ def test_filters(world: World) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [{"state": "lost"}, {"action": "ALLOW"}, {"limit": "0"}, {"limit": "201"}, {"limit": "many"}, {"cursor": "made up"}],
+    [
+        {"state": "lost"},
+        {"action": "ALLOW"},
+        {"limit": "0"},
+        {"limit": "201"},
+        {"limit": "many"},
+        {"cursor": "made up"},
+    ],
 )
 def test_wrong_queries_are_named(world: World, query: dict[str, str]) -> None:
     """The answer names the parameter, never its value."""

@@ -17,9 +17,9 @@ from tests.api.support import NOW_MS, SECRETS, Client, World, alert, keys, world
 HOUR_MS = 3_600_000
 
 
-def sign_in(world: World, role: Role = Role.AGENT, **headers: str) -> httpx.Response:
+def sign_in(world: World, role: Role = Role.AGENT, headers: dict[str, str] | None = None) -> httpx.Response:
     """Sign in with a role's key."""
-    return world.client.post("/console/sign-in", data={"api_key": SECRETS[role]}, headers=headers)
+    return world.client.post("/console/sign-in", data={"api_key": SECRETS[role]}, headers=headers or {})
 
 
 def hidden(page: str, name: str) -> str:
@@ -134,7 +134,7 @@ def test_cookies_cannot_be_made_or_moved() -> None:
 )
 def test_forms_come_from_our_own_pages(world: World, headers: dict[str, str], *, accepted: bool) -> None:
     """A form of another site is refused, sign-in included."""
-    assert (sign_in(world, **headers).status_code == 303) is accepted
+    assert (sign_in(world, headers=headers).status_code == 303) is accepted
 
 
 def test_forms_carry_the_sessions_token(world: World) -> None:
@@ -164,7 +164,13 @@ def test_queue_says_what_matters(world: World) -> None:
     world.clock.now_ms += 2 * HOUR_MS
     page = world.client.get("/console").text
     assert page.index("FREEZE</span>") < page.index("REVIEW</span>")
-    for text in ("Too fast to have travelled", "First payment from this device", "1,160.00 EUR", "116,000 JPY", ">2 h<"):
+    for text in (
+        "Too fast to have travelled",
+        "First payment from this device",
+        "1,160.00 EUR",
+        "116,000 JPY",
+        ">2 h<",
+    ):
         assert text in page
     assert "tok_3fa85f6457174562" not in page
     assert "tok_3f…174562" in page

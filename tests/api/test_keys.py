@@ -57,7 +57,8 @@ def test_each_route_obeys_the_matrix(role: Role, permission: Permission) -> None
 
 
 @pytest.mark.parametrize(
-    "header", [None, "Bearer ", "Bearer wrong", "Basic d3Jvbmc6d3Jvbmc=", f"Bearer {SECRETS[Role.AGENT]}x", "Bearer \xff"]
+    "header",
+    [None, "Bearer ", "Bearer wrong", "Basic d3Jvbmc6d3Jvbmc=", f"Bearer {SECRETS[Role.AGENT]}x", "Bearer \xff"],
 )
 def test_no_valid_key_is_401(world: World, header: str | None) -> None:
     """Without a valid key nothing is answered but how to bring one."""

@@ -18,7 +18,13 @@ from tests.api.support import CARD_NUMBER, NOW_MS, OTHER_CARD_NUMBER, World, ale
 REASON = {"reason": "cardholder called"}
 DECISION = {"disposition": "confirmed_fraud", "card_action": "keep", "note": "not theirs"}
 GROUPED = " ".join(CARD_NUMBER[start : start + 4] for start in range(0, 16, 4))
-SHIPPED_HEADERS = ("content-security-policy", "x-content-type-options", "referrer-policy", "x-frame-options", "x-request-id")
+SHIPPED_HEADERS = (
+    "content-security-policy",
+    "x-content-type-options",
+    "referrer-policy",
+    "x-frame-options",
+    "x-request-id",
+)
 
 
 class BrokenDesk:
@@ -118,7 +124,9 @@ def test_our_own_bugs_are_500_without_their_message(path: str, caplog: pytest.Lo
         response = broken.client.get(path, role=Role.AGENT)
     assert response.status_code == 500
     assert CARD_NUMBER not in response.text + caplog.text
-    logged = [record for record in caplog.records if record.name == "cardwatch.api.request" and record.levelname == "ERROR"]
+    logged = [
+        record for record in caplog.records if record.name == "cardwatch.api.request" and record.levelname == "ERROR"
+    ]
     assert len(logged) == 1
     assert response.headers["x-request-id"] in logged[0].getMessage()
     assert all(name in response.headers for name in SHIPPED_HEADERS)
@@ -195,8 +203,6 @@ def test_a_signed_in_agent_gets_no_card_number_back_either(world: World) -> None
 
 def test_numeric_tokens_of_an_issuer_pass() -> None:
     """Where the issuer's tokens are numbers, their pattern says so."""
-
-
     numeric = world(issuer_token_pattern=re.compile(r"41\d{14}"))
     assert numeric.client.get(f"/v1/cards/{CARD_NUMBER}", role=Role.AGENT).status_code == 200
     assert numeric.client.get(f"/v1/cards/{OTHER_CARD_NUMBER}", role=Role.AGENT).status_code == 422

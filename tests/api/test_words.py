@@ -8,22 +8,29 @@ import pytest
 
 from api.card_numbers import contains_card_number, is_card_number
 from api.console import words
-from casework.alerts import Evidence
+from casework.alerts import Evidence, Scalar
 from detector.catalogue import CATALOGUE
 from tests.api.support import CARD_NUMBER, CONFIGS, texts
 
 
 @pytest.mark.parametrize(
     ("amount", "currency", "said"),
-    [(123456, "EUR", "1,234.56 EUR"), (500, "JPY", "500 JPY"), (1234, "KWD", "1.234 KWD"), (5, None, "0.05"), (None, "EUR", "–")],
-)  # fmt: skip
+    [
+        (123456, "EUR", "1,234.56 EUR"),
+        (500, "JPY", "500 JPY"),
+        (1234, "KWD", "1.234 KWD"),
+        (5, None, "0.05"),
+        (None, "EUR", "–"),
+    ],
+)
 def test_money(amount: int | None, currency: str | None, said: str) -> None:
     """Minor units become what is printed on a receipt, by the currency's own decimals."""
     assert words.money(amount, currency) == said
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(-5, "just now"), (59, "just now"), (60, "1 min"), (7_199, "1 h"), (172_800, "2 d"), (864_000, "10 d")]
+    ("seconds", "said"),
+    [(-5, "just now"), (59, "just now"), (60, "1 min"), (7_199, "1 h"), (172_800, "2 d"), (864_000, "10 d")],
 )
 def test_age(seconds: int, said: str) -> None:
     """The largest unit that says enough; a clock that lags behind says "just now"."""
@@ -33,14 +40,15 @@ def test_age(seconds: int, said: str) -> None:
 @pytest.mark.parametrize(
     ("value", "unit", "said"),
     [
-        (3.14159, "number", "3.14"), (14.2, "times", "14.2 ×"), (12_345.6, "km", "12,346 km"), (900, "km_per_hour", "900 km/h"),
-        (1, "yes_no", "yes"), (0.0, "yes_no", "no"), (True, "number", "yes"), (0.256, "share", "26%"), (3, "hour", "03:00 UTC"),
+        (3.14159, "number", "3.14"), (14.2, "times", "14.2 ×"), (12_345.6, "km", "12,346 km"),
+        (900, "km_per_hour", "900 km/h"), (1, "yes_no", "yes"), (0.0, "yes_no", "no"), (True, "number", "yes"),
+        (0.256, "share", "26%"), (3, "hour", "03:00 UTC"),
         (6, "weekday", "Sunday"), (45, "seconds", "45 s"), (600, "seconds", "10 min"), (90_000, "seconds", "25 h"),
         (400_000, "seconds", "5 d"), (9_950, "money", "99.50"), (None, "number", "–"), (float("nan"), "km", "–"),
         (float("inf"), "hour", "–"), ("DE", "number", "DE"),
     ],
 )  # fmt: skip
-def test_measure(value: float | str | bool | None, unit: str, said: str) -> None:
+def test_measure(value: Scalar, unit: str, said: str) -> None:
     """Every unit, missing values and oddities included."""
     assert words.measure(value, unit) == said
 
@@ -65,8 +73,8 @@ def test_evidence_shares_add_up() -> None:
 
 
 def test_every_reason_of_the_catalogue_has_its_sentence() -> None:
-    """No agent reads a code; no sentence is left over."""
-    assert set(texts()) == {feature.text_key for feature in CATALOGUE}
+    """No agent reads a code where a feature spoke."""
+    assert {feature.text_key for feature in CATALOGUE} <= set(texts())
 
 
 @pytest.mark.parametrize("entry", [{"sentence": "", "unit": "km"}, {"sentence": "Far", "unit": "miles"}])
@@ -89,7 +97,12 @@ def test_card_numbers_are_recognised(token: str) -> None:
     """As a token, and in a text with any grouping."""
     assert is_card_number(token)
     grouped = " ".join(token[start : start + 4] for start in range(0, len(token), 4))
-    for text in (token, f"card {grouped}.", f"card:{token.replace('1', '1-', 1)}!", f"00000{token}00000"[: 5 + len(token) + 5]):
+    for text in (
+        token,
+        f"card {grouped}.",
+        f"card:{token.replace('1', '1-', 1)}!",
+        f"00000{token}00000"[: 5 + len(token) + 5],
+    ):
         assert contains_card_number(text)
 
 

@@ -1,0 +1,77 @@
+"""The OpenAPI document, and answers to requests made up from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.roles import Role
+from tests.api.support import SECRETS, world
+
+WORLD = world()
+CASE_ID = WORLD.open_case()
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+schema = schemathesis.openapi.from_asgi("/openapi.json", WORLD.client.app)
+
+
+@pytest.mark.parametrize("role", [Role.SENIOR_AGENT, Role.SRE])
+@schema.parametrize()
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_answer_is_undocumented(case: schemathesis.Case[Any], role: Role) -> None:
+    """Whatever is sent, the answer is no 500 and is one that the document announces, in its form."""
+    # Every other request is about a case that exists, or it would hardly get past 404.
+    parameters = case.path_parameters or {}
+    if "case_id" in parameters and len(str(parameters["case_id"])) % 2:
+        parameters["case_id"] = CASE_ID
+    case.call_and_validate(headers={"Authorization": f"Bearer {SECRETS[role]}"}, checks=CHECKS)
+
+
+def _document() -> dict[str, Any]:
+    document: dict[str, Any] = WORLD.client.get("/openapi.json").json()
+    return document
+
+
+def test_document_is_openapi_3_1() -> None:
+    """The document is public, of version 3.1, and leaves the console out."""
+    document = _document()
+    assert document["openapi"].startswith("3.1")
+    assert not [path for path in document["paths"] if path.startswith("/console")]
+
+
+def test_every_operation_is_described() -> None:
+    """Each has a name of its own, a description, and problems in the one schema."""
+    operations = [operation for path in _document()["paths"].values() for operation in path.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    for operation in operations:
+        assert operation["description"]
+        for status, response in operation["responses"].items():
+            if not status.startswith("2"):
+                assert list(response["content"]) == ["application/problem+json"]
+
+
+def test_headers_are_documented() -> None:
+    """Writes announce Idempotency-Key and If-Match; what has a version announces its ETag."""
+    paths = _document()["paths"]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            names = {parameter["name"] for parameter in operation.get("parameters", [])}
+            assert ({"Idempotency-Key", "If-Match"} <= names) is (method == "post")
+            versioned = path.startswith("/v1/") and path != "/v1/cases"
+            assert ("ETag" in operation["responses"]["200"].get("headers", {})) is versioned
