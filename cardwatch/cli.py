@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cardwatch.errors import EXIT_INTERRUPTED, CardwatchError
+from cardwatch.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, CardwatchError
 
 _EXIT_CODES = (
     "exit codes: 0 done; 1 not done; 2 a flag or setting is wrong, nothing was started; 3 a broker, Redis or process "
@@ -58,24 +58,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
-    parser = _parser(chosen)
-    args = parser.parse_args(words)
-    if args.command is None:
-        parser.print_help()
-        return 0
-    module = importlib.import_module(COMMANDS[args.command].module)
     try:
-        return int(module.run(args))
+        parser = _parser(chosen)
+        args = parser.parse_args(words)
+        if args.command is None:
+            parser.print_help()
+            return EXIT_OK
+        return int(importlib.import_module(COMMANDS[args.command].module).run(args))
     except CardwatchError as error:
         for line in str(error).splitlines():
-            print(f"cardwatch {args.command}: {line}", file=sys.stderr)
+            print(f"cardwatch {chosen}: {line}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone, as in `cardwatch topics | head -1`; nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return EXIT_FAILED
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:

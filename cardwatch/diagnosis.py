@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from cardwatch import kafka
 from cardwatch.errors import ServiceError
+from cardwatch.ports import listening_problem
 from cardwatch.services import RunningServices
 from cardwatch.settings import KafkaSettings, RedisSettings, Settings
 from streams.murmur2 import partition_of
@@ -75,7 +75,7 @@ def check_ports(settings: Settings, demo: RunningServices | None) -> Iterator[Fi
         ("metrics.learn_port", metrics.host, metrics.learn_port),
     )
     for name, host, port in listeners:
-        problem = _cannot_listen(host, port)
+        problem = listening_problem(host, port)
         if problem:
             yield Finding(
                 Grade.DOUBTFUL,
@@ -209,10 +209,10 @@ def _check_records(settings: KafkaSettings, topic: str, partitions: int, now_ms:
     if right == len(keys):
         yield Finding(Grade.GOOD, f"{topic}: {len(keys)} keys lie where {settings.partitioner} puts them")
         return
-    seen = "librdkafka's default, crc32" if crc32 == len(keys) else "neither murmur2 nor crc32 alone"
+    seen = "where crc32 does, librdkafka's default" if crc32 == len(keys) else "nowhere regular"
     yield Finding(
         Grade.WRONG,
-        f"{topic}: {len(keys) - right} of {len(keys)} keys are not where {settings.partitioner} puts them; it is {seen}",
+        f"{topic}: {len(keys) - right} of {len(keys)} keys are not where {settings.partitioner} puts them, but {seen}",
         'in librdkafka producers set "partitioner": "murmur2_random"',
     )
 
@@ -259,12 +259,3 @@ def _clock_finding(whose: str, theirs_ms: int, began_ms: int, ended_ms: int) -> 
     return Finding(
         Grade.WRONG, f"clock: {whose} is {abs(ahead_ms) / 1000:.1f} s {direction} this machine", "run NTP on both"
     )
-
-
-def _cannot_listen(host: str, port: int) -> str:
-    """Why a port cannot be had, empty where it can."""
-    try:
-        with socket.create_server((host, port)):
-            return ""
-    except OSError as error:
-        return error.strerror or type(error).__name__

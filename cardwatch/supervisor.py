@@ -122,6 +122,25 @@ class Supervisor:
         for child in stage:
             self._await_ready(child, started_at_s)
 
+    def run(self, spec: ProcessSpec, within_s: float) -> None:
+        """Run a process to its end, the tree watched meanwhile.
+
+        Raises:
+            ServiceError: it ended with another code than 0, or not in time; it carries the end of its log.
+        """
+        child = _Child(spec)
+        self._launch(child)
+        once = child.process
+        try:
+            if once is None or not self.wait_until(lambda: once.poll() is not None, within_s, _PROBE_INTERVAL_S):
+                message = f"{spec.name} was not done within {within_s:g} s{self._log_tail(spec.name)}"
+                raise ServiceError(message)
+            if once.returncode != 0:
+                message = f"{spec.name} ended with code {once.returncode}{self._log_tail(spec.name)}"
+                raise ServiceError(message)
+        finally:
+            self._kill(child)
+
     def watch(self) -> None:
         """Look at every process once; start again what ended and is due.
 

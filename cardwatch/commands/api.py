@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import uvicorn
@@ -17,13 +19,15 @@ from api.health import Health
 from api.keys import ApiKeys
 from cardwatch import wiring
 from cardwatch.commands.common import layers_of, log_to_stderr, now_ms
+from cardwatch.embedded import DataDirectory
 from cardwatch.errors import EXIT_OK, ServiceError, SettingsError
-from cardwatch.metrics import process_registry
+from cardwatch.metrics import process_registry, write_url
 from cardwatch.services import connected
 from cardwatch.settings import Settings, configured_toml
-from casework.errors import CaseworkError, StoreUnavailableError
+from casework.errors import CaseworkError, StoreSetupError, StoreUnavailableError
 
 _GRACE_S = 5
+_BACKLOG = 2048
 _HOUR_MS = 3_600_000
 
 
@@ -42,23 +46,49 @@ def run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in ("host", "port") if getattr(args, name) is not None}
     settings = connected(layers_of(args).with_flags({"api": given} if given else {}), kafka=False)
     log_to_stderr(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application(settings),
-            host=settings.api.host,
-            port=settings.api.port,
-            # The service has a request log of its own, which writes no paths of cards down.
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
+    app = application(settings)
+    asyncio.run(_refuse_another_setup(settings))
+    with _listen(settings.api.host, settings.api.port) as listener:
+        url = write_url(DataDirectory(settings.data.directory), "api", settings.api.host, listener.getsockname()[1])
+        print(f"cardwatch api: {url}, the console at {url}/console", flush=True)
+        # The service has a request log of its own, which writes no paths of cards down.
+        config = uvicorn.Config(
+            app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=_GRACE_S
         )
-    )
-    server.run()
-    if not server.started:
-        message = f"the API could not start on {settings.api.host}:{settings.api.port}; is the port taken?"
-        raise ServiceError(message)
+        uvicorn.Server(config).run(sockets=[listener])
     return EXIT_OK
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything is served from it.
+
+    Raises:
+        ServiceError: it cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        message = f"the API cannot listen on {host}:{port} ({error.strerror}); choose another --port (0: a free one)"
+        raise ServiceError(message) from error
+
+
+async def _refuse_another_setup(settings: Settings) -> None:
+    """Find out before serving whether Redis was set up otherwise. A Redis that is away is waited for by /readyz.
+
+    Raises:
+        SettingsError: it was set up for another number of shards.
+    """
+    store = wiring.redis_store(settings)
+    try:
+        await store.open(create=True)
+    except StoreSetupError as error:
+        message = f"redis.shards: {error}"
+        raise SettingsError(message) from None
+    except StoreUnavailableError:
+        pass
+    finally:
+        await store.close()
 
 
 def application(settings: Settings) -> FastAPI:
@@ -89,9 +119,6 @@ def application(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # A Redis that is not there yet is no reason to end: /readyz tells, and requests are answered 503 until then.
-        with contextlib.suppress(StoreUnavailableError):
-            await desk.open()
         yield
         await store.close()
 

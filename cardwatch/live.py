@@ -1,0 +1,157 @@
+"""The live view of a running system: numbers out of its metrics, the newest cases, and where everything is."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from cardwatch.metrics import Reading
+
+_RATE_WINDOW_S = 5.0
+_SHOWN_CASES = 5
+_ACTIONS = ("ALLOW", "STEP_UP", "REVIEW", "DECLINE", "FREEZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the view shows, at one moment.
+
+    Attributes:
+        rate_per_s: payments answered a second, over the last seconds.
+        decisions: answers so far by action.
+        latency_ms: from a payment's record to its acknowledged answer, median and 99 % over the last seconds; None
+            while nothing flows.
+        lag_records: payments that wait.
+        alerts, freezes, labels: so far.
+        cases: by state, now.
+        model: name of the version that scores.
+    """
+
+    rate_per_s: float
+    decisions: Mapping[str, int]
+    latency_ms: tuple[float, float] | None
+    lag_records: int
+    alerts: int
+    freezes: Mapping[str, int]
+    cases: Mapping[str, int]
+    labels: int
+    model: str
+
+    def line(self) -> str:
+        """All of it in one line, for output that is no terminal."""
+        latency = "-" if self.latency_ms is None else "{:.1f}/{:.1f}".format(*self.latency_ms)
+        cases = sum(count for state, count in self.cases.items() if state != "closed")
+        return (
+            f"{self.rate_per_s:.0f} payments/s, {sum(self.decisions.values())} answered, p50/p99 {latency} ms, "
+            f"{self.alerts} alerts, {self.freezes.get('frozen', 0)} freezes, {cases} open cases, model {self.model}"
+        )
+
+
+@dataclass(slots=True)
+class Meter:
+    """Turns readings into numbers; keeps the last seconds of them for rates."""
+
+    _past: deque[tuple[float, Reading]] = field(default_factory=deque)
+
+    def measure(self, readings: Mapping[str, Reading], at_s: float) -> Numbers:
+        """Numbers from the readings of one moment.
+
+        Args:
+            readings: by role; missing ones count as nothing.
+            at_s: a monotonic clock.
+        """
+        nothing = Reading()
+        score, respond = readings.get("score", nothing), readings.get("respond", nothing)
+        if score.samples:
+            self._past.append((at_s, score))
+        while len(self._past) > 2 and at_s - self._past[1][0] >= _RATE_WINDOW_S:
+            self._past.popleft()
+        began_s, before = self._past[0] if self._past else (at_s, nothing)
+        answered = score.total("cardwatch_decisions_total") - before.total("cardwatch_decisions_total")
+        return Numbers(
+            rate_per_s=max(0.0, answered) / (at_s - began_s) if at_s > began_s else 0.0,
+            decisions=_by_label(score, "cardwatch_decisions_total", "action"),
+            latency_ms=_latency_ms(score, before),
+            lag_records=int(score.total("cardwatch_consumer_lag_records")),
+            alerts=int(score.total("cardwatch_alerts_total")),
+            freezes=_by_label(respond, "cardwatch_freezes_total", "outcome"),
+            cases=_by_label(respond, "cardwatch_cases", "state"),
+            labels=int(score.total("cardwatch_labels_total")),
+            model=next((labels["version"] for labels, on in score.select("cardwatch_model_info") if on), "-"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CaseLine:
+    """One case as the view lists it."""
+
+    case_id: str
+    card_token: str
+    action: str
+    state: str
+    reasons: str
+
+
+def picture(addresses: Mapping[str, str], numbers: Numbers, cases: list[CaseLine]) -> Group:
+    """The view for a terminal: where everything is, what happens now, and the most urgent cases."""
+    return Group(
+        Panel(_pairs(addresses), title="cardwatch", title_align="left", border_style="cyan"),
+        Panel(_numbers(numbers), title="now", title_align="left"),
+        Panel(_cases(cases), title="open cases, the most urgent first", title_align="left"),
+        Text("Ctrl-C ends everything", style="dim"),
+    )
+
+
+def _latency_ms(score: Reading, before: Reading) -> tuple[float, float] | None:
+    name = "cardwatch_decision_latency_seconds"
+    since = before if before is not score else None
+    median_s, high_s = score.quantile(name, 0.5, since), score.quantile(name, 0.99, since)
+    return None if median_s is None or high_s is None else (median_s * 1000, high_s * 1000)
+
+
+def _by_label(reading: Reading, name: str, label: str) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for labels, value in reading.select(name):
+        counts[labels[label]] = counts.get(labels[label], 0) + int(value)
+    return counts
+
+
+def _pairs(pairs: Mapping[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in pairs.items():
+        table.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
+    return table
+
+
+def _numbers(numbers: Numbers) -> Table:
+    latency = "-" if numbers.latency_ms is None else "p50 {:.1f} ms   p99 {:.1f} ms".format(*numbers.latency_ms)
+    answers = "   ".join(f"{action} {numbers.decisions.get(action, 0):,}" for action in _ACTIONS)
+    freezes = "   ".join(f"{outcome} {count}" for outcome, count in sorted(numbers.freezes.items())) or "none"
+    cases = "   ".join(f"{state} {count}" for state, count in sorted(numbers.cases.items())) or "none"
+    return _pairs({
+        "payments": f"{numbers.rate_per_s:,.0f} a second   {sum(numbers.decisions.values()):,} in all   "
+        f"{numbers.lag_records:,} waiting",
+        "latency": latency,
+        "answers": answers,
+        "alerts": f"{numbers.alerts:,}   freezes: {freezes}",
+        "cases": cases,
+        "model": f"{numbers.model}   {numbers.labels:,} labels came back",
+    })  # fmt: skip
+
+
+def _cases(cases: list[CaseLine]) -> Table | Text:
+    if not cases:
+        return Text("none yet")
+    table = Table(box=None, pad_edge=False)
+    for column in ("case", "card", "action", "state", "reasons"):
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for case in cases[:_SHOWN_CASES]:
+        style = "bold red" if case.action == "FREEZE" else ""
+        table.add_row(case.case_id, case.card_token, Text(case.action, style=style), case.state, case.reasons)
+    return table
