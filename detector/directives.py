@@ -29,10 +29,14 @@ class Directives:
             self._states[card_token] = (status, command_time_ms)
 
     def damp(self, card_token: str, reasons: Sequence[str], until_ms: int) -> None:
-        """Do not act on these reasons for this card before `until_ms` of event time."""
-        damped = self._damped.setdefault(card_token, {})
-        for reason in reasons:
-            damped[reason] = max(until_ms, damped.get(reason, 0))
+        """Do not act on these reasons, and no others, for this card before `until_ms` of event time.
+
+        A directive says everything that is damped on the card: it replaces the one before, and an empty one lifts it.
+        """
+        if reasons:
+            self._damped[card_token] = dict.fromkeys(reasons, until_ms)
+        else:
+            self._damped.pop(card_token, None)
 
     def card_statuses(self, card_tokens: Sequence[str]) -> NDArray[np.int64]:
         """Codes of `CardStatus`, one a card."""
