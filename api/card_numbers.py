@@ -1,17 +1,20 @@
 """Recognising full card numbers (PANs), so that none is stored, answered or logged.
 
-A token of 12 to 19 digits that passes the Luhn check is taken for a card number unless the issuer's own token pattern
-says otherwise. In free text, digits may be grouped with spaces or hyphens.
+A token of 12 to 19 digits that passes the Luhn check is taken for a card number, grouped by blanks or hyphens or not,
+unless the issuer's own token pattern says otherwise: the same as in `streams/card_numbers.py`, which this floor may not
+import. In free text, where people write many other numbers, 13 digits are the least.
 """
 
 from __future__ import annotations
 
 import re
 
-_TOKEN = re.compile(r"\d{12,19}", re.ASCII)
-_IN_TEXT = re.compile(r"(?<!\d)\d(?:[ \-.]?\d){12,}(?!\d)", re.ASCII)
+# Digits of any script.
+_TOKEN = re.compile(r"\d(?:[ \-]?\d){11,18}")
+_IN_TEXT = re.compile(r"\d(?:[ \u00a0\u2009.\-_/]?\d){12,}")
+_NOT_DIGIT = re.compile(r"\D")
 # ISO/IEC 7812 allows up to 19 digits; nearly every card has 16.
-_LONGEST, _USUAL = 19, 16
+_SHORTEST_IN_TEXT, _LONGEST, _USUAL = 13, 19, 16
 
 
 def passes_luhn(digits: str) -> bool:
@@ -34,20 +37,29 @@ def is_card_number(token: str, issuer_pattern: re.Pattern[str] | None = None) ->
     """
     if issuer_pattern is not None and issuer_pattern.fullmatch(token):
         return False
-    return bool(_TOKEN.fullmatch(token)) and passes_luhn(token)
+    return _TOKEN.fullmatch(token) is not None and passes_luhn(_NOT_DIGIT.sub("", token))
 
 
 def contains_card_number(text: str) -> bool:
-    """Whether a free text contains a card number, digits grouped with spaces, dots or hyphens included.
+    """Whether a free text contains a card number, digits grouped in any way people group them.
 
-    A run of 13 to 19 digits is judged as a whole: looking into every part of it would refuse most reference numbers.
-    A longer run is no number anybody needs, so every 16 digits of it are judged.
+    Neighbouring groups are judged together, so a number is found beside an expiry date or a code. Parts of a group are
+    not judged, for that would refuse most reference numbers; only in a group too long for a card every 16 digits are.
     """
-    for match in _IN_TEXT.finditer(text):
-        digits = re.sub(r"\D", "", match.group())
-        if len(digits) <= _LONGEST:
-            if passes_luhn(digits):
+    return any(_holds_card_number(_NOT_DIGIT.split(match.group())) for match in _IN_TEXT.finditer(text))
+
+
+def _holds_card_number(groups: list[str]) -> bool:
+    """Whether neighbouring groups of digits make a card number."""
+    for first in range(len(groups)):
+        digits = ""
+        for group in groups[first : first + _LONGEST]:
+            digits += group
+            if len(digits) > _LONGEST:
+                break
+            if len(digits) >= _SHORTEST_IN_TEXT and passes_luhn(digits):
                 return True
-        elif any(passes_luhn(digits[start : start + _USUAL]) for start in range(len(digits) - _USUAL + 1)):
-            return True
-    return False
+    long_groups = (group for group in groups if len(group) > _LONGEST)
+    return any(
+        passes_luhn(group[start : start + _USUAL]) for group in long_groups for start in range(len(group) - _USUAL + 1)
+    )
