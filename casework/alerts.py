@@ -87,7 +87,9 @@ class Alert:
 
 _Token = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 _Name = Annotated[str, msgspec.Meta(max_length=128)]
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+# Up to the year 2100: a time behind it is no time, and calendars would refuse it later.
+_TimeMs = Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800_000)]
 
 
 class _EvidenceRecord(msgspec.Struct):
@@ -106,7 +108,7 @@ class _AlertRecord(msgspec.Struct):
     alert_id: _Token
     transaction_id: _Token
     card_token: _Token
-    event_time_ms: _Count
+    event_time_ms: _TimeMs
     action: _Name
     score: float = 0.0
     anomaly: float = 0.0
@@ -122,7 +124,7 @@ class _AlertRecord(msgspec.Struct):
     currency: _Name | None = None
     merchant_id: _Name | None = None
     country: _Name | None = None
-    decided_ms: _Count | None = None
+    decided_ms: _TimeMs | None = None
 
 
 _ACTIONS = {action.wire: action for action in Action if action is not Action.ALLOW}
