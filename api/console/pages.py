@@ -220,7 +220,7 @@ def case_page(
         card_state=view.card_state.wire,
         age=words.age(now_ms, case.opened_ms),
         blocks=blocks,
-        payments=words.payment_table(view.payments, case.transaction_ids),
+        payments=words.payment_table(view.payments, view.alerts),
         timeline=[_timeline_line(event, texts) for event in reversed(view.timeline)],
         dispositions=DISPOSITIONS,
         card_actions=_offered_actions(session, view.card_state),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from casework.alerts import Evidence, Payment, Scalar
+from casework.cases import CaseAlert
 
 # ISO 4217 currencies whose minor unit is not a hundredth.
 _WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
@@ -188,6 +189,8 @@ _PAYMENT_COLUMNS = (
     ("country", "Country"),
     ("action", "Answer"),
     ("response_code", "Response"),
+    ("refused", "Refused"),
+    ("reversed", "Reversed"),
 )
 
 
@@ -207,19 +210,33 @@ class PaymentTable:
     alerted: list[bool]
 
 
-def payment_table(payments: tuple[Payment, ...], alerted_ids: tuple[str, ...]) -> PaymentTable:
-    """Lay out a card's last payments."""
+def payment_table(payments: tuple[Payment, ...], alerts: tuple[CaseAlert, ...]) -> PaymentTable:
+    """Lay out a card's last payments.
+
+    A payment of the case is known by its id, or where the engine remembers no ids, by its time and amount.
+    """
+    ids = {alert.transaction_id for alert in alerts}
+    moments = {(alert.event_time_ms, alert.amount_minor) for alert in alerts}
     newest_first = sorted(payments, key=_event_time_ms, reverse=True)
     columns = [
         (name, heading)
         for name, heading in _PAYMENT_COLUMNS
-        if any(payment.get(name) not in {None, "", "none"} for payment in newest_first)
+        if any(_is_said(payment.get(name)) for payment in newest_first)
     ]
     return PaymentTable(
         headings=[heading for _, heading in columns],
         rows=[[_payment_cell(payment, name) for name, _ in columns] for payment in newest_first],
-        alerted=[payment.get("transaction_id") in alerted_ids for payment in newest_first],
+        alerted=[
+            payment.get("transaction_id") in ids
+            or (payment.get("event_time_ms"), payment.get("amount_minor")) in moments
+            for payment in newest_first
+        ],
     )
+
+
+def _is_said(value: Scalar) -> bool:
+    """Whether a field says anything: an amount of 0 does, an unset flag or an empty text does not."""
+    return value is not None and value is not False and value not in {"", "none"}
 
 
 def _event_time_ms(payment: Payment) -> int:
@@ -229,7 +246,9 @@ def _event_time_ms(payment: Payment) -> int:
 
 def _payment_cell(payment: Payment, name: str) -> str:
     value = payment.get(name)
-    if value is None or value in {"", "none"}:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if not _is_said(value):
         return _NOTHING
     if name == "event_time_ms" and isinstance(value, int | float):
         return _short_moment(int(value))

@@ -230,3 +230,6 @@ def test_payments_of_odd_shape_are_shown(world: World) -> None:
     odd = [{"amount_minor": 5}, payment(1, NOW_MS) | {"mcc": 5411, "refused": True, "channel": None}, {}]
     world.respond(alert(last_payments=odd, evidence=[], amount_minor=None, currency=None))
     assert len(world.client.get("/v1/cards/tok_3fa85f6457174562", role=Role.AGENT).json()["payments"]) == 3
+    world.client.post("/console/sign-in", data={"api_key": "cw-test-agent-0123456789abcdef"})
+    (case,) = world.client.get("/v1/cases", role=Role.AGENT).json()["cases"]
+    assert world.client.get(f"/console/cases/{case['case_id']}").status_code == 200

@@ -8,9 +8,11 @@ import pytest
 
 from api.card_numbers import contains_card_number, is_card_number
 from api.console import words
-from casework.alerts import Evidence, Scalar
+from casework import records
+from casework.alerts import Evidence, Payment, Scalar
+from casework.cards import OutcomeKind
 from detector.catalogue import CATALOGUE
-from tests.api.support import CARD_NUMBER, CONFIGS, texts
+from tests.api.support import CARD_NUMBER, CONFIGS, alert, texts
 
 
 @pytest.mark.parametrize(
@@ -125,3 +127,24 @@ def test_tokens_are_not_card_numbers(token: str) -> None:
 def test_ordinary_words_pass(text: str) -> None:
     """Agents write numbers."""
     assert not contains_card_number(text)
+
+
+def test_payments_of_the_case_are_marked() -> None:
+    """By id, or by time and amount where the engine remembers no ids; newest first; columns nobody fills left out."""
+    case_alert = records.case_alert(alert(1), OutcomeKind.FROZEN)
+    by_time: Payment = {
+        "event_time_ms": case_alert.event_time_ms,
+        "amount_minor": case_alert.amount_minor,
+        "currency": "EUR",
+    }
+    by_id: Payment = {
+        "event_time_ms": 5,
+        "amount_minor": 100,
+        "transaction_id": case_alert.transaction_id,
+        "refused": True,
+    }
+    other: Payment = {"event_time_ms": 10, "amount_minor": 100, "refused": False, "reversed": False}
+    table = words.payment_table((other, by_time, by_id), (case_alert,))
+    assert table.alerted == [True, False, True]
+    assert table.headings == ["When (UTC)", "Amount", "Refused"]
+    assert [row[2] for row in table.rows] == ["–", "", "yes"]
