@@ -4,6 +4,7 @@ CardwatchError                exit 1   a command did not do what it was asked fo
 ├── SettingsError             exit 2   a setting, flag or file is wrong; nothing was started
 ├── ServiceError              exit 3   a broker, Redis or process of ours cannot be started or reached
 │   └── RestartLimitError     exit 3   a process keeps ending; its log says why
+├── ReplayError               exit 2   a file, mapping or label to replay cannot be used
 └── StoryError                exit 1   a step of `cardwatch demo --until-case` did not happen in time
 """
 
@@ -43,3 +44,9 @@ class RestartLimitError(ServiceError):
 
 class StoryError(CardwatchError):
     """A step of the demo's story did not happen within its time."""
+
+
+class ReplayError(CardwatchError):
+    """A file, mapping or label to replay cannot be used; the message says what would be right."""
+
+    exit_code = EXIT_USAGE

@@ -72,9 +72,7 @@ class Examples:
         """Put several runs of examples behind one another."""
         if not parts:
             empty = np.zeros(0)
-            return cls(
-                np.zeros((0, feature_count), np.float32), empty.astype(np.int64), empty, empty.astype(np.int64)
-            )
+            return cls(np.zeros((0, feature_count), np.float32), empty.astype(np.int64), empty, empty.astype(np.int64))
         return cls(
             np.concatenate([part.features for part in parts]),
             np.concatenate([part.label for part in parts]),

@@ -36,14 +36,36 @@ _THURSDAY = 3
 ) = range(14)  # fmt: skip
 VALUE_COUNT = 14
 
-_AMOUNT, _HOUR, _WEEKDAY, _KIND = int(Aggregate.AMOUNT), int(Aggregate.HOUR), int(Aggregate.WEEKDAY), int(Aggregate.KIND)
-_CHANNEL, _ENTRY_MODE, _IP_DIFFERS = int(Aggregate.CHANNEL), int(Aggregate.ENTRY_MODE), int(Aggregate.IP_COUNTRY_DIFFERS)
+_AMOUNT, _HOUR, _WEEKDAY, _KIND = (
+    int(Aggregate.AMOUNT),
+    int(Aggregate.HOUR),
+    int(Aggregate.WEEKDAY),
+    int(Aggregate.KIND),
+)
+_CHANNEL, _ENTRY_MODE, _IP_DIFFERS = (
+    int(Aggregate.CHANNEL),
+    int(Aggregate.ENTRY_MODE),
+    int(Aggregate.IP_COUNTRY_DIFFERS),
+)
 _COUNT, _SPEND_SUM, _MEAN_BEFORE = int(Aggregate.COUNT), int(Aggregate.SPEND_SUM), int(Aggregate.SPEND_MEAN_BEFORE)
-_OVER_MEAN, _REFUSED, _DISTINCT = int(Aggregate.AMOUNT_OVER_MEAN), int(Aggregate.REFUSED), int(Aggregate.DISTINCT_MERCHANTS)
+_OVER_MEAN, _REFUSED, _DISTINCT = (
+    int(Aggregate.AMOUNT_OVER_MEAN),
+    int(Aggregate.REFUSED),
+    int(Aggregate.DISTINCT_MERCHANTS),
+)
 _FRAUDS, _FRAUD_RATE, _IS_NEW = int(Aggregate.FRAUDS), int(Aggregate.FRAUD_RATE), int(Aggregate.IS_NEW)
-_SINCE_LAST, _KM_LAST, _SPEED = int(Aggregate.SECONDS_SINCE_LAST), int(Aggregate.KM_FROM_LAST), int(Aggregate.KM_PER_HOUR_FROM_LAST)
+_SINCE_LAST, _KM_LAST, _SPEED = (
+    int(Aggregate.SECONDS_SINCE_LAST),
+    int(Aggregate.KM_FROM_LAST),
+    int(Aggregate.KM_PER_HOUR_FROM_LAST),
+)
 _KM_HOME = int(Aggregate.KM_FROM_HOME)
-_CARD, _TERMINAL, _DEVICE, _FIRST_PAIR = int(Entity.CARD), int(Entity.TERMINAL), int(Entity.DEVICE), int(Entity.CARD_TERMINAL)
+_CARD, _TERMINAL, _DEVICE, _FIRST_PAIR = (
+    int(Entity.CARD),
+    int(Entity.TERMINAL),
+    int(Entity.DEVICE),
+    int(Entity.CARD_TERMINAL),
+)
 
 
 @kernel
@@ -160,18 +182,14 @@ def _payment_value(aggregate: int, values: NDArray[np.float64]) -> float:
 
 
 @kernel
-def evaluate(
-    plan: NDArray[np.int64], memory: Memory, card_at: int, scratch: Scratch, out: NDArray[np.float32]
-) -> None:
+def evaluate(plan: NDArray[np.int64], memory: Memory, card_at: int, scratch: Scratch, out: NDArray[np.float32]) -> None:
     """Fill one row of the feature matrix from what the record's entities hold now; `card_at` is the card's address."""
     for index in range(plan.shape[0]):
         aggregate, entity, window = plan[index, 0], plan[index, 1], plan[index, 2]
         if entity == 0:
             value = _payment_value(aggregate, scratch.values)
         elif entity == _CARD:
-            value = _card_value(
-                memory, aggregate, card_at + CARD_WINDOWS + window * CARD_WINDOW_WORDS, scratch.values
-            )
+            value = _card_value(memory, aggregate, card_at + CARD_WINDOWS + window * CARD_WINDOW_WORDS, scratch.values)
         elif entity <= _DEVICE:
             value = _shared_value(aggregate, scratch.shared_sums[entity - _TERMINAL, window], scratch.values)
         else:

@@ -172,9 +172,7 @@ def _recall(memory: Memory, key_0: int, key_1: int, limits: Limits) -> int:
 
 
 @kernel
-def _apply_reference(
-    memory: Memory, shared: Memory, batch: Columns, record: int, limits: Limits
-) -> None:
+def _apply_reference(memory: Memory, shared: Memory, batch: Columns, record: int, limits: Limits) -> None:
     """What a reversal or an outcome does to the payment it names."""
     row = _recall(memory, batch.refers_to[record, 0], batch.refers_to[record, 1], limits)
     at = address(memory, PAYMENTS, row)

@@ -66,9 +66,7 @@ def _count_label(
 
 
 @kernel
-def _set_label(
-    memory: Memory, shared: Memory, row: int, label: int, time_ms: int, limits: Limits
-) -> int:
+def _set_label(memory: Memory, shared: Memory, row: int, label: int, time_ms: int, limits: Limits) -> int:
     """Give a payment its label; an earlier, different one is taken back exactly."""
     at = address(memory, PAYMENTS, row)
     before = memory[at + LABEL_STATE] - LABEL_OFFSET

@@ -75,10 +75,6 @@ def check_offsets(state: PartitionState, batch: TransactionBatch) -> None:
 def observe(state: EngineState, partition: PartitionState, columns: Columns) -> Observed:
     """Walk a batch and change state; call inside `EngineState.change`, so that an error undoes it."""
     rows = columns.event_time_ms.shape[0]
-    observed = Observed(
-        np.full((rows, FEATURE_COUNT), np.nan, dtype=np.float32), *np.zeros((4, rows), dtype=np.int64)
-    )
-    observe_batch(
-        partition.memory, state.shared, columns, state.limits(), state.plan, state.scratch, observed
-    )
+    observed = Observed(np.full((rows, FEATURE_COUNT), np.nan, dtype=np.float32), *np.zeros((4, rows), dtype=np.int64))
+    observe_batch(partition.memory, state.shared, columns, state.limits(), state.plan, state.scratch, observed)
     return observed

@@ -191,7 +191,9 @@ def _load_tables(memory: Memory, specs: tuple[TableSpec, ...], arrays: Mapping[s
             message = f"saved state has no usable table {spec.name}"
             raise StateError(message)
         if rows.ndim != room.ndim or rows.shape[1] != spec.width or rows.shape[0] > room.shape[0]:
-            message = f"saved table {spec.name} of shape {rows.shape} does not fit into {room.shape}: raise its capacity"
+            message = (
+                f"saved table {spec.name} of shape {rows.shape} does not fit into {room.shape}: raise its capacity"
+            )
             raise StateError(message)
         if spec.is_ring and int(words[CAPACITY]) != int(own[CAPACITY]) and int(words[HAND]) > int(words[CAPACITY]):
             message = f"{spec.name} has wrapped round at a capacity of {int(words[CAPACITY])}: keep that capacity"

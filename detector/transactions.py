@@ -112,7 +112,7 @@ def _texts(columns: Mapping[str, Sequence[Any]], name: str, count: int) -> list[
     return [None] * count if values is None else list(values)
 
 
-def _joined_identities(cards: Sequence[str], transactions: Sequence[str | None]) -> list[str | None]:
+def joined_identities(cards: Sequence[str], transactions: Sequence[str | None]) -> list[str | None]:
     """Join card token and transaction id into the text whose fingerprint is the identity."""
     return [
         None if transaction is None else f"{card}{IDENTITY_SEPARATOR}{transaction}"
@@ -140,11 +140,11 @@ def _outcomes(columns: Mapping[str, Sequence[Any]], count: int) -> tuple[Int64, 
 def _fingerprint_columns(columns: Mapping[str, Sequence[Any]], count: int, key: bytes) -> dict[str, Any]:
     """Fingerprint every token column of the contract."""
     cards = list(columns["card_token"])
-    identities = _joined_identities(cards, list(columns["transaction_id"]))
+    identities = joined_identities(cards, list(columns["transaction_id"]))
     return {
         "card": fingerprint_many(cards, key),
         "identity": fingerprint_many(identities, key),
-        "refers_to": fingerprint_many(_joined_identities(cards, _texts(columns, "refers_to", count)), key),
+        "refers_to": fingerprint_many(joined_identities(cards, _texts(columns, "refers_to", count)), key),
         "merchant": fingerprint_many(_texts(columns, "merchant_id", count), key),
         "country": fingerprint_many(_texts(columns, "country", count), key),
         "terminal": fingerprint_many(_texts(columns, "terminal_id", count), key),

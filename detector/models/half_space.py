@@ -14,6 +14,7 @@ Source: Tan, Ting, Liu: *Fast anomaly detection for streaming data* (IJCAI 2011)
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,64 +42,78 @@ def _child(node: int, column_bin: int, missing_bin: int, limit: int, current_mas
 
 
 @kernel
-def score_tree(
-    bins: NDArray[np.int32],
+def _flatten(
     missing_bins: NDArray[np.int32],
     columns: NDArray[np.int32],
     limits: NDArray[np.int32],
     current_mass: NDArray[np.int64],
     reference_mass: NDArray[np.int64],
     size_limit: float,
-) -> int:
-    """Mass that one tree gives a row: an integer, so that the order of adding trees does not matter."""
-    node = 0
-    depth_factor = 1
-    total = 0
-    while True:
-        mass = reference_mass[node]
-        total += mass * depth_factor
-        if node >= columns.shape[0] or mass < size_limit:
-            return total
-        column = columns[node]
-        node = _child(node, bins[column], missing_bins[column], limits[node], current_mass)
-        depth_factor *= 2
+    nodes: NDArray[np.int32],
+    totals: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Prune and flatten the trees for scoring, see `CompiledForest`; returns (nodes used, steps to the deepest end)."""
+    trees, splits = columns.shape
+    used = trees
+    deepest = 0
+    place = np.empty(reference_mass.shape[1], np.int64)
+    for tree in range(trees):
+        place[:] = -1
+        place[0] = tree
+        totals[tree] = reference_mass[tree, 0]
+        depth = 0
+        for node in range(reference_mass.shape[1]):
+            if node == 2 ** (depth + 1) - 1:
+                depth += 1
+            here = place[node]
+            if here < 0:
+                continue
+            if node >= splits or reference_mass[tree, node] < size_limit:
+                nodes[here, 3] = here
+                continue
+            column = columns[tree, node]
+            left = 2 * node + 1
+            upper = missing_bins[column] + (1 if current_mass[tree, left] < current_mass[tree, left + 1] else 0)
+            nodes[here, 0] = column
+            nodes[here, 1] = limits[tree, node]
+            nodes[here, 2] = upper - limits[tree, node]
+            nodes[here, 3] = used
+            for side in range(2):
+                place[left + side] = used
+                totals[used] = totals[here] + reference_mass[tree, left + side] * 2 ** (depth + 1)
+                used += 1
+            deepest = max(deepest, depth + 1)
+    return used, deepest
 
 
 @kernel
 def score_forest(
-    bins: NDArray[np.int32],
-    missing_bins: NDArray[np.int32],
-    columns: NDArray[np.int32],
-    limits: NDArray[np.int32],
-    current_mass: NDArray[np.int64],
-    reference_mass: NDArray[np.int64],
-    window: int,
+    bins: NDArray[np.int32], nodes: NDArray[np.int32], totals: NDArray[np.int64], trees: int, steps: int, scale: int
 ) -> float:
-    """Anomaly score of one row, 0 to 1; tables have one row a tree."""
-    trees, nodes = reference_mass.shape
-    size_limit = SIZE_LIMIT_SHARE * window
+    """Anomaly score of one row, 0 to 1; the sum is of integers, so that the order of trees does not matter."""
     total = 0
     for tree in range(trees):
-        total += score_tree(
-            bins, missing_bins, columns[tree], limits[tree], current_mass[tree], reference_mass[tree], size_limit
-        )
-    return 1.0 - total / (trees * window * nodes)
+        node = np.int64(tree)
+        for _ in range(steps):
+            above = np.uint32(bins[nodes[node, 0]] - nodes[node, 1])
+            node = np.int64(nodes[node, 3]) + np.int64(above < np.uint32(nodes[node, 2]))
+        total += totals[node]
+    return 1.0 - total / scale
 
 
 @kernel
 def score_rows(
     bins: NDArray[np.int32],
-    missing_bins: NDArray[np.int32],
-    columns: NDArray[np.int32],
-    limits: NDArray[np.int32],
-    current_mass: NDArray[np.int64],
-    reference_mass: NDArray[np.int64],
-    window: int,
+    nodes: NDArray[np.int32],
+    totals: NDArray[np.int64],
+    trees: int,
+    steps: int,
+    scale: int,
     out: NDArray[np.float64],
 ) -> None:
     """Anomaly score of each row."""
     for row in range(bins.shape[0]):
-        out[row] = score_forest(bins[row], missing_bins, columns, limits, current_mass, reference_mass, window)
+        out[row] = score_forest(bins[row], nodes, totals, trees, steps, scale)
 
 
 @kernel
@@ -172,6 +187,53 @@ def scaled_bin(column_bin: int, edge_count: int) -> float:
     return column_bin / edge_count
 
 
+@dataclass(frozen=True, slots=True)
+class CompiledForest:
+    """Trees ready to score: pruned where a score ends anyway, and walked without a branch to be predicted wrongly.
+
+    A row goes right where `bin - limit`, taken as unsigned, is below the span; the span lets the missing bin pass only
+    where missing values go right. A node at which scores end has span 0 and leads to itself, so that all walks have as
+    many steps. This halves the time of a walk that stops at a tenth of the window.
+
+    Attributes:
+        nodes: int32[nodes, 4], (column, limit, span, left child); the right child is next to the left one, and the
+            roots come first.
+        totals: int64, mass x 2^depth added up on the way to each node.
+        trees: how many roots.
+        steps: of every walk.
+        scale: the largest sum that there may be; 0 while the first window is not full, when all scores are 0.
+    """
+
+    nodes: NDArray[np.int32]
+    totals: NDArray[np.int64]
+    trees: int
+    steps: int
+    scale: int
+
+    @classmethod
+    def of(
+        cls,
+        binner: Binner,
+        columns: NDArray[np.int32],
+        limits: NDArray[np.int32],
+        current_mass: NDArray[np.int64],
+        reference_mass: NDArray[np.int64],
+        window: int,
+        *,
+        first_window: bool,
+    ) -> CompiledForest:
+        """Compile trees as `CompiledHalfSpaceTrees` holds them."""
+        trees, count = reference_mass.shape
+        nodes = np.zeros((trees * count, 4), dtype=np.int32)
+        totals = np.zeros(trees * count, dtype=np.int64)
+        used, steps = _flatten(
+            missing_bins(binner), columns, limits, current_mass, reference_mass,
+            SIZE_LIMIT_SHARE * window, nodes, totals,
+        )  # fmt: skip
+        scale = 0 if first_window else trees * window * count
+        return cls(nodes[:used].copy(), totals[:used].copy(), trees, steps, scale)
+
+
 class CompiledHalfSpaceTrees(base.AnomalyDetector):
     """river's Half-Space Trees over binned features, compiled.
 
@@ -234,10 +296,11 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
         bins = self.binner.bins(features)
         out = np.zeros(len(bins))
         if not self.progress[FIRST_WINDOW]:
-            score_rows(
-                bins, self._missing_bins, self.columns, self.limits,
-                self.current_mass, self.reference_mass, self.window_size, out,
+            forest = CompiledForest.of(
+                self.binner, self.columns, self.limits, self.current_mass, self.reference_mass,
+                self.window_size, first_window=False,
             )  # fmt: skip
+            score_rows(bins, forest.nodes, forest.totals, forest.trees, forest.steps, forest.scale, out)
         return out
 
 

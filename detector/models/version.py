@@ -18,7 +18,7 @@ from detector.errors import ConfigurationError, ModelError
 from detector.jit import kernel
 from detector.models import archive
 from detector.models.bins import Binner, bin_row, slot_row
-from detector.models.half_space import FIRST_WINDOW, missing_bins, score_forest
+from detector.models.half_space import FIRST_WINDOW, CompiledForest, score_forest
 from detector.models.logistic import log_odds_of, sigmoid
 
 _FORMAT = 1
@@ -35,24 +35,23 @@ def _score_rows(
     slot_starts: NDArray[np.int32],
     weights: NDArray[np.float64],
     intercept: float,
-    missing: NDArray[np.int32],
-    columns: NDArray[np.int32],
-    limits: NDArray[np.int32],
-    current_mass: NDArray[np.int64],
-    reference_mass: NDArray[np.int64],
-    window: int,
+    nodes: NDArray[np.int32],
+    totals: NDArray[np.int64],
+    trees: int,
+    steps: int,
+    scale: int,
     scores: NDArray[np.float64],
     anomalies: NDArray[np.float64],
 ) -> None:
-    """Both scores of each row, its bins found once; a window of 0 means that no window is full yet."""
+    """Both scores of each row, its bins found once; a scale of 0 means that no window is full yet."""
     bins = np.empty(edge_starts.shape[0] - 1, np.int32)
     slots = np.empty(slot_starts.shape[0] - 1, np.int32)
     for row in range(features.shape[0]):
         bin_row(features, row, edges, edge_starts, bins)
         slot_row(bins, crosses, slot_starts, slots)
         scores[row] = sigmoid(log_odds_of(slots, weights, intercept))
-        if window:
-            anomalies[row] = score_forest(bins, missing, columns, limits, current_mass, reference_mass, window)
+        if scale:
+            anomalies[row] = score_forest(bins, nodes, totals, trees, steps, scale)
 
 
 @kernel
@@ -145,9 +144,12 @@ class ModelVersion:
         return self.frauds_learned < self.cold_start_frauds
 
     @cached_property
-    def _missing_bins(self) -> NDArray[np.int32]:
-        """The bin of each feature that means "missing"."""
-        return missing_bins(self.binner)
+    def _forest(self) -> CompiledForest:
+        """The trees, ready to score."""
+        return CompiledForest.of(
+            self.binner, self.columns, self.limits, self.current_mass, self.reference_mass, self.window,
+            first_window=bool(self.progress[FIRST_WINDOW]),
+        )  # fmt: skip
 
     @cached_property
     def _means(self) -> NDArray[np.float64]:
@@ -200,14 +202,13 @@ class ModelVersion:
         Returns:
             (probability of fraud, anomaly score 0 to 1), float64 each.
         """
-        binner = self.binner
+        binner, forest = self.binner, self._forest
         matrix = binner.matrix(features)
         scores, anomalies = np.empty(len(matrix)), np.zeros(len(matrix))
         _score_rows(
             matrix, binner.edges, binner.edge_starts, binner.cross_columns, binner.slot_starts,
-            self.weights, float(self.intercept[0]), self._missing_bins, self.columns, self.limits,
-            self.current_mass, self.reference_mass, 0 if self.progress[FIRST_WINDOW] else self.window,
-            scores, anomalies,
+            self.weights, float(self.intercept[0]),
+            forest.nodes, forest.totals, forest.trees, forest.steps, forest.scale, scores, anomalies,
         )  # fmt: skip
         return scores, anomalies
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,6 +70,6 @@ def random_examples(seed: int, rows: int) -> Examples:
     )
 
 
-def as_dict(row: NDArray[np.float32]) -> dict[str, float]:
+def as_dict(row: NDArray[np.float32]) -> dict[Hashable, Any]:
     """A row as river takes it: missing values are absent."""
     return {name: float(value) for name, value in zip(NAMES, row, strict=True) if not np.isnan(value)}

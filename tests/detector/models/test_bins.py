@@ -21,7 +21,7 @@ _GRID = st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=30, unique
 def _naive_bin(value: float, grid: tuple[float, ...]) -> int:
     if np.isnan(value):
         return len(grid) + 1
-    return sum(np.float32(edge) <= np.float32(value) for edge in grid)
+    return sum(bool(np.float32(edge) <= np.float32(value)) for edge in grid)
 
 
 @given(_GRID, st.lists(_FLOATS, min_size=1, max_size=20))
@@ -72,7 +72,7 @@ def test_binners_compare_by_content() -> None:
 
 
 @pytest.mark.parametrize(
-    "features,crosses,named",
+    ("features", "crosses", "named"),
     [
         ([], [], "features"),
         ([("x", (1.0,)), ("x", (2.0,))], [], "features"),

@@ -23,8 +23,8 @@ def _scaled(bins: NDArray[np.int32]) -> dict[Any, Any]:
     }
 
 
-def _river(**settings: int) -> Any:
-    """river's own, its trees built over all features even where the first row misses some."""
+def _river(**settings: Any) -> Any:
+    """Make river's own, its trees built over all features even where the first row misses some."""
     peer: Any = anomaly.HalfSpaceTrees(**settings)
     peer.learn_one(dict.fromkeys(NAMES, 0.0))
     for nodes in peer._tree_nodes:

@@ -38,7 +38,7 @@ def _data(seed: int, rows: int) -> tuple[NDArray[np.float32], NDArray[np.int64],
 
 
 @pytest.mark.parametrize(
-    "learning_rate,intercept_rate,intercept,clip",
+    ("learning_rate", "intercept_rate", "intercept", "clip"),
     [(0.1, 0.01, 0.0, 1e12), (0.5, 0.0, -5.0, 1.0), (5.0, 1.0, 0.0, 1e12), (0.05, 0.001, 25.0, 0.3)],
 )
 def test_equals_river(learning_rate: float, intercept_rate: float, intercept: float, clip: float) -> None:
@@ -111,7 +111,7 @@ def test_weight_counts_like_the_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    "labels,weights",
+    ("labels", "weights"),
     [([0, 2], [1.0, 1.0]), ([0, 1], [1.0, -1.0]), ([0, 1], [1.0, np.inf]), ([0], [1.0, 1.0]), ([0, 1], [1.0])],
 )
 def test_bad_examples_are_refused_unlearned(labels: list[int], weights: list[float]) -> None:

@@ -40,6 +40,7 @@ def _checks(model: base.Estimator, patch: pytest.MonkeyPatch) -> list[Callable[.
     return list(checks.yield_checks(model))
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("model", list(_models()), ids=lambda model: type(model).__name__)
 def test_passes_rivers_checks(model: base.Estimator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every check that river has for such an estimator passes; none is skipped."""

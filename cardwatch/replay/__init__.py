@@ -1,0 +1,190 @@
+"""`cardwatch replay`: run the engine over a file of past payments and say how good it is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cardwatch.errors import EXIT_OK, ReplayError
+from cardwatch.replay.evaluation import auc_roc, average_precision, card_precision_at
+from cardwatch.replay.mapping import FileMapping, load_mapping, own_names
+from cardwatch.replay.runner import OUTPUT_SCHEMA, KnownLabels, Replay
+from cardwatch.replay.source import Transactions, read_labels, read_table
+from detector.models.config import ModelsConfig
+from detector.policy import Policy
+from detector.rates import RateTable
+from detector.state import EngineState, StateConfig
+
+_DAY_MS = 86_400_000
+_DURATIONS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": _DAY_MS}
+# A replay is its own world: its fingerprints meet no other installation's.
+_REPLAY_KEY = bytes(range(16))
+_PROGRESS_EVERY_S = 2.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `cardwatch replay`."""
+    parser.add_argument("transactions", type=Path, help="CSV, JSONL or Parquet of payments")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file of decisions to write")
+    parser.add_argument("--labels", type=Path, help="file of transaction_id, label (1 fraud) and label_time_ms")
+    parser.add_argument("--label-delay", default="7d", metavar="TIME", help="delay of a mapped label (default 7d)")
+    parser.add_argument("--mapping", type=Path, help="TOML that maps the file's columns to our fields")
+    parser.add_argument(
+        "--config", type=Path, help="TOML with [policy], [models] or [rates] instead of the shipped ones"
+    )
+
+
+def parse_duration_ms(text: str) -> int:
+    """Milliseconds of a duration as "7d", "12h", "30m" or "90s".
+
+    Raises:
+        ReplayError: it is none.
+    """
+    unit = _DURATIONS_MS.get(text[-1:])
+    try:
+        if unit is None:
+            raise ValueError
+        duration = round(float(text[:-1]) * unit)
+        if duration < 0:
+            raise ValueError
+    except ValueError:
+        message = "--label-delay is a number with a unit: 7d, 12h, 30m or 90s"
+        raise ReplayError(message) from None
+    return duration
+
+
+def _sections(path: Path | None) -> dict[str, Mapping[str, Any]]:
+    """The content of the policy, the models and the rates: shipped, or from --config where it has them."""
+    given: Mapping[str, Any] = {}
+    if path is not None:
+        try:
+            given = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            message = f"--config {path}: {error}"
+            raise ReplayError(message) from None
+    shipped = resources.files("configs")
+    return {
+        name: given.get(name) or tomllib.loads((shipped / f"{name}.toml").read_text(encoding="utf-8"))
+        for name in ("policy", "models", "rates")
+    }
+
+
+def _known_labels(transactions: Transactions, arguments: argparse.Namespace) -> KnownLabels:
+    """Labels from --labels, or from the mapped column after the delay, or none."""
+    if arguments.labels is not None:
+        return _labels_of_file(transactions, arguments.labels)
+    if transactions.labels is None:
+        empty = np.zeros(0, dtype=np.int64)
+        return KnownLabels(empty, empty, empty)
+    times = transactions.event_time_ms + parse_duration_ms(arguments.label_delay)
+    return KnownLabels(np.arange(len(transactions)), transactions.labels, times)
+
+
+def _labels_of_file(transactions: Transactions, path: Path) -> KnownLabels:
+    """Labels of a file, joined with the rows of the transactions they are about; others are counted and said."""
+    names, labels, times = read_labels(path)
+    rows_by_id = {name: row for row, name in enumerate(transactions.transaction_ids())}
+    rows = np.array([rows_by_id.get(name, -1) for name in names], dtype=np.int64)
+    known = rows >= 0
+    if not known.all():
+        print(f"{int((~known).sum())} labels are of transactions that are not in the file", file=sys.stderr)
+    truth = np.full(len(transactions), -1, dtype=np.int64)
+    truth[rows[known]] = labels[known]
+    transactions.labels = truth
+    return KnownLabels(rows[known], labels[known], times[known])
+
+
+def _mapping(table: pa.Table, path: Path | None) -> FileMapping:
+    """The mapping of a file, or that of our own names."""
+    return load_mapping(path) if path is not None else own_names(table.column_names)
+
+
+class _Progress:
+    """Says how far a long run is: in place on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._started = self._said = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        """Report rows done."""
+        now = time.monotonic()
+        if now - self._said < _PROGRESS_EVERY_S and done < self._total:
+            return
+        self._said = now
+        rate = done / max(now - self._started, 1e-9)
+        end = "\r" if sys.stderr.isatty() and done < self._total else "\n"
+        print(
+            f"replayed {done:,} of {self._total:,} rows ({100 * done // self._total}%), {rate:,.0f}/s",
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replay a file.
+
+    Raises:
+        ReplayError: a file, mapping or option cannot be used.
+    """
+    table = read_table(arguments.transactions)
+    transactions = Transactions(table, _mapping(table, arguments.mapping), _REPLAY_KEY)
+    if not len(transactions):
+        message = f"{arguments.transactions}: no rows"
+        raise ReplayError(message)
+    sections = _sections(arguments.config)
+    labels = _known_labels(transactions, arguments)
+    state = EngineState(_state_config(len(transactions)), RateTable.from_mapping(sections["rates"]))
+    policy = Policy.from_mapping(sections["policy"])
+    replay = Replay(transactions, labels, state, ModelsConfig.from_mapping(sections["models"]), policy)
+    started = time.monotonic()
+    scores: list[np.ndarray[Any, Any]] = []
+    with pq.ParquetWriter(str(arguments.out), OUTPUT_SCHEMA) as writer:
+        for decisions in replay.run(_Progress(len(transactions))):
+            writer.write_table(decisions)
+            scores.append(decisions.column("score").to_numpy())
+    elapsed_s = time.monotonic() - started
+    print(f"{len(transactions):,} rows in {elapsed_s:.1f} s: {len(transactions) / elapsed_s:,.0f} rows/s")
+    print(f"frauds learned: {replay.frauds_learned:,}")
+    _print_quality(transactions, np.concatenate(scores))
+    return EXIT_OK
+
+
+def _state_config(rows: int) -> StateConfig:
+    """Room for every payment of the file: a replay forgets nothing for want of space."""
+    room = max(rows, 64)
+    return StateConfig(
+        _REPLAY_KEY,
+        cards=room,
+        event_chunks=room,
+        pairs=4 * room,
+        payments=room,
+        card_label_chunks=room,
+        entities=3 * room,
+        bucket_chunks=12 * room,
+    )
+
+
+def _print_quality(transactions: Transactions, scores: np.ndarray[Any, Any]) -> None:
+    """Print AUC, Average Precision and Card Precision@100 over all labelled rows."""
+    if transactions.labels is None:
+        return
+    known = transactions.labels >= 0
+    labels, scores = transactions.labels[known], scores[known]
+    cards = transactions.card_numbers()[known]
+    print(f"labelled rows: {len(labels):,}, frauds: {int(labels.sum()):,} ({100 * labels.mean():.2f}%)")
+    print(f"AUC ROC            {auc_roc(labels, scores):.4f}")
+    print(f"Average Precision  {average_precision(labels, scores):.4f}")
+    precision = card_precision_at(labels, scores, cards, transactions.event_time_ms[known])
+    print(f"Card Precision@100 {precision:.4f}  (daily; a card found is not looked at for 7 days)")

@@ -1,0 +1,163 @@
+"""The replay itself: the very engine of the stream, learning from labels as they become known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cardwatch.replay.source import Transactions
+from detector.assessments import Assessments
+from detector.catalogue import HOUR_MS
+from detector.engine import assess_batch
+from detector.labels import LabelBatch, apply_labels
+from detector.models.config import ModelsConfig
+from detector.models.trainer import Trainer
+from detector.models.version import ModelVersion
+from detector.policy import Policy
+from detector.state import EngineState
+from detector.transactions import TransactionBatch, build_batch
+from detector.vocabulary import Action
+
+SLAB_ROWS = 65_536
+# Rows scored at once: a label may act this much later than it became known, never earlier.
+_BATCH_ROWS = 512
+_VERSION_EVERY_MS = HOUR_MS
+_ACTION_NAMES = [action.wire for action in Action]
+
+OUTPUT_SCHEMA = pa.schema(
+    [
+        ("transaction_id", pa.string()),
+        ("event_time_ms", pa.int64()),
+        ("score", pa.float64()),
+        ("anomaly", pa.float64()),
+        ("action", pa.string()),
+        ("reasons", pa.list_(pa.string())),
+        ("flags", pa.int64()),
+        ("expected_loss_minor", pa.int64()),
+        ("model_version", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLabels:
+    """Labels in the order in which they become known.
+
+    Attributes:
+        row: int64, which transaction of the file.
+        label: int64, 1 fraud, 0 genuine.
+        label_time_ms: int64, ascending.
+    """
+
+    row: NDArray[np.int64]
+    label: NDArray[np.int64]
+    label_time_ms: NDArray[np.int64]
+
+
+class Replay:
+    """One run over one file.
+
+    Attributes:
+        frauds_learned: how many frauds the models have learned.
+    """
+
+    def __init__(
+        self, transactions: Transactions, labels: KnownLabels, state: EngineState, models: ModelsConfig, policy: Policy
+    ) -> None:
+        """Start with an empty state and models that know nothing."""
+        self._transactions = transactions
+        # A label of a payment that has not happened yet waits for it.
+        times = np.maximum(labels.label_time_ms, transactions.event_time_ms[labels.row] + 1)
+        order = np.argsort(times, kind="stable")
+        self._labels = KnownLabels(labels.row[order], labels.label[order], times[order])
+        self._state = state
+        self._policy = policy
+        self._trainer = Trainer(models)
+        self._versions = 0
+        self._version_time_ms = -_VERSION_EVERY_MS
+        self._model = self._publish()
+        self._identities = np.zeros((len(transactions), 2), dtype=np.uint64)
+        self._label_cursor = 0
+        self._label_offset = 0
+        state.open_partition(0)
+
+    @property
+    def frauds_learned(self) -> int:
+        """How many frauds the models have learned."""
+        return self._model.frauds_learned
+
+    def run(self, progress: Callable[[int], None]) -> Iterator[pa.Table]:
+        """Assess all transactions; yields the decisions of one slab after the other."""
+        total = len(self._transactions)
+        for start in range(0, total, SLAB_ROWS):
+            stop = min(start + SLAB_ROWS, total)
+            slab = build_batch(
+                self._transactions.columns(start, stop),
+                key=self._state.config.fingerprint_key,
+                offset=np.arange(start, stop, dtype=np.int64),
+            )
+            self._identities[start:stop] = slab.identity
+            yield pa.concat_tables(list(self._assess_slab(slab)))
+            progress(stop)
+
+    def _assess_slab(self, slab: TransactionBatch) -> Iterator[pa.Table]:
+        """Assess a slab in small batches, taking in before each what had become known by its first moment."""
+        for start in range(0, len(slab), _BATCH_ROWS):
+            batch = slab[start : start + _BATCH_ROWS]
+            self._learn_until(int(batch.event_time_ms[0]))
+            assessments = assess_batch(self._state, batch, self._model, self._policy)
+            self._trainer.learn(assessments.unlabelled)
+            yield _decisions(batch, assessments, self._model.name)
+
+    def _learn_until(self, time_ms: int) -> None:
+        """Apply and learn every label that was known at a moment."""
+        stop = int(np.searchsorted(self._labels.label_time_ms, time_ms, side="right"))
+        if stop > self._label_cursor:
+            cut = slice(self._label_cursor, stop)
+            count = stop - self._label_cursor
+            result = apply_labels(
+                self._state,
+                LabelBatch(
+                    partition=0,
+                    offset=np.arange(self._label_offset, self._label_offset + count, dtype=np.int64),
+                    identity=self._identities[self._labels.row[cut]],
+                    label=self._labels.label[cut],
+                    label_time_ms=self._labels.label_time_ms[cut],
+                ),
+            )
+            self._trainer.learn(result.examples)
+            self._label_cursor, self._label_offset = stop, self._label_offset + count
+        if time_ms - self._version_time_ms >= _VERSION_EVERY_MS:
+            self._version_time_ms = time_ms
+            self._model = self._publish()
+
+    def _publish(self) -> ModelVersion:
+        """A version of what has been learned so far."""
+        self._versions += 1
+        return self._trainer.version(f"m-{self._versions:06d}", 0)
+
+
+def _decisions(batch: TransactionBatch, assessments: Assessments, model_version: str) -> pa.Table:
+    """Decisions as rows of the output file."""
+    count = len(batch)
+    reasons: list[list[str]] = [[] for _ in range(count)]
+    for row in assessments.evidence:
+        reasons[row] = assessments.reason_codes(row)
+    return pa.Table.from_arrays(
+        [
+            pa.array(batch.transaction_id, pa.string()),
+            pa.array(batch.event_time_ms),
+            pa.array(assessments.score),
+            pa.array(assessments.anomaly),
+            pa.array([_ACTION_NAMES[code] for code in assessments.action.tolist()], pa.string()),
+            pa.array(reasons, pa.list_(pa.string())),
+            pa.array(assessments.flags),
+            pa.array(assessments.expected_loss_minor),
+            pa.array([model_version] * count, pa.string()),
+        ],
+        schema=OUTPUT_SCHEMA,
+    )

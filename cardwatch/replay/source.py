@@ -1,0 +1,212 @@
+"""Files of transactions and labels, as columns in time order."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cardwatch.errors import ReplayError
+from cardwatch.replay.mapping import FileMapping
+from detector.vocabulary import Channel, EntryMode, Kind, StepUp
+from streams.currencies import MINOR_UNITS
+
+_ENUMERATIONS = {"kind": Kind, "channel": Channel, "entry_mode": EntryMode, "step_up": StepUp}
+_NUMBERS = frozenset({"latitude", "longitude", "home_latitude", "home_longitude"})
+_READERS = {".csv": pa_csv.read_csv, ".jsonl": pa_json.read_json, ".json": pa_json.read_json, ".parquet": pq.read_table}
+_REQUIRED = ("event_time_ms", "card_token", "amount_minor", "currency")
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read CSV, JSONL or Parquet, told apart by the file's ending.
+
+    Raises:
+        ReplayError: another ending, or a file that cannot be read.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        message = f"{path}: unknown kind of file; known are {', '.join(sorted(_READERS))}"
+        raise ReplayError(message)
+    try:
+        return reader(str(path))
+    except (OSError, pa.ArrowException) as error:
+        message = f"{path}: {error}"
+        raise ReplayError(message) from None
+
+
+def _column(table: pa.Table, name: str) -> Any:
+    """A column as one array.
+
+    Raises:
+        ReplayError: there is no such column.
+    """
+    if name not in table.column_names:
+        message = f"the file has no column {name!r}; it has {', '.join(table.column_names)}"
+        raise ReplayError(message)
+    return table.column(name).combine_chunks()
+
+
+def _times_ms(column: Any, unit: str) -> NDArray[np.int64]:
+    """Epoch milliseconds of a column of times."""
+    try:
+        if unit == "iso":
+            stamps = column if pa.types.is_timestamp(column.type) else pc.cast(column, pa.timestamp("us"))
+            return (
+                pc.cast(stamps, pa.timestamp("ms"), safe=False)
+                .to_numpy(zero_copy_only=False)
+                .astype("datetime64[ms]")
+                .astype(np.int64)
+            )
+        numbers = column.to_numpy(zero_copy_only=False)
+    except pa.ArrowException as error:
+        message = f"the column of times cannot be read as {unit}: {error}"
+        raise ReplayError(message) from None
+    if unit == "s":
+        return np.rint(numbers.astype(np.float64) * 1000.0).astype(np.int64)
+    return numbers.astype(np.int64)
+
+
+def _texts(column: Any) -> list[str | None]:
+    """A column as texts, None where missing or empty."""
+    return [text or None for text in pc.cast(column, pa.string()).to_pylist()]
+
+
+def _tokenized(texts: list[str | None], key: bytes) -> list[str | None]:
+    """Replace real identifiers by keyed hashes; equal ones stay equal."""
+    hashed = {
+        text: "tok_" + hashlib.blake2b(text.encode(), key=key, digest_size=12).hexdigest()
+        for text in set(texts)
+        if text
+    }
+    return [hashed.get(text) if text else None for text in texts]
+
+
+class Transactions:
+    """A file of transactions under a mapping, in time order.
+
+    Attributes:
+        event_time_ms: int64, ascending.
+        labels: int64, 1 fraud and 0 genuine, where the mapping names a label column.
+    """
+
+    def __init__(self, table: pa.Table, mapping: FileMapping, key: bytes) -> None:
+        """Sort by time (stable) and check that what is required is there.
+
+        Raises:
+            ReplayError: a required field is not mapped, or a mapped column is missing.
+        """
+        mapped = {**dict.fromkeys(mapping.constants), **mapping.columns}
+        missing = [name for name in _REQUIRED if name not in mapped]
+        if "transaction_id" not in mapped and not mapping.id_from_row:
+            missing.append("transaction_id")
+        if missing:
+            message = f"the mapping says nothing of {', '.join(missing)}"
+            raise ReplayError(message)
+        times = _times_ms(_column(table, mapping.columns["event_time_ms"]), mapping.time_unit)
+        order = np.argsort(times, kind="stable")
+        in_order = bool((order == np.arange(len(order))).all())
+        self._table = table if in_order else table.take(pa.array(order))
+        self._mapping = mapping
+        self._key = key
+        self._row_ids = order
+        self.event_time_ms = times[order]
+        self.labels: NDArray[np.int64] | None = None
+        if mapping.label_column is not None:
+            values = np.array(_column(self._table, mapping.label_column).to_pylist(), dtype=object)
+            self.labels = (values == mapping.label_fraud).astype(np.int64)
+
+    def __len__(self) -> int:
+        """Number of transactions."""
+        return len(self.event_time_ms)
+
+    def transaction_ids(self) -> list[str]:
+        """The identity of every row."""
+        if self._mapping.id_from_row:
+            return [f"row-{row}" for row in self._row_ids.tolist()]
+        source = self._mapping.columns["transaction_id"]
+        return [text or "" for text in self._field("transaction_id", _column(self._table, source))]
+
+    def card_numbers(self) -> NDArray[np.int64]:
+        """A number for each row's card, equal for equal cards."""
+        column = pc.cast(_column(self._table, self._mapping.columns["card_token"]), pa.string())
+        return column.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def columns(self, start: int, stop: int) -> dict[str, Any]:
+        """Rows `start` to `stop` as columns for `detector.transactions.build_batch`."""
+        count = stop - start
+        cut = self._table.slice(start, count)
+        columns: dict[str, Any] = {name: [value] * count for name, value in self._mapping.constants.items()}
+        for name, source in self._mapping.columns.items():
+            if name not in {"event_time_ms", "amount_minor", "customer_id"}:
+                columns[name] = self._field(name, _column(cut, source))
+        if self._mapping.id_from_row:
+            columns["transaction_id"] = [f"row-{row}" for row in self._row_ids[start:stop].tolist()]
+        columns["event_time_ms"] = self.event_time_ms[start:stop]
+        columns["amount_minor"] = self._amounts(cut, columns["currency"])
+        for name, enumeration in _ENUMERATIONS.items():
+            if name in columns:
+                codes = enumeration.by_wire()
+                columns[name] = [self._code(name, codes, value) for value in columns[name]]
+        columns.pop("customer_id", None)
+        return columns
+
+    def _field(self, name: str, column: Any) -> list[Any]:
+        """One mapped column: values, prefix and tokenisation applied."""
+        if name in _NUMBERS:
+            return pc.cast(column, pa.float64()).to_pylist()
+        texts = _texts(column)
+        values = self._mapping.values.get(name)
+        if values:
+            texts = [values.get(text, text) if text else None for text in texts]
+        prefix = self._mapping.prefixes.get(name)
+        if prefix:
+            texts = [prefix + text if text else None for text in texts]
+        if name in self._mapping.tokenize or self._mapping.columns.get(name) in self._mapping.tokenize:
+            texts = _tokenized(texts, self._key)
+        if name == "mcc":
+            return [int(text) if text and text.isdigit() else None for text in texts]
+        return texts
+
+    def _amounts(self, cut: pa.Table, currencies: list[str]) -> NDArray[np.int64]:
+        """Amounts in minor units; what is missing or negative becomes 0, refunds being a kind and not a sign."""
+        if "amount_minor" not in self._mapping.columns:
+            return np.full(len(currencies), int(self._mapping.constants["amount_minor"]), dtype=np.int64)
+        column = pc.cast(_column(cut, self._mapping.columns["amount_minor"]), pa.float64())
+        numbers = np.nan_to_num(column.to_numpy(zero_copy_only=False))
+        if self._mapping.amount_unit == "major":
+            digits = {currency: 10.0 ** MINOR_UNITS.get(currency, 2) for currency in set(currencies)}
+            numbers = numbers * np.array([digits[currency] for currency in currencies])
+        return np.maximum(np.rint(numbers), 0.0).astype(np.int64)
+
+    @staticmethod
+    def _code(name: str, codes: dict[str, int], value: str | None) -> int:
+        """The code of an enumeration's wire name.
+
+        Raises:
+            ReplayError: the value is not one of ours.
+        """
+        if value is None:
+            return 0
+        try:
+            return codes[value]
+        except KeyError:
+            message = f"{name}: a value is not one of {', '.join(codes)}: map it under [values.{name}]"
+            raise ReplayError(message) from None
+
+
+def read_labels(path: Path) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """Read a file of labels: transaction_id, label (1 fraud, 0 genuine) and label_time_ms, sorted by time."""
+    table = read_table(path)
+    times = _times_ms(_column(table, "label_time_ms"), "ms")
+    order = np.argsort(times, kind="stable")
+    identities = np.array([text or "" for text in _texts(_column(table, "transaction_id"))], dtype=object)
+    labels = _column(table, "label").to_numpy(zero_copy_only=False).astype(np.int64)
+    return identities[order].tolist(), labels[order], times[order]

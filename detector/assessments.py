@@ -1,0 +1,78 @@
+"""What the engine answers: a column per field, and evidence for what is not plainly allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.examples import Examples
+from detector.reasons import Evidence
+from detector.transactions import TransactionBatch
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEvidence:
+    """What a person needs to judge a decision.
+
+    Attributes:
+        alert_id: derived from the transaction's identity.
+        reasons: codes, strongest first, at most four.
+        evidence: observed and usual values behind the reasons.
+        last_payments: the card's last payments, youngest first, this one included, at most 20.
+    """
+
+    alert_id: str
+    reasons: Sequence[str]
+    evidence: Sequence[Evidence]
+    last_payments: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessments:
+    """The answer to a batch, one row a record.
+
+    Attributes:
+        batch: what was assessed.
+        action: int64 codes of `Action`.
+        score: float64, calibrated probability of fraud.
+        anomaly: float64, 0 to 1, from the model that needs no label.
+        flags: int64 bit masks of `Flag`.
+        expected_loss_minor: int64, minor units of the transaction's currency.
+        rule_hits: int64 bit masks over the policy's rules.
+        effective_time_ms: int64, the time at which it was scored.
+        duplicate: bool, whether it repeats an earlier transaction and answers with its decision.
+        payment_row: int64, where the payment is remembered, for `adopt_decision`.
+        features: float32 (n, FEATURE_COUNT), NaN where missing.
+        evidence: rows that are not ALLOW.
+        rule_reasons: reason codes of rows on which rules hit.
+        unlabelled: a sample of examples for models that need no label.
+    """
+
+    batch: TransactionBatch
+    action: NDArray[np.int64]
+    score: NDArray[np.float64]
+    anomaly: NDArray[np.float64]
+    flags: NDArray[np.int64]
+    expected_loss_minor: NDArray[np.int64]
+    rule_hits: NDArray[np.int64]
+    effective_time_ms: NDArray[np.int64]
+    duplicate: NDArray[np.bool_]
+    payment_row: NDArray[np.int64]
+    features: NDArray[np.float32]
+    evidence: Mapping[int, AlertEvidence]
+    unlabelled: Examples
+    rule_reasons: Mapping[int, Sequence[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self.batch)
+
+    def reason_codes(self, row: int) -> list[str]:
+        """Reason codes of a row, strongest first; empty for a plain ALLOW."""
+        if row in self.evidence:
+            return list(self.evidence[row].reasons)
+        return list(self.rule_reasons.get(row, ()))

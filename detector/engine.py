@@ -1,0 +1,229 @@
+"""The engine: a batch of transactions in, an assessment of each out.
+
+`assess_batch` is deterministic, gives the same bits however the log is cut into batches, and changes state only if it
+succeeds: whatever raises inside leaves state as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.assessments import AlertEvidence, Assessments
+from detector.catalogue import FEATURE_INDEX, catalogue_digest
+from detector.examples import Examples
+from detector.layout import Observed
+from detector.models.version import ModelVersion
+from detector.observe import check_offsets, kernel_columns, observe
+from detector.policy import Policy, PolicyInputs, PolicyResult
+from detector.reasons import Evidence, explain
+from detector.recent import last_payments, store_decisions, store_reasons, stored_decisions, stored_reasons
+from detector.state import EngineState, PartitionState
+from detector.transactions import IDENTITY_SEPARATOR, TransactionBatch
+from detector.vocabulary import Action, Flag, Kind, Label
+
+_ALERT_ID_BYTES = 12
+_UNIT = 2.0**-53
+_CATALOGUE_DIGEST = catalogue_digest()
+_NEW_MERCHANT = FEATURE_INDEX["card_merchant_is_new"]
+# More merchants than any table of entities holds; beyond it the oldest names are forgotten, which only people notice.
+_MAXIMUM_NAMES = 1_000_000
+
+
+def alert_id_of(card_token: str, transaction_id: str) -> str:
+    """The alert's id: the same for a transaction in every process and at every replay."""
+    identity = f"{card_token}{IDENTITY_SEPARATOR}{transaction_id}".encode()
+    return "al-" + hashlib.blake2b(identity, digest_size=_ALERT_ID_BYTES).hexdigest()
+
+
+def _random_unit(batch: TransactionBatch) -> NDArray[np.float64]:
+    """A number in [0, 1) for each transaction that only its identity decides."""
+    return (batch.identity[:, 1] >> np.uint64(11)).astype(np.float64) * _UNIT
+
+
+def _policy_inputs(
+    state: EngineState,
+    batch: TransactionBatch,
+    observed: Observed,
+    amount_reference: NDArray[np.int64],
+    scores: tuple[NDArray[np.float64], NDArray[np.float64]],
+    is_cold: bool,
+) -> PolicyInputs:
+    """What the policy decides on."""
+    return PolicyInputs(
+        score=scores[0],
+        anomaly=scores[1],
+        features=observed.features,
+        amount_minor=batch.amount_minor,
+        currency=batch.currency,
+        amount_reference=amount_reference,
+        kind=batch.kind,
+        channel=batch.channel,
+        entry_mode=batch.entry_mode,
+        mcc=batch.mcc,
+        country_code=batch.country_code,
+        merchant_id=batch.merchant_id,
+        card_token=batch.card_token,
+        card_status=state.directives.card_statuses(batch.card_token),
+        cold_start=is_cold,
+        random_unit=_random_unit(batch),
+        damped=state.directives.damped_reasons(batch.card_token, observed.effective_time_ms),
+    )
+
+
+def _note_names(partition: PartitionState, batch: TransactionBatch, features: NDArray[np.float32]) -> None:
+    """Keep the text of merchants that a card meets for the first time."""
+    first_words = batch.merchant.view(np.int64)[:, 0]
+    for row in np.nonzero(features[:, _NEW_MERCHANT] == 1.0)[0].tolist():
+        partition.names[int(first_words[row])] = str(batch.merchant_id[row])
+    while len(partition.names) > _MAXIMUM_NAMES:
+        del partition.names[next(iter(partition.names))]
+
+
+def _flags(observed: Observed, degraded: NDArray[np.bool_], result: PolicyResult) -> NDArray[np.int64]:
+    """All flags of a batch but `duplicate`."""
+    late = np.where(observed.late == 1, int(Flag.LATE), 0)
+    return result.flags | late | np.where(degraded, int(Flag.DEGRADED), 0)
+
+
+def _unlabelled_sample(state: EngineState, batch: TransactionBatch, observed: Observed) -> Examples:
+    """One in so many payments, chosen by identity alone, for the models that need no label."""
+    payments = (batch.kind != Kind.REVERSAL) & (batch.kind != Kind.OUTCOME) & (observed.duplicate == 0)
+    chosen = payments & (batch.identity[:, 0] % np.uint64(state.config.unlabelled_one_in) == 0)
+    count = int(chosen.sum())
+    return Examples(
+        observed.features[chosen],
+        np.full(count, int(Label.UNLABELLED), dtype=np.int64),
+        np.ones(count),
+        observed.effective_time_ms[chosen],
+    )
+
+
+def _answer_duplicates(
+    partition: PartitionState, observed: Observed, policy: Policy, columns: tuple[NDArray[Any], ...]
+) -> None:
+    """Answer duplicates with what their first was told; `columns` stand in the order of `stored_decisions`."""
+    repeated = np.nonzero(observed.duplicate == 1)[0]
+    if not len(repeated):
+        return
+    stored = stored_decisions(partition, observed.payment_row[repeated], policy.version)
+    for column, values in zip(columns, stored, strict=True):
+        column[repeated] = np.ascontiguousarray(values).view(column.dtype)
+    columns[1][repeated] |= int(Flag.DUPLICATE)
+
+
+def _alert_evidence(
+    partition: PartitionState, batch: TransactionBatch, row: int, payment_row: int, evidence: Sequence[Evidence]
+) -> AlertEvidence:
+    """What an alert shows of one row; one that was decided before shows the reasons it was decided for."""
+    reasons = [item.code for item in evidence] or stored_reasons(partition, payment_row)
+    return AlertEvidence(
+        alert_id=alert_id_of(batch.card_token[row], batch.transaction_id[row]),
+        reasons=reasons,
+        evidence=evidence,
+        last_payments=last_payments(partition, payment_row),
+    )
+
+
+def _explain(
+    partition: PartitionState,
+    batch: TransactionBatch,
+    observed: Observed,
+    model: ModelVersion,
+    result: PolicyResult,
+    action: NDArray[np.int64],
+) -> dict[int, AlertEvidence]:
+    """Evidence of every row that is not ALLOW; the reasons of new ones are kept beside their payments."""
+    rows = np.nonzero((action != Action.ALLOW) & (observed.duplicate == 0))[0]
+    shown: dict[int, AlertEvidence] = {}
+    explained = explain(rows, observed.features, model, result) if len(rows) else {}
+    for row in rows.tolist():
+        payment_row = int(observed.payment_row[row])
+        shown[row] = _alert_evidence(partition, batch, row, payment_row, explained[row])
+        store_reasons(partition, payment_row, list(shown[row].reasons))
+    for row in np.nonzero((action != Action.ALLOW) & (observed.duplicate == 1))[0].tolist():
+        shown[row] = _alert_evidence(partition, batch, row, int(observed.payment_row[row]), ())
+    return shown
+
+
+def assess_batch(state: EngineState, batch: TransactionBatch, model: ModelVersion, policy: Policy) -> Assessments:
+    """Assess a batch and take it into the state.
+
+    Args:
+        state: of the worker; the batch's partition must be open.
+        batch: records of one partition, offsets above everything applied before.
+        model: the version to score with.
+        policy: what turns scores into actions.
+
+    Raises:
+        StaleOffsetError: the batch starts below the partition's next offset.
+        StateError: the partition is not open.
+        ModelError: the model was made for another catalogue.
+    """
+    partition = state.partition(batch.partition)
+    check_offsets(partition, batch)
+    model.require_catalogue(_CATALOGUE_DIGEST)
+    amount_reference, rate_missing = state.rates.convert(batch.amount_minor, batch.currency)
+    columns = kernel_columns(batch, amount_reference)
+    with state.change(partition):
+        observed = observe(state, partition, columns)
+        score, anomaly = model.score(observed.features)
+        silent = (observed.duplicate == 1) | (batch.kind == Kind.REVERSAL) | (batch.kind == Kind.OUTCOME)
+        score[silent] = anomaly[silent] = 0.0
+        result = policy.decide(
+            _policy_inputs(state, batch, observed, amount_reference, (score, anomaly), is_cold=model.is_cold)
+        )
+        flags = _flags(observed, rate_missing, result)
+        answers = (result.action, flags, score, anomaly, result.expected_loss_minor, result.rule_hits)
+        first = np.nonzero(observed.duplicate == 0)[0]
+        store_decisions(
+            partition, observed.payment_row[first], tuple(column[first] for column in answers), policy.version
+        )
+        _answer_duplicates(partition, observed, policy, answers)
+        _note_names(partition, batch, observed.features)
+        evidence = _explain(partition, batch, observed, model, result, result.action)
+    return Assessments(
+        batch=batch,
+        action=result.action,
+        score=score,
+        anomaly=anomaly,
+        flags=flags,
+        expected_loss_minor=result.expected_loss_minor,
+        rule_hits=result.rule_hits,
+        effective_time_ms=observed.effective_time_ms,
+        duplicate=observed.duplicate == 1,
+        payment_row=observed.payment_row,
+        features=observed.features,
+        evidence=evidence,
+        unlabelled=_unlabelled_sample(state, batch, observed),
+        rule_reasons=result.rule_reasons,
+    )
+
+
+def adopt_decision(
+    state: EngineState,
+    partition: int,
+    payment_row: int,
+    decision: tuple[int, int, float, float],
+    reasons: list[str],
+) -> None:
+    """On recovery: put the decision that was already given in place of the one just made again.
+
+    Args:
+        state: of the worker.
+        partition: the source partition.
+        payment_row: of the assessment made again.
+        decision: action, flags, score and anomaly as first given.
+        reasons: its reason codes.
+    """
+    owner = state.partition(partition)
+    action, flags, score, anomaly = decision
+    row = np.array([payment_row])
+    nothing = np.zeros(1, dtype=np.int64)
+    columns = (np.array([action]), np.array([flags]), np.array([score]), np.array([anomaly]), nothing, nothing)
+    store_decisions(owner, row, columns, "")
+    store_reasons(owner, payment_row, reasons)

@@ -1,0 +1,169 @@
+"""What a partition remembers of single payments: decisions already given, and a card's last payments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.buckets import FILL, PREVIOUS
+from detector.cards import pair_of_event
+from detector.layout import (
+    AMOUNT_MINOR,
+    ANOMALY_BITS,
+    ATTRIBUTE_REFUSED,
+    ATTRIBUTE_REVERSED,
+    ATTRIBUTES,
+    CARDS,
+    CHANNEL_SHIFT,
+    COUNTRY_SHIFT,
+    CURRENCY_SHIFT,
+    DECIDED,
+    EVENT_FIRST,
+    EVENT_TAIL,
+    EVENT_TIME,
+    EVENT_WORDS,
+    EVENTS,
+    EXPECTED_LOSS,
+    GENERATION,
+    KIND_SHIFT,
+    PAIR_MERCHANT,
+    PAIRS,
+    PAYMENT_CARD,
+    PAYMENT_GENERATION,
+    PAYMENTS,
+    REASONS,
+    RULE_HITS,
+    SCORE_BITS,
+)
+from detector.memory import HASH, address, mix, table_rows
+from detector.observe import unpack_letters
+from detector.state import PartitionState
+from detector.vocabulary import Channel, Kind
+
+MAXIMUM_REASONS = 4
+_ACTION_MASK = 0xFF
+_FLAGS_SHIFT, _POLICY_SHIFT = 8, 32
+_CODE_BITS = 16
+_CODE_MASK = (1 << _CODE_BITS) - 1
+LAST_PAYMENTS = 20
+
+
+def _code(state: PartitionState, text: str) -> int:
+    """A small number for a code, kept with the partition; 0 stands for none."""
+    if text not in state.reason_codes:
+        state.reason_codes.append(text)
+    return state.reason_codes.index(text) + 1
+
+
+def pack_codes(state: PartitionState, codes: list[str]) -> int:
+    """Up to four reason codes as one word."""
+    packed = 0
+    for index, code in enumerate(codes[:MAXIMUM_REASONS]):
+        packed |= (_code(state, code) & _CODE_MASK) << (_CODE_BITS * index)
+    return packed - (1 << 64) if packed >> 63 else packed
+
+
+def unpack_codes(state: PartitionState, packed: int) -> list[str]:
+    """The reason codes that `pack_codes` packed."""
+    numbers = [(packed >> (_CODE_BITS * index)) & _CODE_MASK for index in range(MAXIMUM_REASONS)]
+    return [state.reason_codes[number - 1] for number in numbers if 0 < number <= len(state.reason_codes)]
+
+
+def store_decisions(
+    state: PartitionState, rows: NDArray[np.int64], columns: tuple[NDArray[Any], ...], policy_version: str
+) -> None:
+    """Keep decisions beside their payments.
+
+    The rows must have been touched by this batch, so that an error takes the decisions back as well.
+
+    Args:
+        state: of the partition.
+        rows: of the ring of payments.
+        columns: action, flags, score, anomaly, expected loss and rule hits, one row a payment.
+        policy_version: whose rules the hits are.
+    """
+    action, flags, score, anomaly, expected_loss, rule_hits = columns
+    payments = table_rows(state.memory, int(PAYMENTS))
+    policy = _code(state, policy_version)
+    payments[rows, DECIDED] = action | (flags << _FLAGS_SHIFT) | (policy << _POLICY_SHIFT)
+    payments[rows, SCORE_BITS] = np.ascontiguousarray(score).view(np.int64)
+    payments[rows, ANOMALY_BITS] = np.ascontiguousarray(anomaly).view(np.int64)
+    payments[rows, EXPECTED_LOSS] = expected_loss
+    payments[rows, RULE_HITS] = rule_hits
+
+
+def store_reasons(state: PartitionState, row: int, codes: list[str]) -> None:
+    """Keep a decision's reasons beside its payment."""
+    table_rows(state.memory, int(PAYMENTS))[row, REASONS] = pack_codes(state, codes)
+
+
+def stored_reasons(state: PartitionState, row: int) -> list[str]:
+    """The reasons of a decision given earlier."""
+    return unpack_codes(state, int(table_rows(state.memory, int(PAYMENTS))[row, REASONS]))
+
+
+def stored_decisions(
+    state: PartitionState, rows: NDArray[np.int64], policy_version: str
+) -> tuple[NDArray[np.int64], ...]:
+    """Decisions given earlier: action, flags, score bits, anomaly bits, expected loss and rule hits, all int64.
+
+    Rule hits are bits over one policy's rules, so they are 0 where another policy decided.
+    """
+    payments = table_rows(state.memory, int(PAYMENTS))[rows]
+    decided = payments[:, DECIDED]
+    flags = (decided >> _FLAGS_SHIFT) & ((1 << (_POLICY_SHIFT - _FLAGS_SHIFT)) - 1)
+    same_policy = (decided >> _POLICY_SHIFT) == _code(state, policy_version)
+    return (
+        decided & _ACTION_MASK,
+        flags,
+        payments[:, SCORE_BITS],
+        payments[:, ANOMALY_BITS],
+        payments[:, EXPECTED_LOSS],
+        np.where(same_policy, payments[:, RULE_HITS], 0),
+    )
+
+
+def _payment(state: PartitionState, event: int) -> dict[str, Any]:
+    """One payment of a card's history as people read it; `event` is its address."""
+    memory = state.memory
+    attributes = int(memory[event + ATTRIBUTES])
+    channel = (attributes >> CHANNEL_SHIFT) & 7
+    pair = int(pair_of_event(memory, event, PAIR_MERCHANT))
+    merchant = None
+    if pair:
+        row = table_rows(memory, int(PAIRS))[pair]
+        with np.errstate(over="ignore"):
+            merchant = state.names.get(int(row[HASH]) ^ int(mix(int(row[2]))))
+    payment: dict[str, Any] = {
+        "event_time_ms": int(memory[event + EVENT_TIME]),
+        "amount_minor": int(memory[event + AMOUNT_MINOR]),
+        "currency": unpack_letters(attributes >> CURRENCY_SHIFT, 3),
+        "kind": Kind((attributes >> KIND_SHIFT) & 7).wire,
+        "channel": Channel(channel).wire if channel else None,
+        "merchant_id": merchant,
+        "country": unpack_letters(attributes >> COUNTRY_SHIFT, 2),
+        "refused": bool(attributes & ATTRIBUTE_REFUSED),
+        "reversed": bool(attributes & ATTRIBUTE_REVERSED),
+    }
+    return {name: value for name, value in payment.items() if value is not None}
+
+
+def last_payments(state: PartitionState, payment_row: int) -> list[dict[str, Any]]:
+    """The last payments of the card that a remembered payment belongs to, youngest first, at most 20."""
+    memory = state.memory
+    remembered = table_rows(memory, int(PAYMENTS))[payment_row]
+    card = table_rows(memory, int(CARDS))[int(remembered[PAYMENT_CARD])]
+    payments: list[dict[str, Any]] = []
+    if not remembered[PAYMENT_CARD] or card[GENERATION] != remembered[PAYMENT_GENERATION]:
+        return payments
+    chunk = int(card[EVENT_TAIL])
+    while chunk:
+        at = int(address(memory, EVENTS, chunk))
+        for slot in range(int(memory[at + FILL]) - 1, -1, -1):
+            payments.append(_payment(state, at + int(EVENT_FIRST) + slot * int(EVENT_WORDS)))
+            if len(payments) == LAST_PAYMENTS:
+                return payments
+        chunk = int(memory[at + PREVIOUS])
+    return payments

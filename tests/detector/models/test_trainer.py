@@ -1,0 +1,111 @@
+"""The trainer learns in order, goes on where a version stopped, and publishes what it learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from detector.catalogue import CATALOGUE, catalogue_digest
+from detector.errors import ConfigurationError, ModelError
+from detector.examples import Examples
+from detector.models import ModelVersion, Trainer
+from tests.detector.models.helpers import DIGEST, GRIDS, models_config, random_examples
+
+
+def _cut(examples: Examples, rows: slice) -> Examples:
+    return Examples(*(getattr(examples, name)[rows] for name in ("features", "label", "weight", "label_time_ms")))
+
+
+def _trainer() -> Trainer:
+    return Trainer(models_config(), GRIDS, DIGEST)
+
+
+def test_each_model_sees_its_own_examples() -> None:
+    """Labelled rows teach only the model with labels, unlabelled ones only the one without."""
+    examples = random_examples(1, 300)
+    labelled = examples.label >= 0
+    trainer, supervised, unsupervised = _trainer(), _trainer(), _trainer()
+    trainer.learn(examples)
+    supervised.logistic.learn_many(examples.features[labelled], examples.label[labelled], examples.weight[labelled])
+    unsupervised.half_space.learn_many(examples.features[~labelled])
+    assert trainer.logistic.weights.tobytes() == supervised.logistic.weights.tobytes()
+    assert trainer.half_space.reference_mass.tobytes() == unsupervised.half_space.reference_mass.tobytes()
+
+
+def test_lineage_counts_what_was_learned() -> None:
+    """A version says how much it has learned, to when, and from what it came."""
+    examples = random_examples(2, 300)
+    labelled = examples.label >= 0
+    trainer = _trainer()
+    trainer.learn(examples)
+    version = trainer.version("m-000001", 300)
+    assert (version.examples_learned, version.frauds_learned) == (labelled.sum(), (examples.label == 1).sum())
+    assert version.trained_to_ms == examples.label_time_ms[labelled].max()
+    assert (version.name, version.examples_offset, version.created_from) == ("m-000001", 300, "")
+    assert version.is_cold is (version.frauds_learned < 10)
+
+
+def test_resumed_trainer_goes_on_bit_for_bit() -> None:
+    """A trainer that restarts from its last version ends where one that never stopped ends."""
+    examples = random_examples(3, 500)
+    whole = _trainer()
+    whole.learn(examples)
+    first = _trainer()
+    first.learn(_cut(examples, slice(0, 233)))
+    stored = first.version("m-000001", 233).to_bytes()
+    second = _trainer().resume(ModelVersion.from_bytes(stored))
+    second.learn(_cut(examples, slice(233, None)))
+    expected = replace(whole.version("m-000002", 500), created_from="m-000001")
+    assert second.version("m-000002", 500).to_bytes() == expected.to_bytes()
+
+
+def test_resume_refuses_models_built_otherwise() -> None:
+    """Changed crosses, trees or catalogue make another model: weights are not carried over silently."""
+    version = _trainer().version("m-000001", 0)
+    config = models_config()
+    for other in (
+        Trainer(models_config(seed=8), GRIDS, DIGEST),
+        Trainer(models_config(window=33), GRIDS, DIGEST),
+        Trainer(replace(config, logistic=replace(config.logistic, crosses=())), GRIDS, DIGEST),
+        Trainer(config, GRIDS, "another"),
+    ):
+        with pytest.raises(ModelError):
+            other.resume(version)
+
+
+def test_learning_rate_may_change_between_versions() -> None:
+    """How fast to learn is not part of what was learned."""
+    config = models_config()
+    faster = Trainer(replace(config, logistic=replace(config.logistic, learning_rate=0.5)), GRIDS, DIGEST)
+    assert faster.resume(_trainer().version("m-000001", 0)).logistic.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"features": np.zeros((3, 9), dtype=np.float32)},
+        {"label": np.array([0, 1, 2])},
+        {"weight": np.array([1.0, -1.0, 1.0])},
+        {"weight": np.array([1.0, np.nan, 1.0])},
+    ],
+)
+def test_bad_examples_are_refused_unlearned(change: dict[str, np.ndarray]) -> None:
+    """A run of examples is learned whole or not at all."""
+    trainer = _trainer()
+    before = trainer.version("m-000001", 0).to_bytes()
+    with pytest.raises(ModelError):
+        trainer.learn(replace(_cut(random_examples(1, 3), slice(None)), **change))
+    assert trainer.version("m-000001", 0).to_bytes() == before
+
+
+def test_catalogue_is_the_default() -> None:
+    """Without features of its own a trainer learns those of the catalogue; an unknown cross is named."""
+    config = models_config()
+    trainer = Trainer(replace(config, logistic=replace(config.logistic, crosses=(("amount", "hour"),))))
+    version = trainer.version("m-000000", 0)
+    version.require_catalogue(catalogue_digest())
+    assert version.binner.names == tuple(feature.name for feature in CATALOGUE)
+    with pytest.raises(ConfigurationError, match="crosses"):
+        Trainer(config)

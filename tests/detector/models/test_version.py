@@ -1,0 +1,266 @@
+"""A model version scores as its models do, explains itself, and is data that is read without trust."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.errors import ModelError
+from detector.models import ModelVersion, Trainer, archive
+from detector.models.bins import Binner
+from tests.detector.models.helpers import DIGEST, GRIDS, NAMES, binner, models_config, random_examples, random_features
+
+
+def trained(seed: int = 1, rows: int = 400) -> Trainer:
+    trainer = Trainer(models_config(), GRIDS, DIGEST)
+    trainer.learn(random_examples(seed, rows))
+    return trainer
+
+
+def parts(version: ModelVersion) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An archive's content, to be tampered with and packed again with a digest that fits."""
+    meta, arrays = archive.unpack(version.to_bytes())
+    return meta, {name: array.copy() for name, array in arrays.items()}
+
+
+def test_scores_as_its_models_do() -> None:
+    """A version's compiled scores have the bits of the learners' own."""
+    trainer = trained()
+    features = random_features(8, 300)
+    score, anomaly = trainer.version("m-000001", 0).score(features)
+    assert score.tobytes() == trainer.logistic.predict_proba_many(features).tobytes()
+    assert anomaly.tobytes() == trainer.half_space.score_many(features).tobytes()
+    assert anomaly.any()
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 60), max_size=8))
+@settings(max_examples=25)
+def test_cuts_do_not_change_a_bit(seed: int, cuts: list[int]) -> None:
+    """A row's scores do not depend on the rows beside it."""
+    version = trained().version("m-000001", 0)
+    features = random_features(seed, 60)
+    whole = version.score(features)
+    pieces = [version.score(piece) for piece in np.split(features, sorted(cuts))]
+    for column in range(2):
+        assert np.concatenate([piece[column] for piece in pieces]).tobytes() == whole[column].tobytes()
+
+
+def test_cold_version_scores_its_initial_belief() -> None:
+    """Before anything is learned every payment has the same small score and no anomaly."""
+    version = Trainer(models_config(), GRIDS, DIGEST).version("m-000000", 0)
+    score, anomaly = version.score(random_features(1, 20))
+    assert score.tolist() == [1.0 / (1.0 + np.exp(1.0))] * 20
+    assert not anomaly.any()
+    assert version.is_cold
+    assert np.isnan(version.usual_values).all()
+    assert not version.contributions(random_features(1, 20)).any()
+
+
+def test_contributions_add_up_to_the_score() -> None:
+    """The average's log-odds and a row's contributions make the row's log-odds: nothing is left unexplained."""
+    version = trained().version("m-000001", 0)
+    features = random_features(21, 100)
+    log_odds = version.base_log_odds + version.contributions(features).sum(axis=1)
+    assert 1.0 / (1.0 + np.exp(-log_odds)) == pytest.approx(version.score(features)[0], abs=1e-12)
+
+
+def test_contributions_equal_naive_twin() -> None:
+    """A field's contribution is its weight over its mean weight in what was learned; crosses go half and half."""
+    version = trained().version("m-000001", 0)
+    features = random_features(22, 40)
+    made = version.binner
+    expected = np.zeros((40, made.feature_count))
+    for row, slots in enumerate(made.slots(features)):
+        for field, slot in enumerate(slots):
+            span = slice(made.slot_starts[field], made.slot_starts[field + 1])
+            mean = np.average(version.weights[span], weights=version.seen[span])
+            if field < made.feature_count:
+                expected[row, field] += version.weights[slot] - mean
+            else:
+                for name in made.crosses[field - made.feature_count]:
+                    expected[row, NAMES.index(name)] += (version.weights[slot] - mean) / 2
+    assert version.contributions(features) == pytest.approx(expected, abs=1e-12)
+
+
+def test_usual_values_are_of_the_median_bin() -> None:
+    """The usual value comes from the middle of what was learned, missing values aside."""
+    trainer = Trainer(models_config(), GRIDS, DIGEST)
+    features = np.full((5, 4), np.nan, dtype=np.float32)
+    features[:, 0] = [5.0, 5.0, 5.0, 1e6, 0.0]
+    features[:, 1] = 99.0
+    features[:, 2] = 0.0
+    trainer.logistic.learn_many(features, np.zeros(5))
+    usual = trainer.version("m-000001", 0).usual_values
+    assert usual[:3].tolist() == [6.25, 8.0, 0.0]
+    assert np.isnan(usual[3])
+
+
+def test_bytes_make_the_same_version() -> None:
+    """To bytes and back: equal content, equal bytes, the same scores, and a trainer that goes on alike."""
+    version = trained().version("m-000001", 77)
+    again = ModelVersion.from_bytes(version.to_bytes())
+    assert again.to_bytes() == version.to_bytes()
+    for name in archive.LINEAGE:
+        assert getattr(again, name) == getattr(version, name)
+    features = random_features(5, 50)
+    for one, other in zip(again.score(features), version.score(features), strict=True):
+        assert one.tobytes() == other.tobytes()
+    assert again.contributions(features).tobytes() == version.contributions(features).tobytes()
+
+
+def test_version_cannot_be_changed() -> None:
+    """A published version stays as it is, whatever its holder or the trainer does next."""
+    trainer = trained()
+    version = trainer.version("m-000001", 0)
+    before = version.to_bytes()
+    trainer.learn(random_examples(9, 100))
+    assert version.to_bytes() == before
+    with pytest.raises(ValueError, match="read-only"):
+        version.weights[0] = 1.0
+
+
+def test_version_of_another_catalogue_is_refused() -> None:
+    """Columns that mean something else are never scored."""
+    version = trained().version("m-000001", 0)
+    version.require_catalogue(DIGEST)
+    with pytest.raises(ModelError, match="catalogue"):
+        version.require_catalogue("other")
+
+
+class _Bomb:
+    """What a pickle would run."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        message = "a pickle was loaded"
+        return (pytest.fail, (message,))
+
+
+def _with_pickled_array() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, meta=np.array([_Bomb()], dtype=object), digest=np.zeros(32, np.uint8))
+    return buffer.getvalue()
+
+
+def _with_claimed_size() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name in ("meta.npy", "digest.npy"):
+            opened.writestr(name, bytes(300 * 2**20))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"model", pickle.dumps({"weights": [1.0]}), _with_pickled_array(), _with_claimed_size()],
+    ids=["empty", "text", "pickle", "pickled_array", "zip_bomb"],
+)
+def test_foreign_bytes_are_refused(data: bytes) -> None:
+    """A file from somewhere else is data: no pickle is loaded, no bomb unpacked, and the error is a ModelError."""
+    with pytest.raises(ModelError):
+        ModelVersion.from_bytes(data)
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_damaged_bytes_are_refused(data: st.DataObject) -> None:
+    """Any change of content is found by the digest, and whatever is read is refused as a ModelError."""
+    whole = bytearray(trained().version("m-000001", 0).to_bytes())
+    position = data.draw(st.integers(0, len(whole) - 1))
+    whole[position] ^= data.draw(st.integers(1, 255))
+    try:
+        version = ModelVersion.from_bytes(bytes(whole))
+    except ModelError:
+        return
+    # The zip format has bytes that mean nothing, as times and permissions: then the content is unharmed.
+    assert version.to_bytes() == trained().version("m-000001", 0).to_bytes()
+
+
+_NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("weights", lambda a: a[:-1]),
+        ("weights", lambda a: a.astype(np.float32)),
+        ("weights", lambda a: a + _NAN),
+        ("weights", lambda a: a + 1e9),
+        ("squared_gradients", lambda a: a - 1.0),
+        ("seen", lambda a: a - 1e9),
+        ("intercept", lambda a: np.append(a, 1.0)),
+        ("intercept", lambda a: a + np.inf),
+        ("columns", lambda a: a + 1000),
+        ("columns", lambda a: a - 1000),
+        ("columns", lambda a: a[:, :-1]),
+        ("columns", lambda a: a[0]),
+        ("limits", lambda a: a[:-1]),
+        ("current_mass", lambda a: a - 1),
+        ("reference_mass", lambda a: a + 10**9),
+        ("reference_mass", lambda a: a[:, 1:]),
+        ("progress", lambda a: a + 1000),
+        ("progress", lambda a: a + 2),
+        ("edges", lambda a: a[::-1]),
+        ("edges", lambda a: a.astype(np.float64)),
+        ("edge_starts", lambda a: a * 0),
+        ("edge_starts", lambda a: a + 1),
+    ],
+)
+def test_arrays_that_no_trainer_makes_are_refused(name: str, changed: Any) -> None:
+    """Even with a digest that fits, a kernel never sees another shape, type or index than it was written for."""
+    meta, arrays = parts(trained().version("m-000001", 0))
+    arrays[name] = changed(arrays[name])
+    with pytest.raises(ModelError):
+        ModelVersion.from_bytes(archive.pack(meta, arrays))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"name": 3},
+        {"examples_offset": -1},
+        {"frauds_learned": 1.5},
+        {"frauds_learned": True},
+        {"window": 0},
+        {"features": "amount"},
+        {"features": ["amount"]},
+        {"crosses": [["amount"]]},
+        {"crosses": [["amount", "colour"]]},
+        {"crosses": [[{}, []]]},
+        {"crosses": []},
+    ],
+)
+def test_values_that_no_trainer_writes_are_refused(change: dict[str, Any]) -> None:
+    """The same holds for names, counts and crosses."""
+    meta, arrays = parts(trained().version("m-000001", 0))
+    with pytest.raises(ModelError):
+        ModelVersion.from_bytes(archive.pack({**meta, **change}, arrays))
+
+
+def test_other_content_is_refused() -> None:
+    """An array too many, one too few, or a text that is no table."""
+    meta, arrays = parts(trained().version("m-000001", 0))
+    with pytest.raises(ModelError):
+        ModelVersion.from_bytes(archive.pack(meta, {**arrays, "more": arrays["seen"]}))
+    with pytest.raises(ModelError):
+        ModelVersion.from_bytes(archive.pack(meta, {k: v for k, v in arrays.items() if k != "seen"}))
+    listed: Any = json.loads("[1]")
+    with pytest.raises(ModelError):
+        ModelVersion.from_bytes(archive.pack(listed, arrays))
+
+
+def test_version_is_checked_when_made() -> None:
+    """A version made in memory keeps the same promises as one that was read."""
+    version = trained().version("m-000001", 0)
+    with pytest.raises(ModelError, match="weights"):
+        replace(version, binner=Binner(GRIDS))
+    assert replace(version, binner=binner()).binner == version.binner
