@@ -38,7 +38,7 @@ COMMANDS = {
     "demo": Command("run everything on this machine and watch an attack being caught", "cardwatch.commands.demo"),
     "worker": Command("score, respond and learn: the stream processors", "cardwatch.commands.worker"),
     "api": Command("the HTTP service and the agents' console", "cardwatch.commands.api"),
-    "simulate": Command("make payments of a simulated world", "cardwatch.commands.simulate"),
+    "simulate": Command("make payments of a simulated world", "cardwatch.commands.simulate", takes_settings=False),
     "trigger": Command("play one attack into a running system", "cardwatch.commands.trigger"),
     "replay": Command("run the engine over a file of past payments", "cardwatch.replay", takes_settings=False),
     "doctor": Command("check settings, ports, Kafka, Redis and clocks", "cardwatch.commands.doctor"),
@@ -109,7 +109,10 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_details: Any) -> None:
-        from importlib.metadata import version  # noqa: PLC0415  only --version needs it
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  only --version needs it
 
-        print(f"cardwatch {version('cardwatch')}")
+        try:
+            print(f"cardwatch {version('cardwatch')}")
+        except PackageNotFoundError:
+            print("cardwatch, a checkout that is not installed")
         parser.exit()

@@ -58,7 +58,6 @@ def stream_settings(settings: Settings, worker_name: str) -> StreamSettings:
         issuer_token_pattern=score.issuer_token_pattern or None,
         checkpoint_interval_s=score.checkpoint_interval_s,
         checkpoints_kept=score.checkpoints_kept,
-        unlabelled_every=settings.detector.unlabelled_one_in,
         session_timeout_s=score.session_timeout_s,
         model_interval_s=settings.learn.publish_interval_s,
         examples_per_version=settings.learn.examples_per_version,

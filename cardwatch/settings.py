@@ -286,6 +286,8 @@ def _explain(problem: dict[str, Any], flags: Tree, chosen: Tree, config_file: Pa
         right = str(problem["msg"])
     else:
         wrong = str(problem["msg"]).removeprefix("Value error, ")
+        if problem["type"] == "string_pattern_mismatch":
+            wrong = "it has another form"
         right = f"{wrong}; right is {field.description}"
     return f"{name} ({_origin(path, flags, chosen, config_file)}): {right}"
 

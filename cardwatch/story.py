@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cardwatch.commands.common import now_ms
 from cardwatch.commands.trigger import play, send
@@ -17,8 +17,10 @@ from cardwatch.errors import StoryError
 from cardwatch.simulator.wire import Record
 from cardwatch.system import AGENT, System
 from cardwatch.topic_reader import TopicReader
-from detector.models import ModelVersion
 from streams.topics import CARD_STATES, DECISIONS, LABELS, MODELS
+
+if TYPE_CHECKING:
+    from detector.models import ModelVersion
 
 NOTE = "The cardholder called from abroad and confirmed every payment."
 _FLOWING_PAYMENTS = 200
@@ -186,7 +188,7 @@ class Story:
         found: list[ModelVersion] = []
 
         def seen() -> bool:
-            found.extend(ModelVersion.from_bytes(record.value) for record in models.read())
+            found.extend(_versions(models))
             return bool(found)
 
         self._await(f"{MODELS} has a version", seen)
@@ -197,7 +199,7 @@ class Story:
         newer: list[ModelVersion] = []
 
         def learned() -> bool:
-            newer.extend(ModelVersion.from_bytes(record.value) for record in models.read())
+            newer.extend(_versions(models))
             return any(version.examples_learned >= before.examples_learned + count for version in newer)
 
         self._await(f"a model version has learned {count} labels", learned)
@@ -215,6 +217,14 @@ class Story:
     def _scoring_version(self) -> str:
         infos = self.system.readings()["score"].select("cardwatch_model_info")
         return max((labels["version"] for labels, on in infos if on), default="")
+
+
+def _versions(models: TopicReader) -> list[ModelVersion]:
+    """Versions published since the last call."""
+    # Numba comes with it; the services shall not wait for that.
+    from detector.models import ModelVersion  # noqa: PLC0415
+
+    return [ModelVersion.from_bytes(record.value) for record in models.read()]
 
 
 def _small_payment(like: Record, number: int) -> Record:

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,15 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, client_options: Mapping[str, str] | None = None) -> int:
     """Run `cardwatch simulate`.
+
+    Args:
+        args: the parsed command line.
+        client_options: how to connect to Kafka, in librdkafka's names.
 
     Returns:
         the exit code: 0, or 2 for settings that cannot be used, or 1 if Kafka did not take every record.
     """
     try:
         _check(args)
-        return _run_kafka(args) if args.out is None else _run_files(args)
+        return _run_kafka(args, client_options or {}) if args.out is None else _run_files(args)
     except SettingError as error:
         print(f"cardwatch simulate: {error}", file=sys.stderr)
         return _USAGE_ERROR
@@ -127,7 +132,7 @@ def _run_files(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_kafka(args: argparse.Namespace) -> int:
+def _run_kafka(args: argparse.Namespace, client_options: Mapping[str, str]) -> int:
     """Play into Kafka until all is sent or a signal comes."""
     rate = 100.0 if args.rate is None else args.rate
     if rate <= 0:
@@ -146,7 +151,7 @@ def _run_kafka(args: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with Sender(args.broker, topic=args.topic) as sender:
+    with Sender(args.broker, topic=args.topic, options=client_options) as sender:
         for payments in paced(
             stream,
             rate_per_s=None if live else rate,
