@@ -9,7 +9,8 @@ ApiError
     ├── CardNumberError       a full card number where a token or a text was expected
     ├── HeaderError           an If-Match or Idempotency-Key that does not parse
     ├── FormError             a console form with missing or impossible values
-    └── BodyTooLargeError     a body over the limit
+    ├── BodyTooLargeError     a body over the limit
+    └── BodyIncompleteError   the client left before its body was whole
 """
 
 from __future__ import annotations
@@ -62,3 +63,7 @@ class FormError(RequestError):
 
 class BodyTooLargeError(RequestError):
     """The body is larger than the service accepts."""
+
+
+class BodyIncompleteError(RequestError):
+    """The client left before its body was whole; half a form must not pass for a short one."""

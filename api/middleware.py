@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.answers import answer_error
-from api.errors import BodyTooLargeError
+from api.errors import BodyIncompleteError, BodyTooLargeError, RequestError
 
 logger = logging.getLogger("cardwatch.api.request")
 
@@ -84,7 +84,7 @@ class RequestGuard:
         try:
             body = await _read_body(scope, receive, self._max_body_bytes)
             await self._app(scope, _replay(body, receive), answer.send)
-        except BodyTooLargeError as error:
+        except RequestError as error:
             await answer_error(error, scope)(scope, receive, answer.send)
         except Exception as error:
             _log_exception(error, answer.request_id)
@@ -142,7 +142,7 @@ async def _read_body(scope: Scope, receive: Receive, max_body_bytes: int) -> byt
     while more:
         message = await receive()
         if message["type"] != "http.request":
-            break
+            raise BodyIncompleteError
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > max_body_bytes:

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 
 from api.errors import (
     AuthenticationError,
+    BodyIncompleteError,
     BodyTooLargeError,
     CardNumberError,
     ForgedRequestError,
@@ -173,6 +174,7 @@ _BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
     (CardNumberError, CARD_NUMBER),
     (HeaderError, MALFORMED_HEADER),
     (BodyTooLargeError, BODY_TOO_LARGE),
+    (BodyIncompleteError, BAD_REQUEST),
     (CaseNotFoundError, NOT_FOUND),
     (IdempotencyConflictError, IDEMPOTENCY_CONFLICT),
     (InvalidCommandError, INVALID_REQUEST),

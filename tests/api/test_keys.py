@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.errors import AuthenticationError, KeyConfigurationError
-from api.keys import ApiKeys, hash_key
+from api.keys import ApiKey, ApiKeys, hash_key
 from api.roles import Permission, Role, permits
 from tests.api.support import SECRETS, World, keys, world
 
@@ -78,6 +78,12 @@ def test_actor_is_the_keys_name(world: World) -> None:
     assert response.json()["history"][0]["actor"] == "payment_system"
     forged = world.client.post("/v1/cards/tok_1/freeze", role=Role.AGENT, json=REASON | {"actor": "boss"})
     assert forged.status_code == 422
+
+
+def test_names_are_unique() -> None:
+    """Two holders under one name would be one actor in the audit trail."""
+    with pytest.raises(KeyConfigurationError, match="same name"):
+        ApiKeys([ApiKey("ann", Role.AGENT, hash_key("one")), ApiKey("ann", Role.AGENT, hash_key("two"))])
 
 
 def test_secrets_are_not_kept() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from typing import Any
@@ -13,7 +14,7 @@ from api.problems import MEDIA_TYPE, ProblemDocument, problem_of
 from api.roles import Role
 from casework import errors as casework_errors
 from casework.errors import CaseworkError, CommandError, StoreError
-from tests.api.support import CARD_NUMBER, NOW_MS, OTHER_CARD_NUMBER, World, alert, payment, world
+from tests.api.support import CARD_NUMBER, NOW_MS, OTHER_CARD_NUMBER, SECRETS, World, alert, payment, world
 
 REASON = {"reason": "cardholder called"}
 DECISION = {"disposition": "confirmed_fraud", "card_action": "keep", "note": "not theirs"}
@@ -64,7 +65,9 @@ def test_framework_errors_are_problems(world: World, method: str, path: str, sta
         assert response.headers["allow"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 5_000, b'{"reason": NaN}', b'"text"'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe", b"[" * 5_000, b'{"reason": NaN}', b'"text"', b'{"reason": "\\ud800"}']
+)
 def test_unreadable_bodies_are_problems(world: World, body: bytes) -> None:
     """Whatever is no JSON object is refused."""
     headers = {"content-type": "application/json"}
@@ -86,6 +89,36 @@ def test_large_bodies_are_refused_before_they_are_read(world: World) -> None:
     for content in (large, stream()):
         response = world.client.post("/v1/cards/tok_1/freeze", role=Role.AGENT, content=content)
         assert (response.status_code, response.json()["type"]) == (413, "urn:cardwatch:problem:body-too-large")
+
+
+def test_half_a_body_is_no_body(world: World) -> None:
+    """A client that leaves in the middle of a form has not sent a shorter form."""
+    case_id = world.open_case()
+    messages = [
+        {"type": "http.request", "body": b'{"reason": "half of"}', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    headers = [
+        (b"authorization", f"Bearer {SECRETS[Role.AGENT]}".encode()),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"90"),
+    ]
+    path = "/v1/cards/tok_3fa85f6457174562/unfreeze"
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "http",
+        "headers": headers, "server": ("cardwatch.test", 80), "root_path": "", "http_version": "1.1",
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(world.client.app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert world.client.get(f"/v1/cases/{case_id}", role=Role.AGENT).json()["card_state"] == "frozen"
 
 
 def _leaves(kind: type[CaseworkError]) -> list[type[CaseworkError]]:
