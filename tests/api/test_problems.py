@@ -105,8 +105,8 @@ def test_half_a_body_is_no_body(world: World) -> None:
     ]
     path = "/v1/cards/tok_3fa85f6457174562/unfreeze"
     scope = {
-        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "http",
-        "headers": headers, "server": ("cardwatch.test", 80), "root_path": "", "http_version": "1.1",
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "scheme": "http", "headers": headers, "server": ("cardwatch.test", 80), "root_path": "", "http_version": "1.1",
     }  # fmt: skip
     sent: list[Any] = []
 
