@@ -156,7 +156,7 @@ class NaiveEngine:
         identity = (label["card_token"], label["transaction_id"])
         met = [entry for entry in self.identities if entry[0] == partition and entry[1] == identity]
         payment = met[-1][3] if met else None
-        if payment is None or payment.reversed or payment.label == label["label"]:
+        if payment is None or payment.label == label["label"]:
             return False
         payment.label, payment.label_time_ms = label["label"], int(label["label_time_ms"])
         return True

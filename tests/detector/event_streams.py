@@ -96,7 +96,7 @@ def _payment(step: Step, number: int, now_ms: int) -> dict[str, Any]:
         "card_token": f"tok_{step.card}",
         "event_time_ms": now_ms - step.delay_ms,
         "amount_minor": _chosen(AMOUNTS, c[2]),
-        "currency": _chosen(("EUR", "EUR", "USD", "JPY"), c[3]),
+        "currency": _chosen(("EUR", "EUR", "USD", "JPY", "ABC"), c[3]),
         "kind": _chosen((None, "purchase", "purchase", "purchase", "cash", "refund", "verification"), c[4]),
         "terminal_id": _chosen((None, "trm_a", "trm_a", "trm_b"), c[5]),
         "merchant_id": _chosen((None, "mer_a", "mer_a", "mer_b", "mer_c"), c[6]),

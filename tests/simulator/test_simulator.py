@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import msgspec
@@ -12,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cardwatch.simulator import SettingError, Simulator, WorldSettings
-from cardwatch.simulator.wire import Columns, Record, to_columns, to_labels, to_records
+from cardwatch.simulator.wire import Record, to_columns, to_labels, to_records
 from cardwatch.simulator.world import DAY_MS
 from detector.transactions import build_batch
 from detector.vocabulary import Channel, EntryMode, Kind
+from tests.columns import columns_of
 
 START_MS = 1_767_225_600_000
 SMALL = WorldSettings(seed=11, cards=400, merchants=600, attacks_per_thousand_cards_day=5.0)
@@ -110,23 +110,9 @@ def test_columns_say_what_records_say(simulator: Simulator, records: list[Record
     """The columns of a stream build the batch that its records describe."""
     columns = simulator.stream(START_MS).columns(3_000)
     batch = build_batch(columns, key=bytes(16))
-    expected = build_batch(_columns_of(records[:3_000]), key=bytes(16))
+    expected = build_batch(columns_of(records[:3_000]), key=bytes(16))
     for name in batch.__slots__:
         assert np.array_equal(getattr(batch, name), getattr(expected, name)), name
-
-
-def _columns_of(records: list[Record]) -> Columns:
-    """Columns for `build_batch` made from records one by one."""
-    codes: Mapping[str, Mapping[str, int]] = {
-        "kind": Kind.by_wire(),
-        "channel": Channel.by_wire(),
-        "entry_mode": EntryMode.by_wire(),
-    }
-    columns: Columns = {name: [record.get(name) for record in records] for name in [*TEXTS, *NUMBERS]}
-    for name, wire in codes.items():
-        columns[name] = [wire[text] if text else 0 for text in columns[name]]
-    columns["mcc"] = [int(text) for text in columns["mcc"]]
-    return columns
 
 
 def test_people_have_habits(simulator: Simulator) -> None:
