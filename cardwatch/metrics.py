@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> int:
     try:
         server, _thread = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
-        message = f"metrics cannot be shown on {host}:{port} ({error.strerror}); choose another port in [metrics], or 0"
+        message = f"no metrics on {host}:{port} ({os.strerror(error.errno or 0)}); choose another in [metrics], or 0"
         raise ServiceError(message) from error
     return int(server.server_port)
 

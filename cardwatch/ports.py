@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 
@@ -12,4 +13,5 @@ def listening_problem(host: str, port: int) -> str:
         with socket.create_server((host, port), family=family):
             return ""
     except OSError as error:
-        return error.strerror or type(error).__name__
+        # Its own text repeats the address.
+        return os.strerror(error.errno) if error.errno else type(error).__name__

@@ -48,6 +48,16 @@ def _hex_digits(count: int) -> Callable[[SecretStr], SecretStr]:
     return check
 
 
+def _power_of_two(number: int) -> int:
+    if number & (number - 1):
+        message = "it is no power of two"
+        raise ValueError(message)
+    return number
+
+
+PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
+
+
 class Section(BaseModel):
     """A table of the settings file."""
 
@@ -81,8 +91,8 @@ class RedisSettings(Section):
 
     url: SecretStr = Field(description="redis://host:6379/0, rediss://..., unix:///path, or empty")
     cluster: bool = Field(description="true or false")
-    shards: Literal[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096] = Field(
-        description="a power of two up to 4096"
+    shards: Annotated[int, AfterValidator(_power_of_two)] = Field(
+        ge=1, le=4096, description="a power of two up to 4096"
     )
     outbox_limit: int = Field(ge=100, le=10_000_000, description="entries, 100 or more")
     timeout_s: Seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator
 
@@ -69,7 +70,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        message = f"the API cannot listen on {host}:{port} ({error.strerror}); choose another --port (0: a free one)"
+        message = f"the API cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}); choose another --port"
         raise ServiceError(message) from error
 
 

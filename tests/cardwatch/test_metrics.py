@@ -39,7 +39,7 @@ def test_an_endpoint_that_is_away_reads_as_nothing() -> None:
 def test_a_taken_port_is_named() -> None:
     """Two roles on one port are told apart from a bug."""
     port = serve_metrics(CollectorRegistry(), "127.0.0.1", 0)
-    with pytest.raises(ServiceError, match=rf"127\.0\.0\.1:{port} \(.*\); choose another port in \[metrics\]"):
+    with pytest.raises(ServiceError, match=rf"127\.0\.0\.1:{port} \(.*\); choose another in \[metrics\]"):
         serve_metrics(CollectorRegistry(), "127.0.0.1", port)
 
 

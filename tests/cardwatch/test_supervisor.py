@@ -174,3 +174,18 @@ def test_children_do_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
     assert eventually(lambda: not alive(child))
+
+
+def test_a_task_is_run_to_its_end(supervisor: Supervisor, tmp_path: Path) -> None:
+    """What has to happen once, before the rest starts, has happened when `run` returns."""
+    mark = tmp_path / "mark"
+    supervisor.run(ProcessSpec("task", python(f"import pathlib; pathlib.Path({str(mark)!r}).touch()")), 20.0)
+    assert mark.exists()
+
+
+def test_a_task_that_fails_or_hangs_is_reported(supervisor: Supervisor) -> None:
+    """A failed task says its code and what it wrote last; a hanging one does not hang its caller."""
+    with pytest.raises(ServiceError, match=r"(?s)task ended with code 1.*no room"):
+        supervisor.run(ProcessSpec("task", python("raise SystemExit('no room')")), 20.0)
+    with pytest.raises(ServiceError, match=r"task was not done within 0\.1 s"):
+        supervisor.run(ProcessSpec("task", python("import time; time.sleep(600)")), 0.1)

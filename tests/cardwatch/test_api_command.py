@@ -1,0 +1,115 @@
+"""`cardwatch api` as a process, on a Redis started for the test."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cardwatch.cli import main
+from cardwatch.desk_client import DeskClient
+from cardwatch.embedded import DataDirectory, redis_spec, redis_url
+from cardwatch.errors import StoryError
+from cardwatch.metrics import read_url
+from cardwatch.services import Layers
+from cardwatch.supervisor import ProcessSpec, Supervisor
+
+KEY = "an agent's key"
+SECRETS = {"session_secret": "ab" * 32}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataDirectory:
+    directory = DataDirectory(tmp_path / "data")
+    directory.create()
+    return directory
+
+
+@pytest.fixture
+def redis(data: DataDirectory) -> Iterator[Supervisor]:
+    tree = Supervisor(data.logs, say=print)
+    try:
+        tree.start(redis_spec(data))
+        yield tree
+    finally:
+        tree.stop()
+
+
+def ready(data: DataDirectory) -> bool:
+    url = read_url(data, "api")
+    try:
+        return url is not None and httpx.get(f"{url}/readyz", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def test_the_service_answers_an_agent(data: DataDirectory, redis: Supervisor) -> None:
+    """From settings alone: on a free port, with the configured keys, on the configured Redis; it ends on SIGTERM."""
+    keys = {"kim": {"role": "agent", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}}
+    layers = Layers(
+        flags={
+            "data": {"directory": str(data.root)},
+            "redis": {"url": redis_url(data)},
+            "api": {"port": 0, "keys": keys} | SECRETS,
+        }
+    )
+    command = (sys.executable, "-m", "cardwatch", "api")
+    redis.start(ProcessSpec("api", command, layers.environment(), ready=partial(ready, data)))
+    url = read_url(data, "api")
+    assert url is not None
+    agent = DeskClient(url, KEY)
+    assert agent.card("tok_1")["state"] == "active"
+    assert agent.open_cases() == []
+    agent.close()
+    stranger = DeskClient(url, "another")
+    with pytest.raises(StoryError, match="the API answered 401"):
+        stranger.card("tok_1")
+    stranger.close()
+    assert "process_resident_memory_bytes" in httpx.get(f"{url}/metrics", timeout=5).text
+    log = redis.log_path("api")
+    redis.stop()
+    written = log.read_text("utf-8")
+    assert "Finished server process" in written
+    assert KEY not in written
+    assert "tok_1" not in written
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_taken_port_is_named(
+    data: DataDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 3, and which port."""
+    monkeypatch.setenv("CARDWATCH_API__SESSION_SECRET", SECRETS["session_secret"])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ["api", "--port", port, "--redis", redis_url(data), "--data-dir", str(data.root)]
+        assert main(arguments) == 3
+    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_redis_with_other_shards_is_refused(
+    data: DataDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards are fixed at set-up; another number ends the start with exit code 2, before anything is served."""
+    monkeypatch.setenv("CARDWATCH_API__SESSION_SECRET", SECRETS["session_secret"])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ["api", "--port", port, "--redis", redis_url(data), "--data-dir", str(data.root)]
+        # The first start sets Redis up before it finds the port taken.
+        assert main(arguments) == 3
+        monkeypatch.setenv("CARDWATCH_REDIS__SHARDS", "4")
+        assert main(arguments) == 2
+    assert "redis.shards: Redis is set up for" in capsys.readouterr().err
+
+
+def test_a_missing_session_secret_is_named(data: DataDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says how to make one."""
+    assert main(["api", "--redis", redis_url(data), "--data-dir", str(data.root)]) == 2
+    assert "api.session_secret: missing; right are 64 lower-case hex digits" in capsys.readouterr().err
