@@ -244,7 +244,7 @@ CATALOGUE: tuple[Feature, ...] = (
     _is_new(Entity.CARD_MERCHANT, "merchant"),
     _is_new(Entity.CARD_COUNTRY, "country"),
     _is_new(Entity.CARD_DEVICE, "device"),
-    _windowed(Entity.CARD_MERCHANT, _A.COUNT, _MONTH, _PAYMENTS, "Payments of the card at this merchant", COUNTS, "new_merchant"),
+    _windowed(Entity.CARD_MERCHANT, _A.COUNT, _MONTH, _PAYMENTS, "Payments of the card at this merchant", COUNTS, "many_at_merchant"),
     *(
         _windowed(entity, _A.COUNT, w, _PAYMENTS, f"Payments at this {entity.name.lower()}", COUNTS, f"{entity.name.lower()}_burst")
         for entity in (Entity.TERMINAL, Entity.MERCHANT, Entity.DEVICE)

@@ -82,10 +82,10 @@ def slot_rows(
     edge_starts: NDArray[np.int32],
     crosses: NDArray[np.int32],
     slot_starts: NDArray[np.int32],
+    bins: NDArray[np.int32],
     out: NDArray[np.int32],
 ) -> None:
-    """Slots of all rows."""
-    bins = np.empty(edge_starts.shape[0] - 1, np.int32)
+    """Slots of all rows; `bins` is room for one row's bins."""
     for row in range(features.shape[0]):
         bin_row(features, row, edges, edge_starts, bins)
         slot_row(bins, crosses, slot_starts, out[row])
@@ -210,5 +210,6 @@ class Binner:
         """Slots of all fields: int32 of shape (n, F + C)."""
         matrix = self.matrix(features)
         out = np.empty((len(matrix), self.field_count), dtype=np.int32)
-        slot_rows(matrix, self.edges, self.edge_starts, self.cross_columns, self.slot_starts, out)
+        bins = np.empty(self.feature_count, dtype=np.int32)
+        slot_rows(matrix, self.edges, self.edge_starts, self.cross_columns, self.slot_starts, bins, out)
         return out

@@ -49,14 +49,17 @@ def _flatten(
     current_mass: NDArray[np.int64],
     reference_mass: NDArray[np.int64],
     size_limit: float,
+    place: NDArray[np.int64],
     nodes: NDArray[np.int32],
     totals: NDArray[np.int64],
 ) -> tuple[int, int]:
-    """Prune and flatten the trees for scoring, see `CompiledForest`; returns (nodes used, steps to the deepest end)."""
+    """Prune and flatten the trees for scoring, see `CompiledForest`; returns (nodes used, steps to the deepest end).
+
+    `place` is room for one tree's nodes.
+    """
     trees, splits = columns.shape
     used = trees
     deepest = 0
-    place = np.empty(reference_mass.shape[1], np.int64)
     for tree in range(trees):
         place[:] = -1
         place[0] = tree
@@ -140,8 +143,10 @@ def learn_rows(
             current_mass[tree, node] += 1
         progress[COUNTER] += 1
         if progress[COUNTER] == window:
-            reference_mass[:, :] = current_mass
-            current_mass[:, :] = 0
+            for tree in range(trees):
+                for node in range(current_mass.shape[1]):
+                    reference_mass[tree, node] = current_mass[tree, node]
+                    current_mass[tree, node] = 0
             progress[COUNTER] = 0
             progress[FIRST_WINDOW] = 0
 
@@ -228,7 +233,7 @@ class CompiledForest:
         totals = np.zeros(trees * count, dtype=np.int64)
         used, steps = _flatten(
             missing_bins(binner), columns, limits, current_mass, reference_mass,
-            SIZE_LIMIT_SHARE * window, nodes, totals,
+            SIZE_LIMIT_SHARE * window, np.empty(count, np.int64), nodes, totals,
         )  # fmt: skip
         scale = 0 if first_window else trees * window * count
         return cls(nodes[:used].copy(), totals[:used].copy(), trees, steps, scale)

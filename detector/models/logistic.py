@@ -66,11 +66,11 @@ def predict_rows(
     slot_starts: NDArray[np.int32],
     weights: NDArray[np.float64],
     intercept: float,
+    bins: NDArray[np.int32],
+    slots: NDArray[np.int32],
     out: NDArray[np.float64],
 ) -> None:
-    """Probability of fraud of each row."""
-    bins = np.empty(edge_starts.shape[0] - 1, np.int32)
-    slots = np.empty(slot_starts.shape[0] - 1, np.int32)
+    """Probability of fraud of each row; `bins` and `slots` are room for one row."""
     for row in range(features.shape[0]):
         bin_row(features, row, edges, edge_starts, bins)
         slot_row(bins, crosses, slot_starts, slots)
@@ -190,7 +190,8 @@ class BinnedLogisticRegression(base.Classifier):
         binner = self.binner
         predict_rows(
             matrix, binner.edges, binner.edge_starts, binner.cross_columns, binner.slot_starts,
-            self.weights, float(self.intercept[0]), out,
+            self.weights, float(self.intercept[0]),
+            np.empty(binner.feature_count, np.int32), np.empty(binner.field_count, np.int32), out,
         )  # fmt: skip
         return out
 

@@ -40,12 +40,15 @@ def _score_rows(
     trees: int,
     steps: int,
     scale: int,
+    bins: NDArray[np.int32],
+    slots: NDArray[np.int32],
     scores: NDArray[np.float64],
     anomalies: NDArray[np.float64],
 ) -> None:
-    """Both scores of each row, its bins found once; a scale of 0 means that no window is full yet."""
-    bins = np.empty(edge_starts.shape[0] - 1, np.int32)
-    slots = np.empty(slot_starts.shape[0] - 1, np.int32)
+    """Both scores of each row, its bins found once; a scale of 0 means that no window is full yet.
+
+    `bins` and `slots` are room for one row.
+    """
     for row in range(features.shape[0]):
         bin_row(features, row, edges, edge_starts, bins)
         slot_row(bins, crosses, slot_starts, slots)
@@ -208,7 +211,8 @@ class ModelVersion:
         _score_rows(
             matrix, binner.edges, binner.edge_starts, binner.cross_columns, binner.slot_starts,
             self.weights, float(self.intercept[0]),
-            forest.nodes, forest.totals, forest.trees, forest.steps, forest.scale, scores, anomalies,
+            forest.nodes, forest.totals, forest.trees, forest.steps, forest.scale,
+            np.empty(binner.feature_count, np.int32), np.empty(binner.field_count, np.int32), scores, anomalies,
         )  # fmt: skip
         return scores, anomalies
 

@@ -1,0 +1,299 @@
+"""The policy: from score, anomaly, rules and amount to the action of least expected cost.
+
+What an action costs, for a payment of amount A that is fraud with probability p:
+
+    p x ((1 - stops payment) x A + (1 - stops follow-on) x follow-on loss) + bother
+
+The follow-on loss is what a stolen card would still suffer if nobody acted; bother is what asking, reviewing or
+freezing costs, right or wrong. The model may choose ALLOW, STEP_UP, REVIEW and, once it has learned enough frauds,
+FREEZE; rules may ask for anything, and the most severe wish wins. A card that is not active is answered DECLINE.
+
+Payments of kind purchase and cash get actions of the model, of rules and of the card's state; verifications get those
+of rules and of the card's state; refunds, reversals and outcomes are always ALLOW.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.catalogue import FEATURE_INDEX
+from detector.jit import kernel
+from detector.models.version import ModelVersion
+from detector.reasons import ANOMALY, CARD_STATE, MODEL, RANDOM, RULE, UNUSUAL_PATTERN, PolicyResult, model_codes
+from detector.rules import Rule, Values, evaluate, parse_list, parse_lists, parse_rules
+from detector.section import Section
+from detector.vocabulary import Action, CardStatus, Flag, Kind
+
+_CHOICES = (Action.ALLOW, Action.STEP_UP, Action.REVIEW, Action.FREEZE)
+_BOTHERING = _CHOICES[1:]
+_SETTINGS = ("version", "reference_currency", "random_review_share", "thresholds", "stops", "costs", "lists", "rules")
+_FOLLOW_ON = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInputs:
+    """What is decided on: columns of one length.
+
+    Attributes:
+        score: float64, probability of fraud.
+        anomaly: float64, 0 to 1.
+        features: float32 (n, F), NaN where missing.
+        amount_minor: int64, minor units of `currency`.
+        currency: ISO 4217 codes.
+        amount_reference: int64, minor units of the policy's reference currency.
+        kind, channel, entry_mode: int64 codes of the vocabulary.
+        mcc: int64, 0 where missing.
+        country_code, merchant_id: texts, None where missing.
+        card_token: texts.
+        card_status: int64 codes of `CardStatus`.
+        cold_start: whether the model has learned too few frauds to freeze.
+        random_unit: float64 in [0, 1), uniform, decided by the transaction's identity alone.
+        damped: (row, reason code) pairs on which a person has overruled us.
+        model: explains the model's part where reasons are damped.
+    """
+
+    score: NDArray[np.float64]
+    anomaly: NDArray[np.float64]
+    features: NDArray[np.float32]
+    amount_minor: NDArray[np.int64]
+    currency: Sequence[str]
+    amount_reference: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    channel: NDArray[np.int64]
+    entry_mode: NDArray[np.int64]
+    mcc: NDArray[np.int64]
+    country_code: Sequence[str | None]
+    merchant_id: Sequence[str | None]
+    card_token: Sequence[str]
+    card_status: NDArray[np.int64]
+    cold_start: bool
+    random_unit: NDArray[np.float64]
+    damped: Sequence[tuple[int, str]]
+    model: ModelVersion
+
+
+@kernel
+def _choose_rows(
+    score: NDArray[np.float64],
+    amount_minor: NDArray[np.int64],
+    amount_costed: NDArray[np.int64],
+    cost_row: NDArray[np.int64],
+    costs: NDArray[np.float64],
+    stops: NDArray[np.float64],
+    least_score: NDArray[np.float64],
+    choices: NDArray[np.int64],
+    action: NDArray[np.int64],
+    expected_loss: NDArray[np.int64],
+) -> None:
+    """The model's choice for each row: least expected cost, the milder one where two cost the same.
+
+    `costs` has a row a currency: the follow-on loss, then the bother of each action by its code. `stops` has a row an
+    action: shares of the payment and of the follow-on loss that it stops. `least_score` is by action.
+    """
+    for row in range(score.shape[0]):
+        own = costs[cost_row[row]]
+        least = np.inf
+        for index in range(choices.shape[0]):
+            choice = choices[index]
+            if score[row] < least_score[choice]:
+                continue
+            through = (1.0 - stops[choice, 0]) * amount_costed[row] + (1.0 - stops[choice, 1]) * own[0]
+            cost = score[row] * through + (own[choice] if choice > 0 else 0.0)
+            if cost < least:
+                least = cost
+                action[row] = choice
+        expected_loss[row] = np.int64(np.rint(score[row] * amount_minor[row]))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy, compiled. Immutable; `with_lists` makes another.
+
+    Attributes:
+        version: name, written into every decision.
+        reference_currency: ISO 4217 code; must be the rate table's.
+        random_review_share: share of allowed payments that people review all the same, so that labels stay honest.
+        least_score: float64 by action code: below it the model does not take the action.
+        least_anomaly: from here on an allowed payment is reviewed for its anomaly score.
+        stops: float64 by action code, (share of the payment stopped, share of the follow-on loss stopped).
+        cost_rows: row of `costs` by currency.
+        costs: float64 (currencies, 5), the follow-on loss, then the bother by action code; minor units.
+        rules: at most 62.
+    """
+
+    version: str
+    reference_currency: str
+    random_review_share: float
+    least_score: NDArray[np.float64]
+    least_anomaly: float
+    stops: NDArray[np.float64]
+    cost_rows: Mapping[str, int]
+    costs: NDArray[np.float64]
+    rules: tuple[Rule, ...]
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], features: Mapping[str, int] = FEATURE_INDEX) -> Policy:
+        """Parse the content of `configs/policy.toml`.
+
+        Args:
+            mapping: the content.
+            features: columns by feature name.
+
+        Raises:
+            ConfigurationError: a setting is missing, unknown or out of bounds; the message names it and says what would
+                be right.
+        """
+        root = Section(mapping, "")
+        root.refuse_unknown(_SETTINGS)
+        thresholds = root.section("thresholds")
+        thresholds.refuse_unknown((*(action.wire.lower() for action in _BOTHERING), "anomaly_review"))
+        least_score = np.zeros(len(Action))
+        for action in _BOTHERING:
+            least_score[action] = thresholds.number(action.wire.lower(), 0.0, 1.0)
+        cost_rows, costs = _costs(root)
+        lists = parse_lists(root.section("lists")) if "lists" in root else {}
+        return cls(
+            version=root.text("version"),
+            reference_currency=root.text("reference_currency"),
+            random_review_share=root.number("random_review_share", 0.0, 1.0),
+            least_score=least_score,
+            least_anomaly=thresholds.number("anomaly_review", 0.0, 2.0),
+            stops=_stops(root.section("stops")),
+            cost_rows=cost_rows,
+            costs=costs,
+            rules=tuple(parse_rules(root.sections("rules"), features, lists)),
+        )
+
+    @property
+    def rule_ids(self) -> tuple[str, ...]:
+        """Names of the rules, in the order of the bits of `rule_hits`."""
+        return tuple(rule.id for rule in self.rules)
+
+    def with_lists(self, lists: Mapping[str, Sequence[Any]]) -> Policy:
+        """The same policy with some named lists replaced by what the desk says.
+
+        Raises:
+            ConfigurationError: a list mixes texts and numbers.
+        """
+        section = Section(lists, "lists")
+        parsed: dict[str, Values] = {name: parse_list(section, name) for name in lists}
+        return replace(self, rules=tuple(rule.with_lists(parsed) for rule in self.rules))
+
+    def decide(self, inputs: PolicyInputs) -> PolicyResult:
+        """Decide rows; what is decided on a row does not depend on the rows beside it.
+
+        Returns:
+            Actions with what they rest on; the arrays are the caller's.
+        """
+        count = len(inputs.score)
+        spend = (inputs.kind == Kind.PURCHASE) | (inputs.kind == Kind.CASH)
+        actionable = spend | (inputs.kind == Kind.VERIFICATION)
+        model_action, expected_loss = self._model_actions(inputs, spend)
+        unusual = spend & (inputs.anomaly >= self.least_anomaly)
+        hits = evaluate(self.rules, inputs, np.flatnonzero(actionable), count)
+        rule_action = np.zeros(count, dtype=np.int64)
+        for bit, rule in enumerate(self.rules):
+            rule_action = np.where(hits >> bit & 1, np.maximum(rule_action, int(rule.action)), rule_action)
+        action = np.maximum(model_action, np.where(unusual, int(Action.REVIEW), 0))
+        action = np.maximum(action, rule_action)
+        drivers = np.zeros(count, dtype=np.int64)
+        for driver, present in ((MODEL, model_action > 0), (ANOMALY, unusual), (RULE, rule_action > 0)):
+            drivers[present] |= driver
+        self._damp(inputs, model_action, hits, action, drivers)
+        inactive = actionable & (inputs.card_status != CardStatus.ACTIVE)
+        action[inactive] = int(Action.DECLINE)
+        drivers[inactive] |= CARD_STATE
+        chosen = spend & (action == Action.ALLOW) & (inputs.random_unit < self.random_review_share)
+        action[chosen] = int(Action.REVIEW)
+        drivers[chosen] |= RANDOM
+        flags = np.full(count, int(Flag.COLD_START) if inputs.cold_start else 0, dtype=np.int64)
+        flags[chosen] |= int(Flag.RANDOM_REVIEW)
+        return PolicyResult(action, flags, hits, expected_loss, drivers, self.rules)
+
+    def _model_actions(
+        self, inputs: PolicyInputs, spend: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What the model alone would do, and score x amount."""
+        reference = self.cost_rows[self.reference_currency]
+        known = {currency: self.cost_rows.get(currency, -1) for currency in set(inputs.currency)}
+        rows = np.array([known[currency] for currency in inputs.currency], dtype=np.int64)
+        action = np.zeros(len(inputs.score), dtype=np.int64)
+        expected_loss = np.zeros(len(inputs.score), dtype=np.int64)
+        choices = [choice for choice in _CHOICES if not (inputs.cold_start and choice is Action.FREEZE)]
+        _choose_rows(
+            inputs.score,
+            inputs.amount_minor,
+            np.where(rows >= 0, inputs.amount_minor, inputs.amount_reference),
+            np.where(rows >= 0, rows, reference),
+            self.costs,
+            self.stops,
+            self.least_score,
+            np.array(choices, dtype=np.int64),
+            action,
+            expected_loss,
+        )
+        action[~spend] = int(Action.ALLOW)
+        return action, expected_loss
+
+    def _damp(
+        self,
+        inputs: PolicyInputs,
+        model_action: NDArray[np.int64],
+        hits: NDArray[np.int64],
+        action: NDArray[np.int64],
+        drivers: NDArray[np.int64],
+    ) -> None:
+        """Take back FREEZE and REVIEW as far as all that spoke for them is damped on the card.
+
+        What is left decides: rules whose reason is not damped, the model unless all its reasons are, the anomaly.
+        """
+        damped: dict[int, set[str]] = {}
+        for row, code in inputs.damped:
+            if action[row] in {Action.REVIEW, Action.FREEZE}:
+                damped.setdefault(row, set()).add(code)
+        for row, codes in damped.items():
+            left, kept = Action.ALLOW, 0
+            for bit, rule in enumerate(self.rules):
+                if hits[row] >> bit & 1 and rule.reason not in codes:
+                    left, kept = max(left, rule.action), kept | RULE
+            spoke = set(model_codes(inputs.features[row : row + 1], inputs.model)) if drivers[row] & MODEL else codes
+            if not spoke <= codes:
+                left, kept = max(left, Action(int(model_action[row]))), kept | MODEL
+            if drivers[row] & ANOMALY and UNUSUAL_PATTERN not in codes:
+                left, kept = max(left, Action.REVIEW), kept | ANOMALY
+            action[row], drivers[row] = int(left), kept
+
+
+def _stops(section: Section) -> NDArray[np.float64]:
+    """Parse `[stops]`: the shares of loss that each action stops."""
+    section.refuse_unknown([action.wire.lower() for action in _BOTHERING])
+    stops = np.zeros((len(Action), 2))
+    for action in _BOTHERING:
+        entry = section.section(action.wire.lower())
+        entry.refuse_unknown(("payment", "follow_on"))
+        stops[action] = entry.number("payment", 0.0, 1.0), entry.number("follow_on", 0.0, 1.0)
+    return stops
+
+
+def _costs(root: Section) -> tuple[dict[str, int], NDArray[np.float64]]:
+    """Parse `[costs]`: what bothering costs and what a stolen card would still suffer, by currency."""
+    section = root.section("costs")
+    rows: dict[str, int] = {}
+    costs: list[list[float]] = []
+    for currency in section.keys():  # noqa: SIM118 - a Section is no dictionary
+        entry = section.section(currency)
+        entry.refuse_unknown(("follow_on_loss", *(action.wire.lower() for action in _BOTHERING)))
+        row = [0.0] * len(Action)
+        row[_FOLLOW_ON] = float(entry.integer("follow_on_loss", 0, 10**12))
+        for action in _BOTHERING:
+            row[action] = float(entry.integer(action.wire.lower(), 0, 10**12))
+        rows[currency] = len(costs)
+        costs.append(row)
+    if root.text("reference_currency") not in rows:
+        root.refuse("reference_currency", f"one of [costs]: {', '.join(rows)}")
+    return rows, np.array(costs)

@@ -1,0 +1,232 @@
+"""Reasons: what spoke for an action, at most four codes with what was observed and what is usual.
+
+Rules come first, then the features that moved the model's log-odds most. Features that share a reason code speak as
+one, with the values of the strongest. A feature is a reason if it gave a tenth or more of all that spoke for fraud, and
+if there is something to show: a missing value is not, nor is a "no" where the code says "yes".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.catalogue import CATALOGUE, FEATURE_INDEX, Aggregate, Feature
+from detector.models.version import ModelVersion
+from detector.rules import Rule
+from detector.vocabulary import Channel, EntryMode, Kind, WireEnum
+
+MAXIMUM_REASONS = 4
+# What an action rests on, as bits.
+MODEL, ANOMALY, RULE, CARD_STATE, RANDOM = 1, 2, 4, 8, 16
+# Codes that no feature and no rule speaks for.
+CARD_NOT_ACTIVE = "card_not_active"
+UNUSUAL_PATTERN = "unusual_pattern"
+OVERALL_PICTURE = "overall_picture"
+RANDOM_REVIEW = "random_review"
+SPECIAL_CODES = (CARD_NOT_ACTIVE, UNUSUAL_PATTERN, OVERALL_PICTURE, RANDOM_REVIEW)
+# Suffixes of text keys for an observed value on the side that the code's own sentence does not speak of.
+LOW, HIGH = "_low", "_high"
+
+_SMALLEST_SHARE = 0.1
+_ENUMERATIONS: dict[Aggregate, type[WireEnum]] = {
+    Aggregate.KIND: Kind,
+    Aggregate.CHANNEL: Channel,
+    Aggregate.ENTRY_MODE: EntryMode,
+}
+# Aggregates of which 0 is the absence of what the code says.
+_NOTHING_AT_ZERO = frozenset(
+    {Aggregate.IS_NEW, Aggregate.IP_COUNTRY_DIFFERS, Aggregate.FRAUDS, Aggregate.FRAUD_RATE, Aggregate.REFUSED}
+)
+# Aggregates whose values have no usual size.
+_NO_USUAL = frozenset({*_ENUMERATIONS, Aggregate.HOUR, Aggregate.WEEKDAY})
+_LOW_IS_THE_REASON = frozenset({Aggregate.SECONDS_SINCE_LAST})
+# For these codes people want the amount beside the card's own mean, whatever feature spoke.
+_AMOUNT_CODES = frozenset({"amount_high", "amount_above_usual"})
+_AMOUNT = FEATURE_INDEX["amount"]
+_USUAL_AMOUNT = FEATURE_INDEX["card_mean_before_30d"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One reason in numbers.
+
+    Attributes:
+        code: the reason code.
+        text_key: which sentence of `configs/messages/reasons.*.toml` explains it.
+        observed: what this payment showed; None where the reason has no value.
+        usual: what is usual; None where nothing is known.
+        contribution: what the features behind it add to the log-odds; 0 for a rule that no feature seconds.
+    """
+
+    code: str
+    text_key: str
+    observed: float | str | None
+    usual: float | str | None
+    contribution: float
+
+
+@dataclass(frozen=True)
+class PolicyResult:
+    """What a policy decided, one row a record.
+
+    Attributes:
+        action: int64 codes of `Action`.
+        flags: int64 bit masks of `Flag`: cold_start and random_review.
+        rule_hits: int64 bit masks over `rules`.
+        expected_loss_minor: int64, score x amount, minor units of the transaction's currency.
+        drivers: int64 bit masks of MODEL, ANOMALY, RULE, CARD_STATE and RANDOM: what the action rests on.
+        rules: of the policy.
+    """
+
+    action: NDArray[np.int64]
+    flags: NDArray[np.int64]
+    rule_hits: NDArray[np.int64]
+    expected_loss_minor: NDArray[np.int64]
+    drivers: NDArray[np.int64]
+    rules: tuple[Rule, ...]
+
+    def rules_of(self, row: int) -> list[Rule]:
+        """Rules that hit on a row and ask for more than ALLOW, the most severe first."""
+        hits = int(self.rule_hits[row])
+        asking = (rule for bit, rule in enumerate(self.rules) if hits >> bit & 1 and rule.action)
+        return sorted(asking, key=lambda rule: -rule.action)
+
+    @cached_property
+    def rule_reasons(self) -> dict[int, list[str]]:
+        """Reason codes of the rows on which rules asked for more than ALLOW."""
+        rows = np.flatnonzero(self.drivers & RULE).tolist()
+        return {row: list(dict.fromkeys(rule.reason for rule in self.rules_of(row))) for row in rows}
+
+
+def _shown(value: float) -> float | None:
+    """A number for people and JSON: six significant digits, None for NaN."""
+    return None if np.isnan(value) else float(f"{value:.6g}")
+
+
+def _is_shown(feature: Feature, value: float) -> bool:
+    """Whether there is something to show of a feature."""
+    if np.isnan(value):
+        return False
+    return value != 0 or feature.aggregate not in _NOTHING_AT_ZERO
+
+
+def _text_key(feature: Feature, code: str, observed: float, usual: float) -> str:
+    """The sentence that fits the side on which the observed value lies."""
+    if feature.aggregate in _NO_USUAL or feature.aggregate in _NOTHING_AT_ZERO:
+        return code
+    if feature.aggregate in _LOW_IS_THE_REASON:
+        return f"{code}{HIGH}" if observed > usual else code
+    return f"{code}{LOW}" if observed < usual else code
+
+
+def feature_evidence(
+    column: int, row: NDArray[np.float32], usual_values: NDArray[np.float64], contribution: float
+) -> Evidence:
+    """Evidence of one feature.
+
+    Args:
+        column: of the feature.
+        row: float32[F], all features of the payment.
+        usual_values: float64[F], see `ModelVersion.usual_values`.
+        contribution: log-odds.
+    """
+    feature = CATALOGUE[column]
+    code = feature.reason
+    if feature.aggregate in _ENUMERATIONS:
+        name = _ENUMERATIONS[feature.aggregate](int(row[column])).wire
+        return Evidence(code, code, name, None, contribution)
+    observed, usual = float(row[column]), float(usual_values[column])
+    if code in _AMOUNT_CODES:
+        observed = float(row[_AMOUNT])
+        usual = float(row[_USUAL_AMOUNT]) if not np.isnan(row[_USUAL_AMOUNT]) else float(usual_values[_AMOUNT])
+    if feature.aggregate in _NO_USUAL:
+        usual = float("nan")
+    return Evidence(code, _text_key(feature, code, observed, usual), _shown(observed), _shown(usual), contribution)
+
+
+def _strongest(
+    row: NDArray[np.float32], contributions: NDArray[np.float64], usual_values: NDArray[np.float64]
+) -> list[Evidence]:
+    """The model's reasons of one row, strongest first, features of one code as one."""
+    grouped: dict[str, list[int]] = {}
+    # A stable sort: features that contribute the same stand in the order of the catalogue.
+    for column in np.argsort(-contributions, kind="stable").tolist():
+        if contributions[column] > 0 and _is_shown(CATALOGUE[column], float(row[column])):
+            grouped.setdefault(CATALOGUE[column].reason, []).append(column)
+    total = float(contributions[contributions > 0].sum())
+    found = []
+    for columns in grouped.values():
+        contribution = float(contributions[columns].sum())
+        if contribution >= _SMALLEST_SHARE * total:
+            found.append(feature_evidence(columns[0], row, usual_values, contribution))
+    found.sort(key=lambda evidence: -evidence.contribution)
+    return found
+
+
+def model_codes(features: NDArray[np.float32], model: ModelVersion) -> list[str]:
+    """Reason codes of the model for one payment, strongest first, at most four.
+
+    Args:
+        features: float32 (1, F).
+        model: the version that scored it.
+    """
+    found = _strongest(features[0], model.contributions(features)[0], model.usual_values)[:MAXIMUM_REASONS]
+    return [evidence.code for evidence in found] or [OVERALL_PICTURE]
+
+
+def _first_reasons(
+    result: PolicyResult, row: int, values: NDArray[np.float32], usual_values: NDArray[np.float64]
+) -> list[Evidence]:
+    """What comes before the model's reasons: the card's state, rules, anomaly and chance."""
+    drivers = int(result.drivers[row])
+    found = [Evidence(CARD_NOT_ACTIVE, CARD_NOT_ACTIVE, None, None, 0.0)] if drivers & CARD_STATE else []
+    for rule in result.rules_of(row):
+        column = rule.shown_column
+        shown = feature_evidence(column, values, usual_values, 0.0) if column >= 0 else None
+        observed, usual = (shown.observed, shown.usual) if shown else (None, None)
+        found.append(Evidence(rule.reason, rule.reason, observed, usual, 0.0))
+    if drivers & ANOMALY:
+        found.append(Evidence(UNUSUAL_PATTERN, UNUSUAL_PATTERN, None, None, 0.0))
+    if drivers & RANDOM:
+        found.append(Evidence(RANDOM_REVIEW, RANDOM_REVIEW, None, None, 0.0))
+    return found
+
+
+def explain(
+    rows: NDArray[np.int64], features: NDArray[np.float32], model: ModelVersion, result: PolicyResult
+) -> Mapping[int, list[Evidence]]:
+    """Explain chosen rows.
+
+    Args:
+        rows: int64, which.
+        features: float32 (n, F) of all rows.
+        model: the version that scored them.
+        result: what the policy decided on all rows.
+
+    Returns:
+        For each row up to four reasons: the card's state and rules first, then the strongest of the model; at least
+        one wherever the action is not ALLOW.
+    """
+    contributions = model.contributions(features[rows])
+    usual_values = model.usual_values
+    explained: dict[int, list[Evidence]] = {}
+    for index, row in enumerate(rows.tolist()):
+        found: dict[str, Evidence] = {}
+        for evidence in _first_reasons(result, row, features[row], usual_values):
+            found.setdefault(evidence.code, evidence)
+        for evidence in _strongest(features[row], contributions[index], usual_values):
+            first = found.get(evidence.code)
+            if first is None:
+                found[evidence.code] = evidence
+            else:
+                found[evidence.code] = Evidence(
+                    first.code, first.text_key, first.observed, first.usual, evidence.contribution
+                )
+        if not found:
+            found[OVERALL_PICTURE] = Evidence(OVERALL_PICTURE, OVERALL_PICTURE, None, None, 0.0)
+        explained[row] = list(found.values())[:MAXIMUM_REASONS]
+    return explained
