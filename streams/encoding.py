@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from detector.transactions import TransactionBatch
 from detector.vocabulary import FLAG_NAMES, Action, Flag
 from streams.events import Outgoing, cloud_event
-from streams.topics import ALERTS, DECISIONS, TRANSACTIONS
+from streams.topics import DECISIONS, TRANSACTIONS
 
 DECISION_TYPE = "cardwatch.decision.v1"
 SCORING_FAILED = "scoring_failed"
+RECORD_TIME_HEADER = "source_timestamp_ms"
 _SOURCE = "/cardwatch/score"
 _ACTION_WIRE = {int(action): action.wire for action in Action}
 _encoder = msgspec.json.Encoder()
@@ -29,32 +30,93 @@ _encoder = msgspec.json.Encoder()
 class EvidenceLike(Protocol):
     """Evidence of one reason, as the engine gives it."""
 
-    code: str
-    text_key: str
-    observed: Any
-    usual: Any
-    contribution: float
+    @property
+    def code(self) -> str:
+        """The reason code."""
+        ...
+
+    @property
+    def text_key(self) -> str:
+        """Which sentence explains it."""
+        ...
+
+    @property
+    def observed(self) -> Any:
+        """What the payment showed."""
+        ...
+
+    @property
+    def usual(self) -> Any:
+        """What is usual."""
+        ...
+
+    @property
+    def contribution(self) -> float:
+        """Share of the score in log-odds."""
+        ...
 
 
 class AlertEvidenceLike(Protocol):
     """What an alert shows, as the engine gives it."""
 
-    alert_id: str
-    reasons: Sequence[str]
-    evidence: Sequence[EvidenceLike]
-    last_payments: Sequence[Mapping[str, Any]]
+    @property
+    def alert_id(self) -> str:
+        """Derived from the transaction's identity."""
+        ...
+
+    @property
+    def evidence(self) -> Sequence[EvidenceLike]:
+        """Strongest first."""
+        ...
+
+    @property
+    def last_payments(self) -> Sequence[Mapping[str, Any]]:
+        """The card's last payments."""
+        ...
 
 
 class AssessmentsLike(Protocol):
-    """The engine's answer to a batch: a column per field, one row a record."""
+    """The engine's answer to a batch: a column per field, one row a record; see `detector.assessments`."""
 
-    action: NDArray[np.int64]
-    score: NDArray[np.float64]
-    anomaly: NDArray[np.float64]
-    flags: NDArray[np.int64]
-    expected_loss_minor: NDArray[np.int64]
-    rule_hits: NDArray[np.int64]
-    evidence: Mapping[int, AlertEvidenceLike]
+    @property
+    def batch(self) -> TransactionBatch:
+        """What was assessed."""
+        ...
+
+    @property
+    def action(self) -> NDArray[np.int64]:
+        """Codes of `Action`."""
+        ...
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """Probability of fraud."""
+        ...
+
+    @property
+    def anomaly(self) -> NDArray[np.float64]:
+        """0 to 1."""
+        ...
+
+    @property
+    def flags(self) -> NDArray[np.int64]:
+        """Bit masks of `Flag`."""
+        ...
+
+    @property
+    def expected_loss_minor(self) -> NDArray[np.int64]:
+        """In the transaction's currency."""
+        ...
+
+    @property
+    def rule_hits(self) -> NDArray[np.int64]:
+        """Bit masks over the policy's rules."""
+        ...
+
+    @property
+    def evidence(self) -> Mapping[int, AlertEvidenceLike]:
+        """Of rows that are not ALLOW."""
+        ...
 
     def reason_codes(self, row: int) -> list[str]:
         """Reason codes of a row, strongest first."""
@@ -76,22 +138,23 @@ class Versions:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedDecision:
-    """One decision ready for Kafka.
+class Subject:
+    """What a decision is about."""
 
-    Attributes:
-        row: its row in the batch.
-        decision: the record of `fraud.decisions.v1`.
-        alert: its copy for `fraud.alerts.v1`, None for ALLOW.
-    """
+    transaction_id: str
+    card_token: str
+    event_time_ms: int
+    partition: int
+    offset: int
 
-    row: int
-    decision: Outgoing
-    alert: Outgoing | None
+    @property
+    def event_id(self) -> str:
+        """The CloudEvents id of a decision that raises no alert."""
+        return f"{TRANSACTIONS}/{self.partition}/{self.offset}"
 
 
 class NotFiniteError(ValueError):
-    """A score that JSON cannot carry."""
+    """A score that is not a number, and that JSON cannot carry."""
 
 
 def _flag_texts(flags: int) -> list[str]:
@@ -112,15 +175,10 @@ def _json_texts(texts: Sequence[str]) -> Sequence[str]:
     return [_encoder.encode(text)[1:-1].decode() for text in texts]
 
 
-def encode_plain(batch: TransactionBatch, assessed: AssessmentsLike, versions: Versions) -> list[bytes | None]:
-    """Encode the ALLOW decisions of a batch; None for every other row.
-
-    Raises:
-        NotFiniteError: a score is not a number.
-    """
-    if not (np.isfinite(assessed.score).all() and np.isfinite(assessed.anomaly).all()):
-        message = "scores must be finite"
-        raise NotFiniteError(message)
+def encode_plain(assessed: AssessmentsLike, versions: Versions) -> list[bytes | None]:
+    """Encode the ALLOW decisions of a batch; None for every other row, and for scores that JSON cannot carry."""
+    batch = assessed.batch
+    is_plain = (assessed.action == Action.ALLOW) & np.isfinite(assessed.score) & np.isfinite(assessed.anomaly)
     made_with = (
         f'"model_version":{_quoted(versions.model)},"policy_version":{_quoted(versions.policy)},'
         f'"rates_version":{_quoted(versions.rates)},"flags":'
@@ -135,9 +193,9 @@ def encode_plain(batch: TransactionBatch, assessed: AssessmentsLike, versions: V
         f'{{"transaction_id":"{transaction}","card_token":"{card}","event_time_ms":{time_ms},"action":"ALLOW",'
         f'"score":{score},"anomaly":{anomaly},"reasons":{reason},"rules":{rules[hits]},'
         f'"expected_loss_minor":{loss},{made_with}{flags[mask]},{source}{offset}}}}}'.encode()
-        if action == 0
+        if plain
         else None
-        for transaction, card, time_ms, score, anomaly, reason, hits, loss, mask, offset, action in zip(
+        for transaction, card, time_ms, score, anomaly, reason, hits, loss, mask, offset, plain in zip(
             _json_texts(batch.transaction_id),
             _json_texts(batch.card_token),
             batch.event_time_ms.tolist(),
@@ -148,7 +206,7 @@ def encode_plain(batch: TransactionBatch, assessed: AssessmentsLike, versions: V
             assessed.expected_loss_minor.tolist(),
             assessed.flags.tolist(),
             batch.offset.tolist(),
-            assessed.action.tolist(),
+            is_plain.tolist(),
             strict=True,
         )
     ]
@@ -160,17 +218,38 @@ def _quoted(text: str) -> str:
 
 
 def encode_full(
-    batch: TransactionBatch,
     assessed: AssessmentsLike,
     versions: Versions,
     row: int,
+    *,
+    timestamp_ms: int,
     now_ms: int,
     traceparent: bytes | None,
-) -> EncodedDecision:
-    """Encode one decision with everything the contract has for it; an alert beside it unless it is ALLOW."""
+) -> Outgoing:
+    """Encode one decision with everything the contract has for it. Unless it is ALLOW, its alert is a copy of it.
+
+    Args:
+        assessed: the engine's answer.
+        versions: what it was made with.
+        row: the row to encode.
+        timestamp_ms: Kafka's timestamp of the source record; the time to a freeze is measured from it.
+        now_ms: when it is decided.
+        traceparent: trace context of the source record.
+
+    Raises:
+        NotFiniteError: its score is not a number.
+    """
+    batch = assessed.batch
+    if not (np.isfinite(assessed.score[row]) and np.isfinite(assessed.anomaly[row])):
+        message = "a score must be finite"
+        raise NotFiniteError(message)
     action = int(assessed.action[row])
+    subject = Subject(
+        batch.transaction_id[row], batch.card_token[row], int(batch.event_time_ms[row]), batch.partition,
+        int(batch.offset[row]),
+    )  # fmt: skip
     fields: dict[str, Any] = {
-        **_common_fields(batch, row, _ACTION_WIRE[action], versions),
+        **_common_fields(subject, _ACTION_WIRE[action], versions),
         "score": float(assessed.score[row]),
         "anomaly": float(assessed.anomaly[row]),
         "reasons": list(assessed.reason_codes(row))[:4],
@@ -178,7 +257,7 @@ def encode_full(
         "expected_loss_minor": int(assessed.expected_loss_minor[row]),
         "flags": _flag_texts(int(assessed.flags[row])),
     }
-    event_id = f"{TRANSACTIONS}/{batch.partition}/{int(batch.offset[row])}"
+    event_id = subject.event_id
     if action != Action.ALLOW:
         shown = assessed.evidence[row]
         event_id = shown.alert_id
@@ -201,34 +280,30 @@ def encode_full(
             "country": batch.country_code[row],
         }
     headers = cloud_event(event_id, DECISION_TYPE, _SOURCE, now_ms, traceparent)
-    key, value = batch.card_token[row].encode(), _encoder.encode(fields)
-    decision = Outgoing(DECISIONS, batch.partition, key, value, headers)
-    alert = None if action == Action.ALLOW else decision._replace(topic=ALERTS)
-    return EncodedDecision(row, decision, alert)
+    headers.append((RECORD_TIME_HEADER, str(timestamp_ms).encode()))
+    return Outgoing(DECISIONS, batch.partition, subject.card_token.encode(), _encoder.encode(fields), headers)
 
 
-def _common_fields(batch: TransactionBatch, row: int, action: str, versions: Versions) -> dict[str, Any]:
+def _common_fields(subject: Subject, action: str, versions: Versions) -> dict[str, Any]:
     """What every decision has, whatever the engine said."""
     return {
-        "transaction_id": batch.transaction_id[row],
-        "card_token": batch.card_token[row],
-        "event_time_ms": int(batch.event_time_ms[row]),
+        "transaction_id": subject.transaction_id,
+        "card_token": subject.card_token,
+        "event_time_ms": subject.event_time_ms,
         "action": action,
         "model_version": versions.model,
         "policy_version": versions.policy,
         "rates_version": versions.rates,
-        "source": {"topic": TRANSACTIONS, "partition": batch.partition, "offset": int(batch.offset[row])},
+        "source": {"topic": TRANSACTIONS, "partition": subject.partition, "offset": subject.offset},
     }
 
 
-def encode_fallback(
-    batch: TransactionBatch, row: int, versions: Versions, now_ms: int, traceparent: bytes | None
-) -> EncodedDecision:
+def encode_fallback(subject: Subject, versions: Versions, now_ms: int, traceparent: bytes | None) -> Outgoing:
     """Encode the decision on a record that our own code failed on: ALLOW, flagged `degraded`, with no score.
 
     A payment is not refused because of a bug of ours; the flag, the dead letter and the metric say that nobody looked.
     """
-    fields = _common_fields(batch, row, Action.ALLOW.wire, versions) | {
+    fields = _common_fields(subject, Action.ALLOW.wire, versions) | {
         "score": 0.0,
         "anomaly": 0.0,
         "reasons": [SCORING_FAILED],
@@ -236,7 +311,5 @@ def encode_fallback(
         "expected_loss_minor": 0,
         "flags": _flag_texts(Flag.DEGRADED),
     }
-    event_id = f"{TRANSACTIONS}/{batch.partition}/{int(batch.offset[row])}"
-    headers = cloud_event(event_id, DECISION_TYPE, _SOURCE, now_ms, traceparent)
-    decision = Outgoing(DECISIONS, batch.partition, batch.card_token[row].encode(), _encoder.encode(fields), headers)
-    return EncodedDecision(row, decision, None)
+    headers = cloud_event(subject.event_id, DECISION_TYPE, _SOURCE, now_ms, traceparent)
+    return Outgoing(DECISIONS, subject.partition, subject.card_token.encode(), _encoder.encode(fields), headers)

@@ -39,8 +39,6 @@ def client_options(settings: StreamSettings) -> dict[str, str | int | float | bo
         **settings.kafka_options,
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": settings.worker_name,
-        # A card number in an error message of a broker is unlikely; a password in a log of librdkafka's is not.
-        "log_level": 4,
     }
 
 
@@ -95,7 +93,8 @@ class Producer:
                 "queue.buffering.max.messages": _QUEUE_RECORDS,
                 "queue.buffering.max.kbytes": _QUEUE_KIB,
                 "error_cb": self._on_error,
-            }
+            },
+            logger=logger,
         )
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="producer", daemon=True)
@@ -240,3 +239,4 @@ class Producer:
         self._kafka.flush(self._timeout_s)
         self._closing.set()
         self._thread.join()
+        self._kafka.close()

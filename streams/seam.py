@@ -21,8 +21,8 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import aiokafka  # type: ignore[import-untyped]
 import faust
@@ -64,6 +64,7 @@ _HEARTBEATS_PER_SESSION = 4
 _MAXIMUM_POLL_INTERVAL_S = 24 * 3600.0
 _STALL_CHECKS = 4
 
+Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
@@ -302,26 +303,26 @@ class StreamShell:
         """Give one partition's records to the handler. A cancelled fetcher waits for the batch to be whole."""
         if partition not in self._taken:
             return
-        await self._whole(self._handler.batch(partition, records))
+        await self.alone(self._handler.batch(partition, records))
         self._progress_s = time.monotonic()
 
     async def take_over(self, assignment: frozenset[TopicPartition]) -> Mapping[TopicPartition, int | None]:
         """Let the handler take an assignment over."""
         self._taken = frozenset()
         work = self._handler.assigned(assignment, self._app.consumer_generation_id)
-        positions: Mapping[TopicPartition, int | None] = await self._whole(work)
+        positions = await self.alone(work)
         self._taken = assignment
         self._progress_s = time.monotonic()
         return positions
 
-    async def _whole(self, work: Any) -> Any:
-        """Run a call of the handler alone, and to its end even when the caller is cancelled."""
+    async def alone(self, work: Awaitable[Result]) -> Result:
+        """Run work of the role while no call of the handler runs, and to its end even when the caller is cancelled."""
 
-        async def alone() -> Any:
+        async def locked() -> Result:
             async with self._one_at_a_time:
                 return await work
 
-        task = asyncio.ensure_future(alone())
+        task = asyncio.ensure_future(locked())
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -367,11 +368,11 @@ class StreamShell:
         if partitions:
             self._handler.interrupt()
             try:
-                await self._whole(self._handler.revoked(partitions))
+                await self.alone(self._handler.revoked(partitions))
             except Exception as error:  # noqa: BLE001 - Faust would swallow it
                 await self.break_down(error)
 
     async def _on_before_shutdown(self, _app: Any, **_: Any) -> None:
         """Nothing signals a revocation on a graceful stop: this is where the last checkpoint happens."""
         if self._failure is None:
-            await self._whole(self._handler.stopping())
+            await self.alone(self._handler.stopping())

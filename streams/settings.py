@@ -32,7 +32,6 @@ class StreamSettings:
             not taken for card numbers.
         checkpoint_interval_s: seconds between checkpoints.
         checkpoints_kept: how many are kept for each partition.
-        unlabelled_every: one payment in so many (by its identity) becomes an example for models without labels.
         session_timeout_s: a worker that is silent for so long loses its partitions.
         delivery_timeout_s: a record that Kafka has not acknowledged for so long ends the worker.
         recovery_timeout_s: reading back the output topics and the broadcast topics must end in this time.
@@ -56,7 +55,6 @@ class StreamSettings:
     issuer_token_pattern: str | None = None
     checkpoint_interval_s: float = 5.0
     checkpoints_kept: int = 2
-    unlabelled_every: int = 16
     session_timeout_s: float = 10.0
     delivery_timeout_s: float = 30.0
     recovery_timeout_s: float = 60.0
@@ -76,7 +74,6 @@ class StreamSettings:
             raise SettingsError(message)
         least = {
             "partitions": 1, "batch_rows": 1, "linger_ms": 0.5, "future_bound_ms": 0, "checkpoint_interval_s": 0.1,
-            "checkpoints_kept": 2, "unlabelled_every": 1, "session_timeout_s": 1.0, "delivery_timeout_s": 1.0,
             "recovery_timeout_s": 1.0, "model_interval_s": 0.1, "examples_per_version": 1, "relay_interval_s": 0.001,
         }  # fmt: skip
         for name, minimum in least.items():

@@ -1,0 +1,81 @@
+"""Running roles: one event loop, any of the roles in it, until told to stop or until one breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from streams.errors import StreamsError
+
+logger = logging.getLogger(__name__)
+
+
+class Role(Protocol):
+    """A role of the worker: score, respond or learn."""
+
+    async def start(self) -> None:
+        """Check what it needs and join its group."""
+        ...
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, save, and leave."""
+        ...
+
+    async def wait_broken(self) -> None:
+        """Return only by raising."""
+        ...
+
+
+async def run_roles(roles: Sequence[Role], stop: asyncio.Event) -> None:
+    """Run roles until `stop` is set or one of them breaks; all are stopped in either case.
+
+    Raises:
+        StreamsError: a role could not start or has broken; a supervisor starts the worker again.
+    """
+    started: list[Role] = []
+    try:
+        for role in roles:
+            await role.start()
+            started.append(role)
+        # What exists now lives as long as the worker: the collector need not look at it with every batch.
+        gc.collect()
+        gc.freeze()
+        watchers = [asyncio.create_task(role.wait_broken()) for role in started]
+        stopper = asyncio.create_task(stop.wait())
+        done, pending = await asyncio.wait([stopper, *watchers], return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            task.result()
+    finally:
+        for role in reversed(started):
+            try:
+                await role.stop()
+            except StreamsError:
+                logger.exception("a role did not stop in order; what it did not save is done again")
+
+
+def run_worker(make_roles: Callable[[], Sequence[Role]]) -> None:
+    """Run roles in this process until SIGTERM or SIGINT; blocks.
+
+    Args:
+        make_roles: makes the roles inside the event loop that they will live in.
+
+    Raises:
+        StreamsError: a role could not start or has broken.
+    """
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(number, stop.set)
+        await run_roles(make_roles(), stop)
+
+    asyncio.run(main())

@@ -1,0 +1,148 @@
+"""The engine behind the score role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.assessments import Assessments
+from detector.engine import adopt_decision, assess_batch
+from detector.errors import ModelError
+from detector.examples import Examples
+from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOWN
+from detector.labels import apply_labels, build_label_batch, mature
+from detector.models.version import ModelVersion
+from detector.policy import Policy
+from detector.state import EngineState
+from detector.transactions import TransactionBatch, build_batch
+from detector.vocabulary import CardStatus
+from streams.checkpoints import Arrays
+from streams.core import AssessedBatch, LabelOutcome, Progress, UnusableBroadcastError
+from streams.encoding import Versions
+from streams.recovery import StandingDecision
+from streams.topics import CARD_STATES, CONTROL, MODELS
+
+_STATUSES = CardStatus.by_wire()
+_LABEL_OUTCOMES = {
+    int(APPLIED): "applied",
+    int(UNKNOWN): "unknown",
+    int(REPEATED): "repeated",
+    int(CORRECTED): "corrected",
+    int(TOO_LATE): "late",
+}
+
+
+class _CardState(msgspec.Struct):
+    card_token: str
+    state: str
+    command_time_ms: int
+
+
+class _Damp(msgspec.Struct, tag_field="kind", tag="damp"):
+    card_token: str
+    reasons: list[str]
+    until_ms: int
+
+
+_card_states = msgspec.json.Decoder(_CardState)
+_directives = msgspec.json.Decoder(_Damp)
+
+
+class DetectorCore:
+    """`ScoringCore` on the detector's engine."""
+
+    def __init__(self, state: EngineState, model: ModelVersion, policy: Policy) -> None:
+        """Score with `model` until another version is broadcast."""
+        self._state = state
+        self._model = model
+        self._policy = policy
+
+    def config_digest(self) -> str:
+        """See `ScoringCore`."""
+        return self._state.config.digest()
+
+    def open(self, partition: int, arrays: Arrays | None) -> None:
+        """See `ScoringCore`."""
+        if arrays is None:
+            self._state.drop_partition(partition)
+            self._state.open_partition(partition)
+        else:
+            self._state.restore(partition, arrays)
+
+    def drop(self, partition: int) -> None:
+        """See `ScoringCore`."""
+        self._state.drop_partition(partition)
+
+    def progress(self, partition: int) -> Progress:
+        """See `ScoringCore`."""
+        state = self._state.partition(partition)
+        return Progress(state.next_offset, state.label_next_offset, state.watermark_ms)
+
+    def snapshot(self, partition: int) -> Arrays:
+        """See `ScoringCore`."""
+        return self._state.snapshot(partition)
+
+    def snapshot_shared(self) -> Arrays:
+        """See `ScoringCore`."""
+        return self._state.snapshot_shared()
+
+    def restore_shared(self, arrays: Arrays) -> None:
+        """See `ScoringCore`."""
+        self._state.restore_shared(arrays)
+
+    def build(self, columns: Mapping[str, Any], partition: int, offset: NDArray[np.int64]) -> TransactionBatch:
+        """See `ScoringCore`."""
+        return build_batch(columns, key=self._state.config.fingerprint_key, partition=partition, offset=offset)
+
+    def assess(self, batch: TransactionBatch) -> AssessedBatch:
+        """See `ScoringCore`."""
+        return assess_batch(self._state, batch, self._model, self._policy)
+
+    def adopt(self, assessed: AssessedBatch, row: int, standing: StandingDecision) -> None:
+        """See `ScoringCore`."""
+        made = cast("Assessments", assessed)
+        if made.duplicate[row]:
+            return  # its first decision was adopted with the first
+        decision = (standing.action, standing.flags, standing.score, standing.anomaly)
+        payment_row = int(made.payment_row[row])
+        adopt_decision(self._state, made.batch.partition, payment_row, decision, list(standing.reasons))
+
+    def label(self, columns: Mapping[str, Any], partition: int, offset: NDArray[np.int64]) -> LabelOutcome:
+        """See `ScoringCore`."""
+        key = self._state.config.fingerprint_key
+        labels = {name: columns[name] for name in ("transaction_id", "card_token", "label", "label_time_ms")}
+        result = apply_labels(self._state, build_label_batch(labels, key=key, partition=partition, offset=offset))
+        return LabelOutcome(result.examples, [_LABEL_OUTCOMES[code] for code in result.outcome.tolist()])
+
+    def mature(self, partition: int, now_ms: int) -> Examples:
+        """See `ScoringCore`."""
+        return mature(self._state, partition, now_ms)
+
+    def versions(self) -> Versions:
+        """See `ScoringCore`."""
+        return Versions(self._model.name, self._policy.version, self._state.rates.version, tuple(self._policy.rule_ids))
+
+    def take_over(self, topic: str, value: bytes | None) -> None:
+        """See `ScoringCore`."""
+        if value is None:
+            return
+        try:
+            if topic == MODELS:
+                model = ModelVersion.from_bytes(value)
+                model.require_catalogue(self._model.catalogue_digest)
+                self._model = model
+            elif topic == CARD_STATES:
+                state = _card_states.decode(value)
+                status = CardStatus(_STATUSES[state.state])
+                self._state.directives.set_card_state(state.card_token, status, state.command_time_ms)
+            elif topic == CONTROL:
+                damp = _directives.decode(value)
+                self._state.directives.damp(damp.card_token, damp.reasons, damp.until_ms)
+        except (ModelError, msgspec.DecodeError, KeyError) as error:
+            # What was read is not repeated: it may hold anything.
+            message = f"{topic}: {type(error).__name__}"
+            raise UnusableBroadcastError(message) from None

@@ -1,0 +1,205 @@
+"""The learn role: examples in, model versions out. One worker is active, the owner of the examples' partition.
+
+Its state is the last version it published: it holds the optimiser's state and the offset up to which it has learned. A
+learner that starts reads it back and goes on from that offset, so nothing is learned twice and nothing is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from confluent_kafka import Consumer, KafkaException
+
+from detector.errors import ModelError
+from detector.examples import Examples
+from detector.models.trainer import Trainer
+from detector.models.version import ModelVersion
+from streams.cluster import look_at
+from streams.errors import RecoveryError
+from streams.events import Outgoing, cloud_event
+from streams.metrics import StreamMetrics
+from streams.plain_consumer import ends_of, plain_consumer, read_to
+from streams.producer import Producer
+from streams.records import RawRecord, TopicPartition
+from streams.scoring import Clock, epoch_ms
+from streams.seam import StreamShell
+from streams.settings import StreamSettings
+from streams.topics import EXAMPLES, MODELS
+
+_SOURCE_PARTITION = TopicPartition(EXAMPLES, 0)
+_TARGET = TopicPartition(MODELS, 0)
+_KEY = b"model"
+_TYPE = "cardwatch.model.v1"
+_TICK_S = 0.2
+# Compaction leaves the newest versions one behind the other; this far back there is one for sure.
+_VERSIONS_LOOKED_AT = 20
+
+logger = logging.getLogger(__name__)
+
+
+class NewTrainer(Protocol):
+    """Makes a trainer that knows nothing."""
+
+    def __call__(self) -> Trainer:
+        """Make it."""
+        ...
+
+
+class LearnRole:
+    """The learner, or one that waits to become it."""
+
+    def __init__(
+        self, new_trainer: NewTrainer, settings: StreamSettings, metrics: StreamMetrics, clock: Clock = epoch_ms
+    ) -> None:
+        """Learn with what `new_trainer` makes; nothing connects before `start`."""
+        self._new_trainer = new_trainer
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._producer = Producer(settings)
+        self._shell = StreamShell("learn", (EXAMPLES,), self, settings)
+        self._trainer: Trainer | None = None
+        self._next_offset = 0
+        self._number = 0
+        self._unpublished = 0
+        self._published_s = 0.0
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Check the cluster, then join the group.
+
+        Raises:
+            TopicError: a topic is missing.
+        """
+        await asyncio.to_thread(look_at, (EXAMPLES, MODELS), self._producer, self._settings)
+        await self._shell.start()
+        self._ticking = asyncio.create_task(self._tick_for_ever(), name="learn tick")
+
+    async def stop(self) -> None:
+        """Publish what was learned, commit and leave the group."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+        await self._shell.stop()
+        await asyncio.to_thread(self._producer.close)
+
+    async def wait_broken(self) -> None:
+        """Return only by raising `WorkerError`."""
+        await self._shell.wait_broken()
+
+    async def assigned(
+        self, partitions: frozenset[TopicPartition], generation: int
+    ) -> Mapping[TopicPartition, int | None]:
+        """Become the learner, or stop being it; see `BatchHandler`."""
+        self._trainer = None
+        positions: dict[TopicPartition, int | None] = dict.fromkeys(partitions)
+        if _SOURCE_PARTITION in partitions:
+            last = await asyncio.to_thread(last_version, self._settings)
+            self._trainer, self._next_offset, self._number = self._new_trainer(), 0, 0
+            if last is not None:
+                self._trainer.resume(last)
+                self._next_offset, self._number = last.examples_offset, _number_of(last.name)
+                self._metrics.model_in_use(last.name)
+            self._unpublished, self._published_s = 0, time.monotonic()
+            positions[_SOURCE_PARTITION] = self._next_offset
+            logger.info("learning from offset %d in generation %d", self._next_offset, generation)
+        return positions
+
+    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+        """Learn the examples of one fetch; see `BatchHandler`."""
+        if partition != _SOURCE_PARTITION or self._trainer is None:
+            return
+        for record in records:
+            if record.offset < self._next_offset:
+                continue
+            try:
+                examples = Examples.from_bytes(record.value or b"")
+                self._trainer.learn(examples)
+                self._unpublished += len(examples)
+            except ModelError as error:
+                logger.warning("examples at offset %d passed over: %s", record.offset, error)
+                self._metrics.broadcast_rejected.labels(EXAMPLES).inc()
+            self._next_offset = record.offset + 1
+            await asyncio.sleep(0)
+        if self._unpublished >= self._settings.examples_per_version:
+            await self._publish()
+
+    async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        """Publish what was learned; see `BatchHandler`."""
+        if _SOURCE_PARTITION in partitions:
+            await self._publish()
+            self._trainer = None
+
+    async def stopping(self) -> None:
+        """Publish what was learned; see `BatchHandler`."""
+        await self._publish()
+
+    def interrupt(self) -> None:
+        """Learning waits for nobody; see `BatchHandler`."""
+
+    async def _publish(self) -> None:
+        """Publish a version, and commit what it has learned."""
+        if self._trainer is None or not self._unpublished:
+            return
+        self._number += 1
+        version = self._trainer.version(f"m-{self._number:06d}", self._next_offset)
+        value = await asyncio.to_thread(version.to_bytes)
+        headers = cloud_event(version.name, _TYPE, "/cardwatch/learn", self._clock())
+        await self._producer.send(Outgoing(_TARGET.topic, _TARGET.partition, _KEY, value, headers))
+        await self._producer.drained()
+        self._unpublished, self._published_s = 0, time.monotonic()
+        self._metrics.model_in_use(version.name)
+        logger.info("published %s: %d frauds learned", version.name, version.frauds_learned)
+        await self._shell.commit({_SOURCE_PARTITION: self._next_offset})
+
+    async def _tick_for_ever(self) -> None:
+        """Publish when it is time, even when no more examples come."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            try:
+                if time.monotonic() - self._published_s >= self._settings.model_interval_s:
+                    await self._shell.alone(self._publish())
+            except Exception as error:  # noqa: BLE001 - told to the owner of the role
+                await self._shell.break_down(error)
+                return
+
+
+def _number_of(name: str) -> int:
+    """The number in a version's name."""
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def last_version(settings: StreamSettings) -> ModelVersion | None:
+    """Read the newest usable model version from Kafka; blocks. None where there is none.
+
+    Raises:
+        RecoveryError: the topic could not be read.
+    """
+    consumer = plain_consumer(settings, "models")
+    try:
+        return _newest(consumer, settings.recovery_timeout_s)
+    except (KafkaException, TimeoutError) as error:
+        message = f"cannot read back the last model: {error}"
+        raise RecoveryError(message) from error
+    finally:
+        consumer.close()
+
+
+def _newest(consumer: Consumer, timeout_s: float) -> ModelVersion | None:
+    """The last record of the topic that is a model."""
+    span = ends_of(consumer, {_TARGET: 0}, timeout_s)[_TARGET]
+    start = max(span.start, span.stop - _VERSIONS_LOOKED_AT)
+    newest: ModelVersion | None = None
+    for record in read_to(consumer, {_TARGET: range(start, span.stop)}, timeout_s):
+        try:
+            newest = ModelVersion.from_bytes(record.value or b"")
+        except ModelError as error:
+            logger.warning("model at offset %d passed over: %s", record.offset, error)
+    return newest

@@ -1,0 +1,123 @@
+"""The source partitions a score worker owns, and taking them over from whoever had them before."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from streams.checkpoints import Arrays, CheckpointStore, Position, Restored
+from streams.core import ScoringCore
+from streams.producer import Producer
+from streams.records import RawRecord
+from streams.recovery import Answered, output_name, outputs_of, read_answered
+from streams.settings import StreamSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class OwnedPartition:
+    """One source partition of this worker: what lies beside the engine's state of it.
+
+    Attributes:
+        number: the partition.
+        position: the next offsets to apply; bad records are behind it too, which the engine never saw.
+        has_checkpoint: whether `position` says where to read; without, Kafka's committed offset does.
+        answered: what the output topics already held when it was taken over.
+        checkpointed: the position of its last complete checkpoint.
+        waiting_labels: labels that wait for their transactions to be read.
+        seen_to_ms: the latest Kafka timestamp among its transactions.
+    """
+
+    number: int
+    position: Position
+    has_checkpoint: bool
+    answered: Answered
+    checkpointed: Position | None
+    waiting_labels: deque[RawRecord] = field(default_factory=deque)
+    seen_to_ms: int = 0
+
+    def output_positions(self, producer: Producer) -> dict[str, int]:
+        """The offset behind everything said about this partition; all of it must be acknowledged."""
+        positions = dict(self.answered.positions)
+        for output in outputs_of(self.number):
+            written = producer.positions.get(output)
+            if written is not None:
+                positions[output_name(output)] = max(written, positions.get(output_name(output), 0))
+        return positions
+
+
+class Ownership:
+    """Opens and drops partitions in step with the group's assignments."""
+
+    def __init__(self, core: ScoringCore, settings: StreamSettings) -> None:
+        """Own nothing at first."""
+        self._core = core
+        self._settings = settings
+        self._nothing_shared: Arrays = core.snapshot_shared()
+        self.generation = -1
+        self.partitions: dict[int, OwnedPartition] = {}
+
+    def keep(self, wanted: frozenset[int], generation: int) -> frozenset[int]:
+        """Drop what is gone; returns what must be opened.
+
+        State stays only where the group's generation has moved on by one at most: then nobody else can have owned the
+        partition in between.
+        """
+        contiguous = self.generation >= 0 and generation - self.generation in {0, 1}
+        kept = wanted & self.partitions.keys() if contiguous else frozenset()
+        for partition in self.partitions.keys() - kept:
+            self._core.drop(partition)
+        self.partitions = {partition: self.partitions[partition] for partition in kept}
+        self.generation = generation
+        for owned in self.partitions.values():
+            # The fetcher starts again from `position`, and brings these once more.
+            owned.waiting_labels.clear()
+            owned.has_checkpoint = True
+        return wanted - kept
+
+    def read(
+        self, partitions: frozenset[int], store: CheckpointStore
+    ) -> tuple[Mapping[int, Restored], Arrays | None, dict[int, Answered]]:
+        """Read checkpoints and the tails of outputs; blocks, touches nothing of this worker.
+
+        Raises:
+            StreamsError: the store or Kafka did not answer, or checkpoints belong elsewhere.
+        """
+        found = store.load(partitions)
+        uncovered = sorted(found.partitions.keys() - found.shared_covers)
+        if uncovered:
+            logger.warning("shared entities lack what partitions %s did before their checkpoints", uncovered)
+        starts = {
+            partition: found.partitions[partition].manifest.output_positions if partition in found.partitions else {}
+            for partition in partitions
+        }
+        return found.partitions, found.shared, read_answered(self._settings, starts)
+
+    def open(
+        self,
+        opened: frozenset[int],
+        restored: Mapping[int, Restored],
+        shared: Arrays | None,
+        answered: Mapping[int, Answered],
+    ) -> None:
+        """Take over what `read` found."""
+        if not self.partitions:
+            self._core.restore_shared(self._nothing_shared if shared is None else shared)
+        for partition in opened:
+            checkpoint = restored.get(partition)
+            self._core.open(partition, None if checkpoint is None else checkpoint.arrays)
+            position = Position(0, 0) if checkpoint is None else checkpoint.manifest.position
+            self.partitions[partition] = OwnedPartition(
+                partition,
+                position,
+                has_checkpoint=checkpoint is not None,
+                answered=answered[partition],
+                checkpointed=None if checkpoint is None else position,
+            )
+            logger.info(
+                "partition %d opened at %s, %d decisions stand",
+                partition, position if checkpoint else "the committed offset", len(answered[partition].decisions),
+            )  # fmt: skip

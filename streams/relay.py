@@ -1,0 +1,123 @@
+"""The relay: what casework wrote into its outboxes goes to Kafka, in order, and is forgotten once acknowledged.
+
+Each outbox (a shard) belongs to the respond worker that owns the alert partition `shard % partitions`, so that one
+worker relays it. A crash between the acknowledgement and the trim sends entries again, with the same `ce_id`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from typing import Protocol
+
+from casework.errors import StoreError
+from casework.outbox import OutboxEntry
+from streams.events import Outgoing
+from streams.metrics import StreamMetrics
+from streams.producer import Producer
+from streams.settings import StreamSettings
+
+_ENTRIES_AT_ONCE = 500
+_PAUSE_AFTER_FAILURE_S = 1.0
+_AGE_INTERVAL_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Outboxes(Protocol):
+    """What the relay needs of the desk."""
+
+    @property
+    def shards(self) -> int:
+        """Number of outboxes."""
+        ...
+
+    def read_outbox(self, shard: int, after: str | None, count: int) -> Awaitable[list[OutboxEntry]]:
+        """Read a shard's outbox, oldest first."""
+        ...
+
+    def ack_outbox(self, shard: int, up_to: str) -> Awaitable[None]:
+        """Forget a shard's entries up to this one."""
+        ...
+
+    def outbox_oldest_ms(self) -> Awaitable[int | None]:
+        """Time of the oldest entry over all shards."""
+        ...
+
+
+class Relay:
+    """Relays the outboxes of some shards.
+
+    Attributes:
+        owned: alert partitions of this worker; they say which shards are relayed.
+        partitions: number of alert partitions.
+    """
+
+    def __init__(
+        self, outboxes: Outboxes, producer: Producer, settings: StreamSettings, metrics: StreamMetrics
+    ) -> None:
+        """Relay from `outboxes` through `producer`; nothing is relayed before `owned` is set."""
+        self._outboxes = outboxes
+        self._producer = producer
+        self._interval_s = settings.relay_interval_s
+        self._metrics = metrics
+        self._age_shown_s = 0.0
+        self.owned: frozenset[int] = frozenset()
+        self.partitions = settings.partitions
+
+    async def run(self) -> None:
+        """Relay until cancelled; a store that does not answer is asked again.
+
+        Raises:
+            ProducerError: Kafka refuses what is sent.
+        """
+        while True:
+            try:
+                relayed = await self.relay_once()
+                await self._show_age()
+            except StoreError as error:
+                logger.warning("the outbox: %s; trying again", type(error).__name__)
+                await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
+                continue
+            if not relayed:
+                await asyncio.sleep(self._interval_s)
+
+    async def relay_once(self) -> int:
+        """Relay what waits in every shard of ours, at most some entries each; returns how many were relayed.
+
+        Raises:
+            StoreError: the store does not answer.
+            ProducerError: Kafka refuses what is sent.
+        """
+        read: dict[int, str] = {}
+        relayed = 0
+        for shard in range(self._outboxes.shards):
+            if shard % self.partitions not in self.owned:
+                continue
+            entries = await self._outboxes.read_outbox(shard, None, _ENTRIES_AT_ONCE)
+            for entry in entries:
+                await self._producer.send(_record_of(entry))
+            if entries:
+                read[shard] = entries[-1].entry_id
+                relayed += len(entries)
+        if read:
+            await self._producer.drained()
+            for shard, last in read.items():
+                await self._outboxes.ack_outbox(shard, last)
+        return relayed
+
+    async def _show_age(self) -> None:
+        """Bring the gauge of the outbox's age up to date, now and then."""
+        now_s = time.time()
+        if now_s - self._age_shown_s >= _AGE_INTERVAL_S:
+            self._age_shown_s = now_s
+            oldest_ms = await self._outboxes.outbox_oldest_ms()
+            self._metrics.outbox_age.set(0.0 if oldest_ms is None else max(0.0, now_s - oldest_ms / 1000))
+
+
+def _record_of(entry: OutboxEntry) -> Outgoing:
+    """The record for an entry; Kafka's partitioner of keys chooses its partition."""
+    headers: list[tuple[str, str | bytes | None]] = [(name, value.encode()) for name, value in entry.headers.items()]
+    return Outgoing(entry.topic, None, entry.key.encode(), entry.value, headers)

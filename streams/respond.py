@@ -1,0 +1,264 @@
+"""The respond role: alerts in, the desk's answer out. What the desk has not answered is not committed.
+
+The desk's steps are idempotent by alert id, so there is no state here: after a crash the alerts since the last commit
+are handled again and change nothing. While Redis is down the role waits and tries again; it never skips an alert.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from casework.alerts import Alert, decode_alert
+from casework.cards import OutcomeKind
+from casework.cases import CaseState
+from casework.errors import AlertError, StoreError, StoreSetupError
+from casework.outbox import OutboxEntry
+from casework.views import Outcome
+from detector.vocabulary import Action
+from streams.card_numbers import redact_text
+from streams.cluster import look_at
+from streams.codecs import TRACE_HEADER
+from streams.encoding import RECORD_TIME_HEADER
+from streams.events import TIME_HEADER, time_of
+from streams.metrics import StreamMetrics
+from streams.producer import Producer
+from streams.records import RawRecord, TopicPartition
+from streams.rejections import Reason, Rejected
+from streams.relay import Relay
+from streams.scoring import Clock, epoch_ms, put_aside
+from streams.seam import StreamShell
+from streams.settings import StreamSettings
+from streams.topics import ALERTS, CARD_STATES, CASES, CONTROL, DEAD_LETTERS, LABELS, NOTIFICATIONS
+
+_TOPICS = (ALERTS, DEAD_LETTERS, CARD_STATES, CASES, NOTIFICATIONS, LABELS, CONTROL)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+_COMMIT_INTERVAL_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class RespondingDesk(Protocol):
+    """What the role and the relay need of `casework.desk.Desk`."""
+
+    @property
+    def shards(self) -> int:
+        """Number of outboxes."""
+        ...
+
+    async def respond(self, alerts: Sequence[Alert], now_ms: int) -> list[Outcome]:
+        """Answer alerts, each as one atomic step."""
+        ...
+
+    async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
+        """Read a shard's outbox."""
+        ...
+
+    async def ack_outbox(self, shard: int, up_to: str) -> None:
+        """Forget entries that Kafka has acknowledged."""
+        ...
+
+    async def outbox_oldest_ms(self) -> int | None:
+        """Time of the oldest entry over all shards."""
+        ...
+
+    async def count_cases(self) -> Mapping[CaseState, int]:
+        """Cases by state."""
+        ...
+
+
+class _InterruptedError(Exception):
+    """Somebody waits for the batch in hand, and the store does not answer: it will be read again."""
+
+
+class RespondRole:
+    """A respond worker: alerts of its partitions, and the outboxes that go with them."""
+
+    def __init__(
+        self, desk: RespondingDesk, settings: StreamSettings, metrics: StreamMetrics, clock: Clock = epoch_ms
+    ) -> None:
+        """Respond through `desk`; nothing connects before `start`."""
+        self._desk = desk
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._producer = Producer(settings)
+        self._shell = StreamShell("respond", (ALERTS,), self, settings)
+        self._relay = Relay(desk, self._producer, settings, metrics)
+        self._done: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        self._interrupted = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Check the cluster, then join the group.
+
+        Raises:
+            TopicError: a topic is missing or has the wrong number of partitions.
+        """
+        facts = await asyncio.to_thread(look_at, _TOPICS, self._producer, self._settings)
+        self._relay.partitions = facts.partitions
+        await self._shell.start()
+        self._tasks = [
+            asyncio.create_task(self._told(self._commit_for_ever()), name="respond commits"),
+            asyncio.create_task(self._told(self._relay.run()), name="relay"),
+        ]
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, commit, relay what is in flight, and leave the group."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._shell.stop()
+        await asyncio.to_thread(self._producer.close)
+
+    async def wait_broken(self) -> None:
+        """Return only by raising `WorkerError`."""
+        await self._shell.wait_broken()
+
+    async def assigned(
+        self, partitions: frozenset[TopicPartition], generation: int
+    ) -> Mapping[TopicPartition, int | None]:
+        """Go on at the committed offsets; see `BatchHandler`."""
+        logger.info("responding to partitions %s in generation %d", sorted(p.partition for p in partitions), generation)
+        self._interrupted.clear()
+        self._done, self._committed = {}, {}
+        self._relay.owned = frozenset(partition.partition for partition in partitions)
+        return dict.fromkeys(partitions)
+
+    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+        """Answer the alerts of one fetch; see `BatchHandler`."""
+        alerts: list[Alert] = []
+        sources: list[RawRecord] = []
+        for record in records:
+            try:
+                alerts.append(_alert_of(record))
+                sources.append(record)
+            except AlertError as error:
+                await self._put_aside(partition, record, redact_text(str(error)))
+        try:
+            await self._respond(partition, alerts, sources)
+        except _InterruptedError:
+            logger.warning("alerts of partition %d are left for the next owner", partition.partition)
+            return
+        await self._producer.drained()
+        self._done[partition] = records[-1].offset + 1
+
+    async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        """Commit what is done; see `BatchHandler`."""
+        logger.info("partitions revoked: %s", sorted(partition.partition for partition in partitions))
+        self._relay.owned = frozenset()
+        await self._commit()
+
+    async def stopping(self) -> None:
+        """Commit what is done; see `BatchHandler`."""
+        await self._commit()
+
+    def interrupt(self) -> None:
+        """Stop waiting for the store; see `BatchHandler`."""
+        self._interrupted.set()
+
+    async def _respond(self, partition: TopicPartition, alerts: list[Alert], sources: list[RawRecord]) -> None:
+        """Let the desk answer, waiting for its store as long as it takes, halving what breaks our own code."""
+        waiting = [slice(0, len(alerts))]
+        pause_s = _FIRST_PAUSE_S
+        while waiting:
+            at = waiting.pop()
+            if at.start == at.stop:
+                continue
+            try:
+                outcomes = await self._desk.respond(alerts[at], self._clock())
+            except StoreSetupError:
+                raise
+            except StoreError as error:
+                logger.warning("the desk's store: %s; trying again", type(error).__name__)
+                waiting.append(at)
+                await self._pause(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            except Exception:
+                if at.stop - at.start > 1:
+                    middle = (at.start + at.stop) // 2
+                    waiting += [slice(middle, at.stop), slice(at.start, middle)]
+                    continue
+                logger.exception(
+                    "alert at offset %d of partition %d failed", sources[at.start].offset, partition.partition
+                )
+                await self._put_aside(partition, sources[at.start], "our own code failed on this alert")
+            else:
+                pause_s = _FIRST_PAUSE_S
+                self._count(outcomes, sources[at])
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, but not while somebody waits for us.
+
+        Raises:
+            _InterruptedError: somebody does.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._interrupted.wait(), pause_s)
+            raise _InterruptedError
+
+    async def _put_aside(self, partition: TopicPartition, record: RawRecord, detail: str) -> None:
+        """Send a dead letter for an alert."""
+        rejected = [Rejected(record, Reason.ALERT_FAILED, detail)]
+        await put_aside(rejected, partition, set(), self._producer, self._metrics, self._clock())
+
+    def _count(self, outcomes: Sequence[Outcome], sources: Sequence[RawRecord]) -> None:
+        """Count freezes by outcome, and time those that froze a card now."""
+        now_ms = self._clock()
+        for outcome, record in zip(outcomes, sources, strict=True):
+            if outcome.action is Action.FREEZE:
+                self._metrics.freezes.labels(outcome.kind.value).inc()
+            if outcome.kind is OutcomeKind.FROZEN and now_ms - outcome.acted_ms < 1000:
+                started = dict(record.headers).get(RECORD_TIME_HEADER) or b""
+                started_ms = int(started) if started.isdigit() else record.timestamp
+                self._metrics.freeze_latency.observe_many(np.array([(now_ms - started_ms) / 1000]))
+
+    async def _commit_for_ever(self) -> None:
+        """Commit now and then, and show how many cases there are."""
+        while True:
+            await asyncio.sleep(_COMMIT_INTERVAL_S)
+            await self._shell.alone(self._commit())
+            with contextlib.suppress(StoreError):
+                for state, count in (await self._desk.count_cases()).items():
+                    self._metrics.cases.labels(state.value).set(count)
+            for partition, records in self._shell.lag().items():
+                self._metrics.lag.labels(partition.topic, str(partition.partition)).set(records)
+
+    async def _commit(self) -> None:
+        """Commit what is done and not committed."""
+        new = {
+            partition: offset for partition, offset in self._done.items() if self._committed.get(partition) != offset
+        }
+        if new and await self._shell.commit(new):
+            self._committed |= new
+
+    async def _told(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a background task; its failure is the role's."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - told to the owner of the role
+            await self._shell.break_down(error)
+
+
+def _alert_of(record: RawRecord) -> Alert:
+    """Decode an alert with the headers that belong to it.
+
+    Raises:
+        AlertError: it is not an alert of the contract.
+    """
+    headers = dict(record.headers)
+    decided, trace = headers.get(TIME_HEADER), headers.get(TRACE_HEADER)
+    decided_ms: int | None = None
+    if decided is not None:
+        with contextlib.suppress(ValueError):
+            decided_ms = time_of(decided.decode(errors="replace"))
+    traceparent = None if trace is None else trace.decode(errors="replace")
+    return decode_alert(record.value or b"", decided_ms=decided_ms, traceparent=traceparent)

@@ -1,0 +1,238 @@
+"""The score role: transactions and labels in, decisions, alerts and examples out, state and checkpoints between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry
+
+from streams.broadcast import Broadcast
+from streams.card_numbers import CardNumberCheck
+from streams.checkpointing import Checkpointer
+from streams.checkpoints import CheckpointStore, Origin
+from streams.cluster import look_at
+from streams.codecs import LabelCodec, TransactionCodec
+from streams.core import ScoringCore, UnusableBroadcastError
+from streams.errors import TopicError
+from streams.labelling import Labeller
+from streams.metrics import StreamMetrics
+from streams.ownership import Ownership
+from streams.producer import Producer
+from streams.records import RawRecord, TopicPartition
+from streams.scoring import Clock, Scorer, epoch_ms
+from streams.seam import StreamShell
+from streams.settings import StreamSettings
+from streams.topics import (
+    ALERTS,
+    CARD_STATES,
+    CONTROL,
+    DEAD_LETTERS,
+    DECISIONS,
+    EXAMPLES,
+    LABELS,
+    MODELS,
+    TRANSACTIONS,
+)
+
+_TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_LETTERS, EXAMPLES, MODELS, CONTROL, CARD_STATES)
+# Between fetches: how often labels are released, directives applied and lags shown.
+_TICK_S = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+class ScoreRole:
+    """A score worker: one consumer group member with the state of its partitions."""
+
+    def __init__(
+        self,
+        core: ScoringCore,
+        settings: StreamSettings,
+        metrics: StreamMetrics,
+        clock: Clock = epoch_ms,
+    ) -> None:
+        """Score with `core`; nothing connects before `start`."""
+        self._core = core
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._producer = Producer(settings)
+        self._broadcast = Broadcast((MODELS, CONTROL, CARD_STATES), settings)
+        check = CardNumberCheck(settings.issuer_token_pattern)
+        transactions = TransactionCodec(check, settings.future_bound_ms)
+        self._scorer = Scorer(core, transactions, self._producer, metrics, clock)
+        labels = LabelCodec(check, settings.future_bound_ms)
+        self._labeller = Labeller(core, labels, self._producer, metrics, clock)
+        self._ownership = Ownership(core, settings)
+        self._shell = StreamShell("score", (TRANSACTIONS, LABELS), self, settings)
+        self._checkpointer: Checkpointer | None = None
+        self._ticking: asyncio.Task[None] | None = None
+        # Between a revocation and the next assignment nothing may be done for the partitions still in memory.
+        self._is_active = False
+
+    async def start(self) -> None:
+        """Check the cluster, then join the group.
+
+        Raises:
+            TopicError: a topic is missing or has the wrong number of partitions.
+        """
+        facts = await asyncio.to_thread(look_at, _TOPICS, self._producer, self._settings)
+        self._scorer.partition_count = facts.partitions
+        sources = {topic: facts.topic_ids[topic] for topic in (TRANSACTIONS, LABELS) if topic in facts.topic_ids}
+        store = CheckpointStore(
+            self._settings.checkpoint_url,
+            Origin(facts.cluster_id, sources, self._core.config_digest()),
+            kept=self._settings.checkpoints_kept,
+            pass_over_foreign=self._settings.embedded,
+        )
+        self._checkpointer = Checkpointer(self._core, self._producer, store, self._shell.commit, self._metrics)
+        self._metrics.model_in_use(self._core.versions().model)
+        self._broadcast.start()
+        await self._shell.start()
+        self._ticking = asyncio.create_task(self._tick_for_ever(), name="score tick")
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, checkpoint, commit and leave the group."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+        await self._shell.stop()
+        await asyncio.to_thread(self._broadcast.close)
+        await asyncio.to_thread(self._producer.close)
+
+    async def wait_broken(self) -> None:
+        """Return only by raising `WorkerError`."""
+        await self._shell.wait_broken()
+
+    def owned(self) -> frozenset[int]:
+        """Source partitions that this worker scores now."""
+        return frozenset(self._ownership.partitions)
+
+    async def assigned(
+        self, partitions: frozenset[TopicPartition], generation: int
+    ) -> Mapping[TopicPartition, int | None]:
+        """Take partitions over: from memory, from checkpoints, or empty; see `BatchHandler`."""
+        wanted = frozenset(partition.partition for partition in partitions)
+        both = {TopicPartition(topic, partition) for topic in (TRANSACTIONS, LABELS) for partition in wanted}
+        if both != partitions:
+            message = (
+                f"{TRANSACTIONS} and {LABELS} must be assigned by the same partitions: check that their counts agree"
+            )
+            raise TopicError(message)
+        opened = self._ownership.keep(wanted, generation)
+        if opened:
+            await asyncio.to_thread(self._broadcast.wait_caught_up)
+            self._take_broadcast()
+            found = await asyncio.to_thread(self._ownership.read, opened, self._writer().store)
+            self._ownership.open(opened, *found)
+            for partition in opened:
+                for record in self._ownership.partitions[partition].answered.missing_copies:
+                    await self._producer.send(record)
+        positions: dict[TopicPartition, int | None] = {}
+        for number, owned in self._ownership.partitions.items():
+            at = owned.position
+            positions[TopicPartition(TRANSACTIONS, number)] = at.next_offset if owned.has_checkpoint else None
+            positions[TopicPartition(LABELS, number)] = at.label_next_offset if owned.has_checkpoint else None
+        self._is_active = True
+        return positions
+
+    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+        """Handle one fetch, in pieces that do not block other work for long; see `BatchHandler`."""
+        owned = self._ownership.partitions[partition.partition]
+        self._take_broadcast()
+        if partition.topic == LABELS:
+            self._labeller.take(owned, records)
+            await self._labeller.release(owned, self._transactions_read)
+            return
+        size = self._settings.batch_rows
+        for start in range(0, len(records), size):
+            await self._scorer.score(owned, records[start : start + size])
+            await asyncio.sleep(0)
+
+    async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        """Checkpoint everything; see `BatchHandler`. State stays, in case the partitions come back at once."""
+        logger.info("partitions revoked: %s", sorted({partition.partition for partition in partitions}))
+        await self._checkpoint(complete=True)
+        self._is_active = False
+
+    async def stopping(self) -> None:
+        """Checkpoint everything; see `BatchHandler`."""
+        if self._is_active:
+            await self._checkpoint(complete=True)
+
+    def interrupt(self) -> None:
+        """Scoring waits for nobody; see `BatchHandler`."""
+
+    def _writer(self) -> Checkpointer:
+        """The checkpointer, which `start` has made."""
+        if self._checkpointer is None:
+            message = "the score role was not started"
+            raise RuntimeError(message)
+        return self._checkpointer
+
+    async def _checkpoint(self, *, complete: bool) -> None:
+        """Mature, then checkpoint; the caller stands at a batch boundary."""
+        for owned in self._ownership.partitions.values():
+            await self._labeller.mature(owned)
+        await self._writer().checkpoint(self._ownership, self._clock(), complete=complete)
+
+    def _take_broadcast(self) -> None:
+        """Apply what was broadcast since the last batch."""
+        for record in self._broadcast.take():
+            before = self._core.versions().model
+            try:
+                self._core.take_over(record.topic, record.value)
+            except UnusableBroadcastError as error:
+                logger.warning("broadcast passed over: %s", error)
+                self._metrics.broadcast_rejected.labels(record.topic).inc()
+            if self._core.versions().model != before:
+                self._metrics.model_in_use(self._core.versions().model)
+
+    def _transactions_read(self, partition: int) -> bool:
+        """Whether all transactions of a partition have been read, as far as the last fetch knows."""
+        return self._shell.lag().get(TopicPartition(TRANSACTIONS, partition)) == 0
+
+    async def _tick_for_ever(self) -> None:
+        """Do between fetches what is due."""
+        interval_ms = int(self._settings.checkpoint_interval_s * 1000)
+        due_ms = self._clock() + interval_ms
+        while True:
+            await asyncio.sleep(_TICK_S)
+            checkpoint_due = self._clock() >= due_ms
+            if checkpoint_due:
+                due_ms = self._clock() + interval_ms
+            try:
+                await self._shell.alone(self._tick(checkpoint_due=checkpoint_due))
+            except Exception as error:  # noqa: BLE001 - told to the owner of the role
+                await self._shell.break_down(error)
+                return
+
+    async def _tick(self, *, checkpoint_due: bool) -> None:
+        """Between two fetches: directives, labels whose turn has come, lags, a checkpoint."""
+        if not self._is_active:
+            return
+        self._take_broadcast()
+        for owned in self._ownership.partitions.values():
+            await self._labeller.release(owned, self._transactions_read)
+        self._show_lags()
+        if checkpoint_due:
+            await self._checkpoint(complete=False)
+
+    def _show_lags(self) -> None:
+        """Bring the gauges of lag up to date."""
+        for partition, records in self._shell.lag().items():
+            self._metrics.lag.labels(partition.topic, str(partition.partition)).set(records)
+        now_ms = self._clock()
+        for number in self._ownership.partitions:
+            watermark_ms = self._core.progress(number).watermark_ms
+            if watermark_ms:
+                self._metrics.event_time_lag.labels(str(number)).set((now_ms - watermark_ms) / 1000)
+
+
+def score_role(core: ScoringCore, settings: StreamSettings, registry: CollectorRegistry) -> ScoreRole:
+    """A score worker whose metrics go to `registry`."""
+    return ScoreRole(core, settings, StreamMetrics(registry))

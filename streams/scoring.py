@@ -1,0 +1,239 @@
+"""Transactions of one fetch: decoded, assessed, answered."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.errors import StateError
+from detector.vocabulary import Action
+from streams.codecs import Decoded, TransactionCodec
+from streams.core import AssessedBatch, ScoringCore
+from streams.dead_letters import dead_letter
+from streams.encoding import Subject, Versions, encode_fallback, encode_full, encode_plain
+from streams.events import Outgoing
+from streams.examples import UNLABELLED, Progress, examples_record
+from streams.metrics import StreamMetrics
+from streams.murmur2 import partition_of
+from streams.ownership import OwnedPartition
+from streams.producer import Producer
+from streams.records import RawRecord, TopicPartition
+from streams.recovery import StandingDecision
+from streams.rejections import Reason, Rejected
+from streams.topics import ALERTS, DECISIONS, TRANSACTIONS
+
+Clock = Callable[[], int]
+_ACTIONS = {int(action): action.wire for action in Action}
+logger = logging.getLogger(__name__)
+
+
+def epoch_ms() -> int:
+    """The wall clock, UTC epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def cut(columns: Mapping[str, Any], rows: slice) -> dict[str, Any]:
+    """A slice of every column."""
+    return {name: column[rows] for name, column in columns.items()}
+
+
+async def put_aside(
+    rejected: list[Rejected],
+    source: TopicPartition,
+    known: set[tuple[str, int]],
+    producer: Producer,
+    metrics: StreamMetrics,
+    now_ms: int,
+) -> None:
+    """Send dead letters, but for those that are `known` to be there already."""
+    for item in rejected:
+        metrics.dead_letters.labels(item.reason.value).inc()
+        if (source.topic, item.record.offset) not in known:
+            await producer.send(dead_letter(item, source, now_ms))
+
+
+class Scorer:
+    """Answers transactions. One record that breaks our own code costs that record its score, and no other."""
+
+    def __init__(
+        self, core: ScoringCore, codec: TransactionCodec, producer: Producer, metrics: StreamMetrics, clock: Clock
+    ) -> None:
+        """Score with `core`, answer through `producer`."""
+        self._core = core
+        self._codec = codec
+        self._producer = producer
+        self._metrics = metrics
+        self._clock = clock
+        self.partition_count = 0
+
+    async def score(self, owned: OwnedPartition, records: list[RawRecord]) -> None:
+        """Score one fetch of one partition, and answer what has not been answered.
+
+        Raises:
+            StateError: state cannot take more; going on would lose payments.
+            ProducerError: Kafka takes no answers.
+        """
+        now_ms = self._clock()
+        start = owned.position.next_offset
+        fresh = records if records[0].offset >= start else [record for record in records if record.offset >= start]
+        if not fresh:
+            return
+        decoded = self._codec.decode(fresh, now_ms)
+        source = TopicPartition(TRANSACTIONS, owned.number)
+        dead_letters = owned.answered.dead_letters
+        await put_aside(decoded.rejected, source, dead_letters, self._producer, self._metrics, now_ms)
+        if decoded.unknown_fields:
+            self._metrics.unknown_fields.labels(TRANSACTIONS).inc(decoded.unknown_fields)
+        self._check_place(owned, decoded)
+        for rows in self._stretches(owned, decoded.offset):
+            for at, assessed in self._assess(owned, decoded, rows):
+                if assessed is None:
+                    await self._fall_back(owned, decoded, at.start, now_ms)
+                else:
+                    await self._answer(owned, decoded, assessed, at.start, now_ms)
+        owned.position = type(owned.position)(fresh[-1].offset + 1, owned.position.label_next_offset)
+        owned.seen_to_ms = max(owned.seen_to_ms, int(fresh[-1].timestamp))
+        if owned.answered.decisions and owned.position.next_offset > owned.answered.last_decided:
+            owned.answered.decisions = {}
+        self._metrics.transactions.inc(len(decoded.records))
+        self._metrics.batch_records.observe_many(np.array([float(len(records))]))
+
+    def _check_place(self, owned: OwnedPartition, decoded: Decoded) -> None:
+        """Look whether a sampled card's partition is the one that Kafka's partitioner gives it."""
+        if decoded.records and self.partition_count:
+            token = decoded.columns["card_token"][0]
+            if partition_of(token.encode(), self.partition_count) != owned.number:
+                self._metrics.misplaced.labels(TRANSACTIONS).inc()
+
+    @staticmethod
+    def _stretches(owned: OwnedPartition, offset: NDArray[np.int64]) -> list[slice]:
+        """Rows that are treated alike: cut where answers, or examples, end that were there before."""
+        ends = (owned.answered.last_decided + 1, owned.answered.example_progress.get(UNLABELLED, 0))
+        places = sorted({0, *np.searchsorted(offset, ends).tolist(), len(offset)})
+        return [slice(start, stop) for start, stop in pairwise(places)]
+
+    def _assess(
+        self, owned: OwnedPartition, decoded: Decoded, rows: slice
+    ) -> Iterator[tuple[slice, AssessedBatch | None]]:
+        """Assess rows in order, halving what fails down to the record at fault; that one yields no assessment."""
+        waiting = [rows]
+        while waiting:
+            at = waiting.pop()
+            try:
+                batch = self._core.build(cut(decoded.columns, at), owned.number, decoded.offset[at])
+                assessed = self._core.assess(batch)
+            except StateError:
+                raise
+            except Exception as error:
+                if at.stop - at.start == 1:
+                    # The record's content is not logged, and the traceback holds none of it.
+                    logger.exception("partition %d offset %d failed", owned.number, int(decoded.offset[at.start]))
+                    yield at, None
+                    continue
+                logger.warning("a batch of %d failed (%s) and is halved", at.stop - at.start, type(error).__name__)
+                middle = (at.start + at.stop) // 2
+                waiting += [slice(middle, at.stop), slice(at.start, middle)]
+            else:
+                yield at, assessed
+
+    async def _fall_back(self, owned: OwnedPartition, decoded: Decoded, row: int, now_ms: int) -> None:
+        """Answer a record that our own code failed on, and put a copy aside."""
+        columns, offset = decoded.columns, int(decoded.offset[row])
+        rejected = Rejected(decoded.records[row], Reason.SCORING_FAILED, "our own code failed on this record")
+        source = TopicPartition(TRANSACTIONS, owned.number)
+        await put_aside([rejected], source, owned.answered.dead_letters, self._producer, self._metrics, now_ms)
+        if offset not in owned.answered.decisions:
+            subject = Subject(
+                columns["transaction_id"][row], columns["card_token"][row], int(columns["event_time_ms"][row]),
+                owned.number, offset,
+            )  # fmt: skip
+            trace = decoded.traceparents.get(row)
+            await self._producer.send(encode_fallback(subject, self._core.versions(), now_ms, trace))
+            self._metrics.decisions.labels(Action.ALLOW.wire).inc()
+
+    async def _answer(
+        self, owned: OwnedPartition, decoded: Decoded, assessed: AssessedBatch, first_row: int, now_ms: int
+    ) -> None:
+        """Send the decisions of a stretch, alerts beside those that are not ALLOW, and its sample of examples."""
+        batch, standing = assessed.batch, owned.answered.decisions
+        rows = list(range(len(batch)))
+        if standing and int(batch.offset[0]) <= owned.answered.last_decided:
+            rows = self._adopt(standing, assessed)
+        if rows:
+            await self._send(owned, decoded, assessed, first_row, rows, now_ms)
+        published = owned.answered.example_progress.get(UNLABELLED, 0)
+        if len(assessed.unlabelled) and int(batch.offset[0]) >= published:
+            progress = Progress(UNLABELLED, owned.number, int(batch.offset[-1]) + 1)
+            await self._producer.send(examples_record(assessed.unlabelled, progress, now_ms))
+
+    def _adopt(self, standing: Mapping[int, StandingDecision], assessed: AssessedBatch) -> list[int]:
+        """Let decisions stand that were given before; returns the rows that still need one."""
+        unanswered: list[int] = []
+        for row, offset in enumerate(assessed.batch.offset.tolist()):
+            decision = standing.get(offset)
+            if decision is None:
+                unanswered.append(row)
+            elif decision.action != assessed.action[row] or decision.score != assessed.score[row]:
+                self._core.adopt(assessed, row, decision)
+        return unanswered
+
+    async def _send(
+        self,
+        owned: OwnedPartition,
+        decoded: Decoded,
+        assessed: AssessedBatch,
+        first_row: int,
+        rows: list[int],
+        now_ms: int,
+    ) -> None:
+        """Send decisions in order: runs of plain ones together, the others one by one with their headers."""
+        batch, versions = assessed.batch, self._core.versions()
+        plain = encode_plain(assessed, versions)
+        timestamps = decoded.timestamp_ms[first_row : first_row + len(batch)]
+        target = TopicPartition(DECISIONS, owned.number)
+        run: list[dict[str, Any]] = []
+        for row in rows:
+            value, trace = plain[row], decoded.traceparents.get(first_row + row)
+            if value is not None and trace is None:
+                run.append({"key": batch.card_token[row].encode(), "value": value})
+                continue
+            await self._producer.send_many(target, run)
+            run = []
+            decision = self._encode_full(assessed, versions, row, int(timestamps[row]), now_ms, trace)
+            if decision is None:
+                await self._fall_back(owned, decoded, first_row + row, now_ms)
+                continue
+            action = int(assessed.action[row])
+            await self._producer.send(decision, self._latency_noter(timestamps[row : row + 1]))
+            self._metrics.decisions.labels(_ACTIONS[action]).inc()
+            if action != Action.ALLOW:
+                await self._producer.send(decision._replace(topic=ALERTS))
+                self._metrics.alerts.labels(_ACTIONS[action]).inc()
+        await self._producer.send_many(target, run, self._latency_noter(timestamps[rows]))
+        self._metrics.decisions.labels(Action.ALLOW.wire).inc(sum(plain[row] is not None for row in rows))
+
+    @staticmethod
+    def _encode_full(
+        assessed: AssessedBatch, versions: Versions, row: int, timestamp_ms: int, now_ms: int, trace: bytes | None
+    ) -> Outgoing | None:
+        """Encode one decision with headers; None where our own code fails on it, state being applied already."""
+        try:
+            return encode_full(assessed, versions, row, timestamp_ms=timestamp_ms, now_ms=now_ms, traceparent=trace)
+        except Exception:
+            batch = assessed.batch
+            logger.exception("partition %d offset %d cannot be written", batch.partition, int(batch.offset[row]))
+            return None
+
+    def _latency_noter(self, timestamps_ms: NDArray[np.int64]) -> Callable[[], None]:
+        """What notes the latency of a batch when its last decision is acknowledged."""
+
+        def note() -> None:
+            self._metrics.decision_latency.observe_many((self._clock() - timestamps_ms) / 1000.0)
+
+        return note

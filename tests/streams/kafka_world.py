@@ -1,0 +1,97 @@
+"""Kafka for tests: librdkafka's mock cluster, a writer as payment systems write, and an eye on the outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from confluent_kafka import Producer
+
+from streams.plain_consumer import ends_of, plain_consumer, read_to
+from streams.records import ReadRecord, TopicPartition
+from streams.settings import StreamSettings
+from streams.topics import LABELS, TRANSACTIONS
+from tests.streams.stand_in import KEY
+
+PARTITIONS = 4
+DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class World:
+    settings: StreamSettings
+    writer: Producer
+
+    def worker(self, name: str) -> StreamSettings:
+        return replace(self.settings, worker_name=name)
+
+    def pay(self, transaction: str, card: str = "card-a", amount_minor: int = 100, **fields: Any) -> None:
+        record = {
+            "transaction_id": transaction,
+            "card_token": card,
+            "event_time_ms": int(time.time() * 1000) - 1000,
+            "amount_minor": amount_minor,
+            "currency": "EUR",
+        } | fields
+        self.write(TRANSACTIONS, card, json.dumps(record).encode())
+
+    def label(self, transaction: str, card: str = "card-a", label: str = "fraud") -> None:
+        record = {
+            "transaction_id": transaction, "card_token": card, "label": label, "source": "agent",
+            "label_time_ms": int(time.time() * 1000),
+        }  # fmt: skip
+        self.write(LABELS, card, json.dumps(record).encode())
+
+    def write(
+        self, topic: str, key: str, value: bytes, headers: list[tuple[str, str | bytes | None]] | None = None
+    ) -> None:
+        while True:
+            try:
+                self.writer.produce(topic, value, key.encode(), headers=headers or [])
+            except BufferError:
+                self.writer.poll(0.05)
+            else:
+                self.writer.poll(0)
+                return
+
+    def read(self, *topics: str) -> list[ReadRecord]:
+        consumer = plain_consumer(self.settings, "test")
+        try:
+            starts = {TopicPartition(topic, p): 0 for topic in topics for p in range(PARTITIONS)}
+            return list(read_to(consumer, ends_of(consumer, starts, 10.0), 10.0))
+        finally:
+            consumer.close()
+
+    def values(self, topic: str) -> list[dict[str, Any]]:
+        return [json.loads(record.value or b"") for record in self.read(topic)]
+
+
+@contextmanager
+def mock_world(checkpoint_url: str) -> Iterator[World]:
+    """A cluster of its own, in this process, with four partitions a topic."""
+    cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "replaced", "log_level": 0})
+    brokers = cluster.list_topics(timeout=10).brokers.values()
+    servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+    settings = StreamSettings(
+        servers, checkpoint_url, KEY, embedded=True, partitions=PARTITIONS, checkpoint_interval_s=0.5,
+        session_timeout_s=6.0, recovery_timeout_s=20.0,
+    )  # fmt: skip
+    writer = Producer({"bootstrap.servers": servers, "linger.ms": 2, "partitioner": "murmur2_random"})
+    yield World(settings, writer)
+    writer.flush(5)
+    del cluster
+
+
+async def eventually(check: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
+    """Poll until something is true; the blocking look happens in a thread."""
+    deadline = time.monotonic() + deadline_s
+    while not await asyncio.to_thread(check):
+        if time.monotonic() > deadline:
+            message = f"not in {deadline_s:.0f} s: {what}"
+            raise AssertionError(message)
+        await asyncio.sleep(0.1)

@@ -1,0 +1,161 @@
+"""A stand-in for the engine: as simple as can be, but with state that shows whether a record counted once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.examples import Examples
+from detector.transactions import TransactionBatch, build_batch
+from detector.vocabulary import Action
+from streams.checkpoints import Arrays
+from streams.core import LabelOutcome, Progress
+from streams.encoding import Versions
+from streams.recovery import StandingDecision
+
+KEY = b"0123456789abcdef"
+FREEZE_FROM_MINOR = 1_000_000
+POISON_CURRENCY = "XPF"
+
+
+@dataclass(frozen=True)
+class Shown:
+    alert_id: str
+    evidence: tuple[Any, ...] = ()
+    last_payments: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Assessed:
+    batch: TransactionBatch
+    action: NDArray[np.int64]
+    score: NDArray[np.float64]
+    evidence: Mapping[int, Shown]
+    unlabelled: Examples
+
+    @property
+    def anomaly(self) -> NDArray[np.float64]:
+        return np.zeros(len(self.batch))
+
+    @property
+    def flags(self) -> NDArray[np.int64]:
+        return np.zeros(len(self.batch), dtype=np.int64)
+
+    rule_hits = flags
+
+    @property
+    def expected_loss_minor(self) -> NDArray[np.int64]:
+        return self.batch.amount_minor
+
+    def reason_codes(self, row: int) -> list[str]:
+        return ["large_amount"] if row in self.evidence else []
+
+
+@dataclass
+class Partition:
+    next_offset: int = 0
+    label_next_offset: int = 0
+    watermark_ms: int = 0
+    payments_by_card: dict[str, int] = field(default_factory=dict)
+    identities: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+
+
+def examples_of(values: list[float], labels: list[int]) -> Examples:
+    features = np.array(values, dtype=np.float32).reshape(-1, 1)
+    return Examples(features, np.array(labels, dtype=np.int64), np.ones(len(labels)), np.zeros(len(labels), np.int64))
+
+
+class StandInCore:
+    """Scores a payment by how many its card has made; freezes what is large. Fails on one currency."""
+
+    def __init__(self, model: str = "m-stand-in") -> None:
+        self.partitions: dict[int, Partition] = {}
+        self.model = model
+        self.shared_payments = 0
+        self.adopted: list[tuple[int, int]] = []
+        self.broadcast: list[tuple[str, bytes | None]] = []
+
+    def config_digest(self) -> str:
+        return "stand-in"
+
+    def open(self, partition: int, arrays: Arrays | None) -> None:
+        self.partitions[partition] = Partition()
+        if arrays is not None:
+            self.partitions[partition] = Partition(**json.loads(bytes(arrays["state"]).decode()))
+
+    def drop(self, partition: int) -> None:
+        self.partitions.pop(partition, None)
+
+    def progress(self, partition: int) -> Progress:
+        state = self.partitions[partition]
+        return Progress(state.next_offset, state.label_next_offset, state.watermark_ms)
+
+    def snapshot(self, partition: int) -> Arrays:
+        return {"state": np.frombuffer(json.dumps(vars(self.partitions[partition])).encode(), dtype=np.uint8)}
+
+    def snapshot_shared(self) -> Arrays:
+        return {"payments": np.array([self.shared_payments])}
+
+    def restore_shared(self, arrays: Arrays) -> None:
+        self.shared_payments = int(arrays["payments"][0])
+
+    def build(self, columns: Mapping[str, Any], partition: int, offset: NDArray[np.int64]) -> TransactionBatch:
+        return build_batch(columns, key=KEY, partition=partition, offset=offset)
+
+    def assess(self, batch: TransactionBatch) -> Assessed:
+        state = self.partitions[batch.partition]
+        if POISON_CURRENCY in batch.currency:
+            message = "a bug of ours"
+            raise ZeroDivisionError(message)
+        if int(batch.offset[0]) < state.next_offset:
+            message = "stale"
+            raise AssertionError(message)
+        scores = []
+        for card, transaction in zip(batch.card_token, batch.transaction_id, strict=True):
+            state.payments_by_card[card] = state.payments_by_card.get(card, 0) + 1
+            scores.append(state.payments_by_card[card] / 1000)
+            state.identities[f"{card}/{transaction}"] = scores[-1]
+        self.shared_payments += len(batch)
+        state.next_offset = int(batch.offset[-1]) + 1
+        state.watermark_ms = max(state.watermark_ms, int(batch.event_time_ms.max()))
+        action = np.where(batch.amount_minor >= FREEZE_FROM_MINOR, int(Action.FREEZE), 0)
+        shown = {row: Shown(f"al-{batch.transaction_id[row]}") for row in np.nonzero(action)[0].tolist()}
+        sample = [score for score, offset in zip(scores, batch.offset.tolist(), strict=True) if offset % 4 == 0]
+        return Assessed(batch, action, np.array(scores), shown, examples_of(sample, [-1] * len(sample)))
+
+    def adopt(self, assessed: Any, row: int, standing: StandingDecision) -> None:
+        self.adopted.append((int(assessed.batch.offset[row]), standing.action))
+
+    def label(self, columns: Mapping[str, Any], partition: int, offset: NDArray[np.int64]) -> LabelOutcome:
+        state = self.partitions[partition]
+        values, labels, outcomes = [], [], []
+        for card, transaction, label in zip(
+            columns["card_token"], columns["transaction_id"], columns["label"], strict=True
+        ):
+            identity = f"{card}/{transaction}"
+            if identity not in state.identities:
+                outcomes.append("unknown")
+                continue
+            outcomes.append("applied")
+            state.labels[identity] = label
+            values.append(state.identities[identity])
+            labels.append(label)
+        state.label_next_offset = int(offset[-1]) + 1
+        return LabelOutcome(examples_of(values, labels), outcomes)
+
+    def mature(self, partition: int, now_ms: int) -> Examples:  # noqa: ARG002 - nothing grows old here
+        return examples_of([], [])
+
+    def versions(self) -> Versions:
+        return Versions(self.model, "policy-1", "rates-1", ("rule-1",))
+
+    def take_over(self, topic: str, value: bytes | None) -> None:
+        self.broadcast.append((topic, value))
+        if topic == "cardwatch.models.v1" and value is not None:
+            self.model = value.decode()
