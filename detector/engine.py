@@ -51,7 +51,7 @@ def _policy_inputs(
     observed: Observed,
     amount_reference: NDArray[np.int64],
     scores: tuple[NDArray[np.float64], NDArray[np.float64]],
-    is_cold: bool,
+    model: ModelVersion,
 ) -> PolicyInputs:
     """What the policy decides on."""
     return PolicyInputs(
@@ -69,9 +69,10 @@ def _policy_inputs(
         merchant_id=batch.merchant_id,
         card_token=batch.card_token,
         card_status=state.directives.card_statuses(batch.card_token),
-        cold_start=is_cold,
+        cold_start=model.is_cold,
         random_unit=_random_unit(batch),
         damped=state.directives.damped_reasons(batch.card_token, observed.effective_time_ms),
+        model=model,
     )
 
 
@@ -174,9 +175,7 @@ def assess_batch(state: EngineState, batch: TransactionBatch, model: ModelVersio
         score, anomaly = model.score(observed.features)
         silent = (observed.duplicate == 1) | (batch.kind == Kind.REVERSAL) | (batch.kind == Kind.OUTCOME)
         score[silent] = anomaly[silent] = 0.0
-        result = policy.decide(
-            _policy_inputs(state, batch, observed, amount_reference, (score, anomaly), is_cold=model.is_cold)
-        )
+        result = policy.decide(_policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model))
         flags = _flags(observed, rate_missing, result)
         answers = (result.action, flags, score, anomaly, result.expected_loss_minor, result.rule_hits)
         first = np.nonzero(observed.duplicate == 0)[0]

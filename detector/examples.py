@@ -62,7 +62,7 @@ class Examples:
             message = "not an archive of examples"
             raise ModelError(message) from error
         rows = {len(column) for column in (examples.features, examples.label, examples.weight, examples.label_time_ms)}
-        if len(rows) != 1 or examples.features.ndim != 2:  # noqa: PLR2004 - a matrix has two dimensions
+        if len(rows) != 1 or examples.features.ndim != 2:
             message = "columns of examples differ in length"
             raise ModelError(message)
         return examples

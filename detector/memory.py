@@ -198,7 +198,8 @@ def allocate(memory: Memory, table: int) -> int:
         row = memory[about + USED]
         if row > memory[about + CAPACITY]:
             raise CapacityError
-        touch(memory, table, row)
+        # A row beyond `USED` holds nothing to save: rolling back `USED` forgets it.
+        memory[memory[about + MARKS] + row] = memory[EPOCH]
         memory[about + USED] = row + 1
     memory[about + LIVE] += 1
     start = address(memory, table, row)
