@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from cardwatch.errors import ServiceError
@@ -109,6 +109,23 @@ def reader(kafka: KafkaSettings) -> Consumer:
         client_options(kafka)
         | {"group.id": "cardwatch-reader", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
     )
+
+
+def has_records(kafka: KafkaSettings, topic: str) -> bool:
+    """Whether a topic of one partition holds anything.
+
+    Raises:
+        ServiceError: the broker does not answer.
+    """
+    consumer = reader(kafka)
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_TIMEOUT_S)
+    except KafkaException as error:
+        message = f"topic {topic} cannot be read: {_reason(error)}"
+        raise ServiceError(message) from None
+    finally:
+        consumer.close()
+    return bool(high > low)
 
 
 def _reason(error: KafkaException) -> str:

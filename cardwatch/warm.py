@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from confluent_kafka import Producer
 
-from cardwatch.settings import Settings, configured_toml
+from cardwatch.errors import ServiceError
+from cardwatch.kafka import client_options, has_records
+from cardwatch.settings import KafkaSettings, Settings, configured_toml
 from cardwatch.simulator import ATTACK_NAMES, Simulator, WorldSettings, wire
 from cardwatch.simulator.payments import Payments, concatenate, in_time_order
 from cardwatch.simulator.world import DAY_MS
@@ -28,6 +31,7 @@ from detector.rates import RateTable
 from detector.state import EngineState, StateConfig
 from detector.transactions import build_batch
 from detector.vocabulary import Label
+from streams.topics import MAXIMUM_RECORD_BYTES, MODELS
 
 FIRST_VERSION = "m-000001"
 # Small enough for a few seconds of one core, and yet hundreds of attacks of each kind.
@@ -37,6 +41,7 @@ _ATTACKS_A_DAY = 30
 _LABEL_DELAY_MS = DAY_MS
 _START_MS = 1_767_225_600_000  # 2026-01-01: a fixed day, so that the same code trains the same model
 _BATCH_ROWS = 2_048
+_SEND_WITHIN_S = 30.0
 _KEY = bytes(range(16))
 _STATE = StateConfig(
     _KEY, cards=20_000, event_chunks=300_000, pairs=300_000, payments=300_000, card_label_chunks=50_000,
@@ -74,6 +79,32 @@ def warm_model(settings: Settings, cache: Path) -> tuple[ModelVersion, bool]:
     written.write_bytes(version.to_bytes())
     written.replace(path)
     return version, True
+
+
+def publish(kafka: KafkaSettings, version: ModelVersion) -> bool:
+    """Publish the first model, unless there is one.
+
+    Returns:
+        Whether it was published.
+
+    Raises:
+        ServiceError: Kafka does not answer, or does not take it.
+    """
+    if has_records(kafka, MODELS):
+        return False
+    refused: list[str] = []
+    producer = Producer(client_options(kafka) | {"enable.idempotence": True, "message.max.bytes": MAXIMUM_RECORD_BYTES})
+    producer.produce(
+        MODELS,
+        version.to_bytes(),
+        b"model",
+        0,
+        on_delivery=lambda error, _record: refused.append(error.name()) if error else None,
+    )
+    if producer.flush(_SEND_WITHIN_S) or refused:
+        message = f"Kafka did not take the first model: {', '.join(refused) or 'no answer'}"
+        raise ServiceError(message)
+    return True
 
 
 def train(models: ModelsConfig, policy: Policy, rates: RateTable) -> ModelVersion:
