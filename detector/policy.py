@@ -195,7 +195,7 @@ class Policy:
         actionable = spend | (inputs.kind == Kind.VERIFICATION)
         model_action, expected_loss = self._model_actions(inputs, spend)
         unusual = spend & (inputs.anomaly >= self.least_anomaly)
-        hits = evaluate(self.rules, inputs, np.flatnonzero(actionable), count)
+        hits = evaluate(self.rules, inputs, actionable)
         rule_action = np.zeros(count, dtype=np.int64)
         for bit, rule in enumerate(self.rules):
             rule_action = np.where(hits >> bit & 1, np.maximum(rule_action, int(rule.action)), rule_action)

@@ -8,13 +8,14 @@ if there is something to show: a missing value is not, nor is a "no" where the c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.catalogue import CATALOGUE, FEATURE_INDEX, Aggregate, Feature
+from detector.jit import kernel
 from detector.models.version import ModelVersion
 from detector.rules import Rule
 from detector.vocabulary import Channel, EntryMode, Kind, WireEnum
@@ -46,6 +47,9 @@ _NO_USUAL = frozenset({*_ENUMERATIONS, Aggregate.HOUR, Aggregate.WEEKDAY})
 _LOW_IS_THE_REASON = frozenset({Aggregate.SECONDS_SINCE_LAST})
 # For these codes people want the amount beside the card's own mean, whatever feature spoke.
 _AMOUNT_CODES = frozenset({"amount_high", "amount_above_usual"})
+_CODES = tuple(dict.fromkeys(feature.reason for feature in CATALOGUE))
+_CODE_OF_COLUMN = np.array([_CODES.index(feature.reason) for feature in CATALOGUE], dtype=np.int64)
+_IS_HIDDEN_AT_ZERO = np.array([feature.aggregate in _NOTHING_AT_ZERO for feature in CATALOGUE])
 _AMOUNT = FEATURE_INDEX["amount"]
 _USUAL_AMOUNT = FEATURE_INDEX["card_mean_before_30d"]
 
@@ -107,13 +111,6 @@ def _shown(value: float) -> float | None:
     return None if np.isnan(value) else float(f"{value:.6g}")
 
 
-def _is_shown(feature: Feature, value: float) -> bool:
-    """Whether there is something to show of a feature."""
-    if np.isnan(value):
-        return False
-    return value != 0 or feature.aggregate not in _NOTHING_AT_ZERO
-
-
 def _text_key(feature: Feature, code: str, observed: float, usual: float) -> str:
     """The sentence that fits the side on which the observed value lies."""
     if feature.aggregate in _NO_USUAL or feature.aggregate in _NOTHING_AT_ZERO:
@@ -148,23 +145,61 @@ def feature_evidence(
     return Evidence(code, _text_key(feature, code, observed, usual), _shown(observed), _shown(usual), contribution)
 
 
-def _strongest(
-    row: NDArray[np.float32], contributions: NDArray[np.float64], usual_values: NDArray[np.float64]
-) -> list[Evidence]:
-    """The model's reasons of one row, strongest first, features of one code as one."""
-    grouped: dict[str, list[int]] = {}
-    # A stable sort: features that contribute the same stand in the order of the catalogue.
-    for column in np.argsort(-contributions, kind="stable").tolist():
-        if contributions[column] > 0 and _is_shown(CATALOGUE[column], float(row[column])):
-            grouped.setdefault(CATALOGUE[column].reason, []).append(column)
-    total = float(contributions[contributions > 0].sum())
-    found = []
-    for columns in grouped.values():
-        contribution = float(contributions[columns].sum())
-        if contribution >= _SMALLEST_SHARE * total:
-            found.append(feature_evidence(columns[0], row, usual_values, contribution))
-    found.sort(key=lambda evidence: -evidence.contribution)
-    return found
+@kernel
+def _rank_rows(
+    features: NDArray[np.float32],
+    contributions: NDArray[np.float64],
+    code_of_column: NDArray[np.int64],
+    is_hidden_at_zero: NDArray[np.bool_],
+    sums: NDArray[np.float64],
+    strongest: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    shares: NDArray[np.float64],
+) -> None:
+    """The strongest codes of each row: their strongest column (-1 behind the last) and their log-odds.
+
+    `sums` and `strongest` are room for one row, an element a code.
+    """
+    for row in range(features.shape[0]):
+        sums[:] = 0.0
+        strongest[:] = -1
+        total = 0.0
+        for column in range(features.shape[1]):
+            contribution = contributions[row, column]
+            value = features[row, column]
+            if contribution <= 0.0:
+                continue
+            total += contribution
+            if np.isnan(value) or (value == 0.0 and is_hidden_at_zero[column]):
+                continue
+            code = code_of_column[column]
+            sums[code] += contribution
+            if strongest[code] < 0 or contribution > contributions[row, strongest[code]]:
+                strongest[code] = column
+        for place in range(columns.shape[1]):
+            best = -1
+            for code in range(sums.shape[0]):
+                if strongest[code] >= 0 and (best < 0 or sums[code] > sums[best]):
+                    best = code
+            if best < 0 or sums[best] < _SMALLEST_SHARE * total:
+                columns[row, place:] = -1
+                break
+            columns[row, place] = strongest[best]
+            shares[row, place] = sums[best]
+            strongest[best] = -1
+
+
+def _ranked(features: NDArray[np.float32], contributions: NDArray[np.float64]) -> list[list[tuple[int, float]]]:
+    """For each row (column, log-odds) of its strongest reasons, features of one code as one."""
+    columns = np.empty((len(features), MAXIMUM_REASONS), dtype=np.int64)
+    shares = np.empty((len(features), MAXIMUM_REASONS))
+    codes = len(_CODES)
+    _rank_rows(
+        features, contributions, _CODE_OF_COLUMN, _IS_HIDDEN_AT_ZERO,
+        np.empty(codes), np.empty(codes, dtype=np.int64), columns, shares,
+    )  # fmt: skip
+    pairs = zip(columns.tolist(), shares.tolist(), strict=True)
+    return [[(c, s) for c, s in zip(*pair, strict=True) if c >= 0] for pair in pairs]
 
 
 def model_codes(features: NDArray[np.float32], model: ModelVersion) -> list[str]:
@@ -174,8 +209,8 @@ def model_codes(features: NDArray[np.float32], model: ModelVersion) -> list[str]
         features: float32 (1, F).
         model: the version that scored it.
     """
-    found = _strongest(features[0], model.contributions(features)[0], model.usual_values)[:MAXIMUM_REASONS]
-    return [evidence.code for evidence in found] or [OVERALL_PICTURE]
+    (ranked,) = _ranked(features, model.contributions(features))
+    return [CATALOGUE[column].reason for column, _ in ranked] or [OVERALL_PICTURE]
 
 
 def _first_reasons(
@@ -211,21 +246,20 @@ def explain(
         For each row up to four reasons: the card's state and rules first, then the strongest of the model; at least
         one wherever the action is not ALLOW.
     """
-    contributions = model.contributions(features[rows])
+    chosen = features[rows]
+    ranked = _ranked(chosen, model.contributions(chosen))
     usual_values = model.usual_values
     explained: dict[int, list[Evidence]] = {}
     for index, row in enumerate(rows.tolist()):
         found: dict[str, Evidence] = {}
-        for evidence in _first_reasons(result, row, features[row], usual_values):
+        for evidence in _first_reasons(result, row, chosen[index], usual_values):
             found.setdefault(evidence.code, evidence)
-        for evidence in _strongest(features[row], contributions[index], usual_values):
-            first = found.get(evidence.code)
-            if first is None:
-                found[evidence.code] = evidence
+        for column, contribution in ranked[index]:
+            code = CATALOGUE[column].reason
+            if code in found:
+                found[code] = replace(found[code], contribution=contribution)
             else:
-                found[evidence.code] = Evidence(
-                    first.code, first.text_key, first.observed, first.usual, evidence.contribution
-                )
+                found[code] = feature_evidence(column, chosen[index], usual_values, contribution)
         if not found:
             found[OVERALL_PICTURE] = Evidence(OVERALL_PICTURE, OVERALL_PICTURE, None, None, 0.0)
         explained[row] = list(found.values())[:MAXIMUM_REASONS]

@@ -66,21 +66,34 @@ class Condition:
     values: Values
     list_name: str
 
-    def holds(self, inputs: RuleInputs, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether the condition holds, for each of `rows`."""
+    def holds(self, inputs: RuleInputs, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Whether the condition holds, for each row of `among`; all others are False."""
         if self.field in _TEXTS:
-            texts = getattr(inputs, _TEXTS[self.field])
-            wanted = self.operator in {"in", "=="}
-            return np.array(
-                [texts[row] is not None and (texts[row] in self.values) is wanted for row in rows], dtype=np.bool_
-            )
+            return self._holds_text(getattr(inputs, _TEXTS[self.field]), among)
         # Features are float32, so the values are compared as float32: 0.7 is then the same number on both sides.
-        numbers = inputs.features[rows, self.column] if self.column >= 0 else getattr(inputs, self.field)[rows]
-        values = np.array(list(self.values), dtype=np.float32 if self.column >= 0 else np.float64)
-        known = numbers != 0 if self.field in _ZERO_IS_MISSING else ~np.isnan(numbers)
+        is_feature = self.column >= 0
+        numbers = inputs.features[:, self.column] if is_feature else getattr(inputs, self.field)
+        values = np.array(list(self.values), dtype=np.float32 if is_feature else np.float64)
         if self.operator in _MEMBERSHIPS:
-            return known & (np.isin(numbers, values) == (self.operator == "in"))
-        return known & _COMPARISONS[self.operator](numbers, values[0])
+            held = np.isin(numbers, values) == (self.operator == "in")
+        else:
+            held = _COMPARISONS[self.operator](numbers, values[0])
+        if is_feature and self.operator in {"!=", "not_in"}:
+            held &= ~np.isnan(numbers)
+        elif self.field in _ZERO_IS_MISSING:
+            held &= numbers != 0
+        return held & among
+
+    def _holds_text(self, texts: Sequence[str | None], among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The same for texts, which are looked at only where all other conditions hold."""
+        held = np.zeros(len(among), dtype=np.bool_)
+        wanted = self.operator in {"in", "=="}
+        if wanted and not self.values:
+            return held
+        for row in np.flatnonzero(among).tolist():
+            text = texts[row]
+            held[row] = text is not None and (text in self.values) is wanted
+        return held
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +126,23 @@ class Rule:
         return replace(self, conditions=tuple(conditions))
 
 
-def evaluate(rules: Sequence[Rule], inputs: RuleInputs, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def evaluate(rules: Sequence[Rule], inputs: RuleInputs, among: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Evaluate rules in columns.
 
     Args:
         rules: at most 62.
-        inputs: the columns, of `count` rows.
-        rows: int64, those that rules may act on.
-        count: number of rows.
+        inputs: the columns.
+        among: the rows that rules may act on.
 
     Returns:
         int64 bit masks, bit i of a row for rule i.
     """
-    hits = np.zeros(count, dtype=np.int64)
+    hits = np.zeros(len(among), dtype=np.int64)
     for bit, rule in enumerate(rules):
-        left = rows
+        left = among
         for condition in rule.conditions:
-            left = left[condition.holds(inputs, left)]
-            if not len(left):
+            left = condition.holds(inputs, left)
+            if not left.any():
                 break
         hits[left] |= 1 << bit
     return hits
