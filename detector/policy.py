@@ -54,7 +54,7 @@ class PolicyInputs:
         cold_start: whether the model has learned too few frauds to freeze.
         random_unit: float64 in [0, 1), uniform, decided by the transaction's identity alone.
         damped: (row, reason code) pairs on which a person has overruled us.
-        model: explains the model's part where reasons are damped.
+        model: the version that scored; it says what a high anomaly score is, and what spoke where reasons are damped.
     """
 
     score: NDArray[np.float64]
@@ -119,7 +119,7 @@ class Policy:
         reference_currency: ISO 4217 code; must be the rate table's.
         random_review_share: share of allowed payments that people review all the same, so that labels stay honest.
         least_score: float64 by action code: below it the model does not take the action.
-        least_anomaly: from here on an allowed payment is reviewed for its anomaly score.
+        anomaly_review_share: payments whose anomaly score is among this highest share are at least reviewed.
         stops: float64 by action code, (share of the payment stopped, share of the follow-on loss stopped).
         cost_rows: row of `costs` by currency.
         costs: float64 (currencies, 5), the follow-on loss, then the bother by action code; minor units.
@@ -130,7 +130,7 @@ class Policy:
     reference_currency: str
     random_review_share: float
     least_score: NDArray[np.float64]
-    least_anomaly: float
+    anomaly_review_share: float
     stops: NDArray[np.float64]
     cost_rows: Mapping[str, int]
     costs: NDArray[np.float64]
@@ -151,7 +151,7 @@ class Policy:
         root = Section(mapping, "")
         root.refuse_unknown(_SETTINGS)
         thresholds = root.section("thresholds")
-        thresholds.refuse_unknown((*(action.wire.lower() for action in _BOTHERING), "anomaly_review"))
+        thresholds.refuse_unknown((*(action.wire.lower() for action in _BOTHERING), "anomaly_review_share"))
         least_score = np.zeros(len(Action))
         for action in _BOTHERING:
             least_score[action] = thresholds.number(action.wire.lower(), 0.0, 1.0)
@@ -162,7 +162,7 @@ class Policy:
             reference_currency=root.text("reference_currency"),
             random_review_share=root.number("random_review_share", 0.0, 1.0),
             least_score=least_score,
-            least_anomaly=thresholds.number("anomaly_review", 0.0, 2.0),
+            anomaly_review_share=thresholds.number("anomaly_review_share", 0.0, 0.1),
             stops=_stops(root.section("stops")),
             cost_rows=cost_rows,
             costs=costs,
@@ -194,7 +194,7 @@ class Policy:
         spend = (inputs.kind == Kind.PURCHASE) | (inputs.kind == Kind.CASH)
         actionable = spend | (inputs.kind == Kind.VERIFICATION)
         model_action, expected_loss = self._model_actions(inputs, spend)
-        unusual = spend & (inputs.anomaly >= self.least_anomaly)
+        unusual = spend & (inputs.anomaly > inputs.model.anomaly_level(self.anomaly_review_share))
         hits = evaluate(self.rules, inputs, actionable)
         rule_action = np.zeros(count, dtype=np.int64)
         for bit, rule in enumerate(self.rules):

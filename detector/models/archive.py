@@ -27,6 +27,7 @@ ARRAYS: tuple[str, ...] = (
     "current_mass",
     "reference_mass",
     "progress",
+    "anomaly_sample",
 )
 # Plain values of `ModelVersion`, with their types.
 LINEAGE: dict[str, type] = {
@@ -39,6 +40,7 @@ LINEAGE: dict[str, type] = {
     "trained_to_ms": int,
     "cold_start_frauds": int,
     "window": int,
+    "anomalies_sampled": int,
 }
 _GRIDS = ("edges", "edge_starts")
 _META = "meta"

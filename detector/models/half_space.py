@@ -298,11 +298,24 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
 
     def score_many(self, features: NDArray[Any]) -> NDArray[np.float64]:
         """Anomaly score of each row of a feature matrix."""
+        return self._score(features, self.current_mass)
+
+    def score_as_of_window(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """Anomaly scores as they were when the current window began, whatever it has learned since."""
+        return self._score(features, np.zeros_like(self.current_mass))
+
+    @property
+    def left_in_window(self) -> int:
+        """Examples until the mass profile is renewed."""
+        return self.window_size - int(self.progress[COUNTER])
+
+    def _score(self, features: NDArray[Any], current_mass: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Score by the reference mass; the current mass tells where missing values go."""
         bins = self.binner.bins(features)
         out = np.zeros(len(bins))
         if not self.progress[FIRST_WINDOW]:
             forest = CompiledForest.of(
-                self.binner, self.columns, self.limits, self.current_mass, self.reference_mass,
+                self.binner, self.columns, self.limits, current_mass, self.reference_mass,
                 self.window_size, first_window=False,
             )  # fmt: skip
             score_rows(bins, forest.nodes, forest.totals, forest.trees, forest.steps, forest.scale, out)

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.catalogue import CATALOGUE, catalogue_digest
 from detector.errors import ModelError
 from detector.examples import Examples
 from detector.models.bins import Binner, Grids
 from detector.models.config import ModelsConfig
-from detector.models.half_space import CompiledHalfSpaceTrees
+from detector.models.half_space import FIRST_WINDOW, CompiledHalfSpaceTrees
 from detector.models.logistic import BinnedLogisticRegression
-from detector.models.version import ModelVersion
+from detector.models.version import ANOMALY_SAMPLE, ModelVersion
 from detector.vocabulary import Label
 
 
@@ -26,6 +27,7 @@ class _Lineage:
     examples_learned: int = 0
     frauds_learned: int = 0
     trained_to_ms: int = 0
+    anomalies_sampled: int = 0
 
 
 class Trainer:
@@ -51,6 +53,7 @@ class Trainer:
         self._config = config
         self._digest = catalogue_digest() if digest is None else digest
         self._lineage = _Lineage()
+        self._anomaly_sample = np.full(ANOMALY_SAMPLE, np.nan, dtype=np.float32)
         binner = Binner(grids, config.logistic.crosses)
         self.logistic = BinnedLogisticRegression(
             binner,
@@ -83,7 +86,14 @@ class Trainer:
         trees.current_mass = version.current_mass.copy()
         trees.reference_mass = version.reference_mass.copy()
         trees.progress = version.progress.copy()
-        self._lineage = _Lineage(version.name, version.examples_learned, version.frauds_learned, version.trained_to_ms)
+        self._anomaly_sample = version.anomaly_sample.copy()
+        self._lineage = _Lineage(
+            version.name,
+            version.examples_learned,
+            version.frauds_learned,
+            version.trained_to_ms,
+            version.anomalies_sampled,
+        )
         return self
 
     def learn(self, examples: Examples) -> None:
@@ -104,12 +114,25 @@ class Trainer:
             raise ModelError(message)
         labelled = examples.label != Label.UNLABELLED
         self.logistic.learn_many(examples.features[labelled], examples.label[labelled], examples.weight[labelled])
-        self.half_space.learn_many(examples.features[~labelled])
+        self._learn_unlabelled(examples.features[~labelled])
         lineage = self._lineage
         lineage.examples_learned += int(labelled.sum())
         lineage.frauds_learned += int((examples.label == Label.FRAUD).sum())
         if labelled.any():
             lineage.trained_to_ms = max(lineage.trained_to_ms, int(examples.label_time_ms[labelled].max()))
+
+    def _learn_unlabelled(self, features: NDArray[np.float32]) -> None:
+        """Note what the rows score, then learn them; window by window, so that cuts between calls change nothing."""
+        trees, lineage = self.half_space, self._lineage
+        while len(features):
+            rows = features[: trees.left_in_window]
+            features = features[len(rows) :]
+            if not trees.progress[FIRST_WINDOW]:
+                places = (lineage.anomalies_sampled + np.arange(len(rows))) % ANOMALY_SAMPLE
+                # Beyond one turn of the ring the latest score of a place counts, as it does for rows one by one.
+                self._anomaly_sample[places[-ANOMALY_SAMPLE:]] = trees.score_as_of_window(rows)[-ANOMALY_SAMPLE:]
+                lineage.anomalies_sampled += len(rows)
+            trees.learn_many(rows)
 
     def version(self, name: str, examples_offset: int) -> ModelVersion:
         """Publish what has been learned: a copy that later learning does not touch.
@@ -139,4 +162,6 @@ class Trainer:
             reference_mass=trees.reference_mass.copy(),
             progress=trees.progress.copy(),
             window=trees.window_size,
+            anomaly_sample=self._anomaly_sample.copy(),
+            anomalies_sampled=lineage.anomalies_sampled,
         )

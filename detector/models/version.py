@@ -6,6 +6,7 @@ array is checked for type, shape and range before a kernel sees it, and equal ve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,8 @@ from detector.models.logistic import log_odds_of, sigmoid
 _FORMAT = 1
 _MAXIMUM_TREES = 200
 _LARGEST_WEIGHT = 1e6
+# Anomaly scores kept to know what is high: enough for the highest one in ten thousand, and 64 kB.
+ANOMALY_SAMPLE = 16_384
 
 
 @kernel
@@ -108,6 +111,9 @@ class ModelVersion:
         intercept: float64[1].
         columns, limits, current_mass, reference_mass, progress: see `CompiledHalfSpaceTrees`.
         window: of the trees, in examples.
+        anomaly_sample: float32[16384], a ring of the anomaly scores that the latest unlabelled examples had before they
+            were learned; NaN where not filled.
+        anomalies_sampled: how many scores the ring has taken in.
     """
 
     name: str
@@ -129,6 +135,8 @@ class ModelVersion:
     reference_mass: NDArray[np.int64]
     progress: NDArray[np.int64]
     window: int
+    anomaly_sample: NDArray[np.float32]
+    anomalies_sampled: int
 
     def __post_init__(self) -> None:
         """Check what kernels rely on, and lock the arrays.
@@ -180,6 +188,21 @@ class ModelVersion:
         if median >= len(edges):
             return float(edges[-1])
         return (float(edges[median - 1]) + float(edges[median])) / 2.0
+
+    @cached_property
+    def _sorted_anomalies(self) -> NDArray[np.float32]:
+        """The sampled anomaly scores, lowest first."""
+        return np.sort(self.anomaly_sample[~np.isnan(self.anomaly_sample)])
+
+    def anomaly_level(self, share: float) -> float:
+        """The anomaly score that this share of payments lies above; infinite while too few are known to say.
+
+        What is high differs from one portfolio to another, so policies speak of shares and not of scores.
+        """
+        known = self._sorted_anomalies
+        if share * len(known) < 1.0:
+            return float("inf")
+        return float(known[max(len(known) - 1 - math.floor(share * len(known)), 0)])
 
     @property
     def base_log_odds(self) -> float:
@@ -288,7 +311,7 @@ def _check_logistic(version: ModelVersion) -> None:
     _require(np.isfinite(version.intercept).all(), "intercept must be finite")
     _require((np.abs(version.weights) <= _LARGEST_WEIGHT).all(), f"weights must be at most {_LARGEST_WEIGHT:g}")
     _require((version.squared_gradients >= 0).all() and (version.seen >= 0).all(), "sums must not be negative")
-    counts = ("examples_offset", "examples_learned", "frauds_learned", "trained_to_ms", "cold_start_frauds")
+    counts = [key for key, kind in archive.LINEAGE.items() if kind is int]
     _require(all(getattr(version, name) >= 0 for name in counts), f"{', '.join(counts)} must not be negative")
 
 
@@ -313,4 +336,9 @@ def _check_forest(version: ModelVersion) -> None:
     for mass in (version.current_mass, version.reference_mass):
         _require(((mass >= 0) & (mass <= version.window)).all(), "masses must be 0 to the window")
     _require(0 <= version.progress[0] < version.window, "progress must be within the window")
+    sample = version.anomaly_sample
+    _require(sample.shape == (ANOMALY_SAMPLE,) and sample.dtype == np.float32, "anomaly_sample must be float32[16384]")
+    filled = min(version.anomalies_sampled, ANOMALY_SAMPLE)
+    _require(np.isnan(sample[filled:]).all(), "anomaly_sample must be filled from its start")
+    _require(((sample[:filled] >= 0) & (sample[:filled] <= 1)).all(), "anomaly_sample must be 0 to 1")
     _require(version.progress[FIRST_WINDOW] in {0, 1}, "progress must say whether the window is the first")

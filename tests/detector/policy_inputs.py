@@ -41,6 +41,10 @@ def model_with(log_odds: dict[tuple[str, float], float] | None = None) -> ModelV
         slot = trainer.logistic.binner.slots(row)[0, FEATURE_INDEX[name]]
         trainer.logistic.weights[slot] = weight
     version = trainer.version("m-000001", 0)
+    # Fewer than one in a hundred score above 0.99.
+    sample = np.resize(np.linspace(0.0, 0.99, 99, dtype=np.float32), len(version.anomaly_sample))
+    sample[::128] = 1.0
+    version = replace(version, anomaly_sample=sample, anomalies_sampled=len(sample))
     assert version.catalogue_digest == catalogue_digest()
     assert version.binner.feature_count == len(CATALOGUE)
     return version
@@ -90,7 +94,7 @@ def policy(rules: list[dict[str, Any]] | None = None, **settings: Any) -> Policy
         "version": "test-1",
         "reference_currency": "EUR",
         "random_review_share": 0.0,
-        "thresholds": {"step_up": 0.03, "review": 0.1, "freeze": 0.5, "anomaly_review": 0.99},
+        "thresholds": {"step_up": 0.03, "review": 0.1, "freeze": 0.5, "anomaly_review_share": 0.01},
         "stops": stops,
         "costs": {
             "EUR": {"follow_on_loss": 30_000, "step_up": 300, "review": 800, "freeze": 9_000},

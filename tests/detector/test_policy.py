@@ -133,9 +133,11 @@ def test_most_severe_wish_wins() -> None:
 
 def test_anomaly_brings_a_review() -> None:
     """What no label has taught may still be looked at by a person, even with a cold model."""
-    result = policy().decide(inputs(3, anomaly=[0.98, 0.99, 1.0], score=[0.0, 0.0, 0.99], cold_start=False))
+    result = policy().decide(inputs(3, anomaly=[0.98, 0.999, 1.0], score=[0.0, 0.0, 0.99], cold_start=False))
     assert result.action.tolist() == [Action.ALLOW, Action.REVIEW, Action.FREEZE]
     assert [bool(driver & ANOMALY) for driver in result.drivers.tolist()] == [False, True, True]
+    unknown = replace(model_with(), anomaly_sample=np.full(16_384, np.nan, dtype=np.float32), anomalies_sampled=0)
+    assert policy().decide(inputs(1, anomaly=1.0, model=unknown)).action[0] == Action.ALLOW
 
 
 def test_random_review_takes_its_share_of_what_is_allowed() -> None:
@@ -280,6 +282,7 @@ def test_shipped_rules_catch_what_they_name(
         ("random_review_share", 1.5, "random_review_share: must be a number from 0 to 1; it is 1.5"),
         ("thresholds.freeze", "high", "thresholds.freeze: must be a number"),
         ("thresholds.decline", 0.5, "thresholds.decline: unknown"),
+        ("thresholds.anomaly_review_share", 0.5, "thresholds.anomaly_review_share: must be a number from 0 to 0.1"),
         ("stops.freeze.payment", 2, "stops.freeze.payment: must be a number"),
         ("stops.block", {}, "stops.block: unknown"),
         ("costs.EUR.freeze", 90.5, "costs.EUR.freeze: must be an integer"),

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from detector.catalogue import CATALOGUE, FEATURE_INDEX
 from detector.models import ModelVersion
 from detector.policy import Policy
-from detector.reasons import SPECIAL_CODES, Evidence, explain, feature_evidence, model_codes
+from detector.reasons import _NOTHING_AT_ZERO, SPECIAL_CODES, Evidence, _ranked, explain, feature_evidence, model_codes
 from detector.vocabulary import CardStatus, Channel
 from tests.detector.policy_inputs import feature_row, inputs, model_with, policy, shipped
 
@@ -101,6 +103,29 @@ def test_missing_and_absent_things_are_no_reasons() -> None:
     model = model_with({("card_country_is_new", 0.0): 2.0, ("card_frauds_30d", 0.0): 2.0, ("hour", _NAN): 2.0})
     features = feature_row(card_country_is_new=0, card_frauds_30d=0)[None, :]
     assert model_codes(features, model) == ["overall_picture"]
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=30)
+def test_ranking_equals_naive_twin(seed: int) -> None:
+    """Sums by code, the strongest column of each, a tenth of all that spoke as the least, and four at most."""
+    rng = np.random.default_rng(seed)
+    features = rng.choice(np.array([np.nan, 0.0, 1.0, 2.0], dtype=np.float32), (5, len(CATALOGUE)))
+    contributions = rng.choice([-1.0, 0.0, 0.01, 0.5, 1.0, 2.0], features.shape) * rng.random(features.shape) ** 3
+    for row, ranked in enumerate(_ranked(features, contributions)):
+        sums: dict[str, float] = {}
+        strongest: dict[str, int] = {}
+        for column, feature in enumerate(CATALOGUE):
+            value, given_log_odds = features[row, column], contributions[row, column]
+            hidden = np.isnan(value) or (value == 0 and feature.aggregate in _NOTHING_AT_ZERO)
+            if given_log_odds > 0 and not hidden:
+                sums[feature.reason] = sums.get(feature.reason, 0.0) + given_log_odds
+                best = strongest.setdefault(feature.reason, column)
+                strongest[feature.reason] = column if given_log_odds > contributions[row, best] else best
+        least = 0.1 * contributions[row][contributions[row] > 0].sum()
+        codes = [code for code in sorted(sums, key=lambda code: -sums[code]) if sums[code] >= least][:4]
+        assert [column for column, _ in ranked] == [strongest[code] for code in codes]
+        assert [share for _, share in ranked] == pytest.approx([sums[code] for code in codes])
 
 
 def _evidence(name: str, usual: float = _NAN, **others: float) -> Evidence:

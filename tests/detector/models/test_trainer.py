@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,18 @@ def test_resumed_trainer_goes_on_bit_for_bit() -> None:
     second.learn(_cut(examples, slice(233, None)))
     expected = replace(whole.version("m-000002", 500), created_from="m-000001")
     assert second.version("m-000002", 500).to_bytes() == expected.to_bytes()
+
+
+def test_cuts_do_not_change_a_bit() -> None:
+    """However a log of examples is cut into calls, across windows and turns of the ring, the version is the same."""
+    examples = random_examples(4, 40_000)
+    whole, pieces = _trainer(), _trainer()
+    whole.learn(examples)
+    for start, stop in itertools.pairwise([0, 1, 2, 700, 703, 20_000, 39_999, 40_000]):
+        pieces.learn(_cut(examples, slice(start, stop)))
+    version = whole.version("m-000001", 0)
+    assert version.anomalies_sampled > len(version.anomaly_sample)
+    assert pieces.version("m-000001", 0).to_bytes() == version.to_bytes()
 
 
 def test_resume_refuses_models_built_otherwise() -> None:

@@ -104,6 +104,19 @@ def test_usual_values_are_of_the_median_bin() -> None:
     assert np.isnan(usual[3])
 
 
+def test_anomaly_level_is_exceeded_by_its_share() -> None:
+    """A share of what was scored lies above its level; too few scores know no level."""
+    version = trained(rows=3_000).version("m-000001", 0)
+    known = version.anomaly_sample[: version.anomalies_sampled]
+    assert len(known) > 1_000
+    for share in (0.001, 0.01, 0.1, 0.5):
+        level = version.anomaly_level(share)
+        assert (known > level).sum() <= share * len(known)
+        assert (known >= level).sum() > share * len(known)
+    assert version.anomaly_level(0.0) == version.anomaly_level(1e-9) == float("inf")
+    assert Trainer(models_config(), GRIDS, DIGEST).version("m", 0).anomaly_level(0.5) == float("inf")
+
+
 def test_bytes_make_the_same_version() -> None:
     """To bytes and back: equal content, equal bytes, the same scores, and a trainer that goes on alike."""
     version = trained().version("m-000001", 77)
@@ -208,6 +221,9 @@ _NAN = float("nan")
         ("reference_mass", lambda a: a[:, 1:]),
         ("progress", lambda a: a + 1000),
         ("progress", lambda a: a + 2),
+        ("anomaly_sample", lambda a: a[:-1]),
+        ("anomaly_sample", lambda a: a + 2),
+        ("anomaly_sample", lambda a: a[::-1]),
         ("edges", lambda a: a[::-1]),
         ("edges", lambda a: a.astype(np.float64)),
         ("edge_starts", lambda a: a * 0),
