@@ -64,6 +64,27 @@ def _split_chunk(memory: Memory, owner_table: int, owner: int, column: int, chun
 
 
 @kernel
+def trim(memory: Memory, owner_table: int, owner: int, column: int, chunks: int, limit: int) -> None:
+    """Drop chunks from the front whose buckets all have `number <= limit`."""
+    ends = address(memory, owner_table, owner) + column
+    chunk = memory[ends]
+    while chunk != 0:
+        at = address(memory, chunks, chunk)
+        if memory[at + FIRST + (memory[at + FILL] - 1) * BUCKET_WORDS] > limit:
+            return
+        following = memory[at + FOLLOWING]
+        touch(memory, owner_table, owner)
+        memory[ends] = following
+        if following == 0:
+            memory[ends + 1] = 0
+        else:
+            touch(memory, chunks, following)
+            memory[address(memory, chunks, following) + PREVIOUS] = 0
+        release(memory, chunks, chunk)
+        chunk = following
+
+
+@kernel
 def _make_bucket(memory: Memory, chunks: int, chunk: int, slot: int, number: int) -> int:
     """Open an empty bucket at a slot of a chunk with room; returns its address."""
     touch(memory, chunks, chunk)
@@ -80,8 +101,13 @@ def _make_bucket(memory: Memory, chunks: int, chunk: int, slot: int, number: int
 
 
 @kernel
-def _open_bucket(memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int) -> int:
-    """Find the bucket of this number or make it; returns its address, its chunk touched."""
+def _open_bucket(
+    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int, limit: int
+) -> int:
+    """Find the bucket of this number or make it; returns its address, its chunk touched.
+
+    Where the list grows by a chunk, chunks that end at or before `limit` are dropped from its front.
+    """
     chunk = memory[address(memory, owner_table, owner) + column + 1]
     if chunk == 0:
         chunk = allocate(memory, chunks)
@@ -102,21 +128,22 @@ def _open_bucket(memory: Memory, owner_table: int, owner: int, column: int, chun
         if slot == BUCKETS_PER_CHUNK:
             new = allocate(memory, chunks)
             _insert_chunk(memory, owner_table, owner, column, chunks, chunk, new)
-            chunk, slot = new, 0
-        else:
-            new = _split_chunk(memory, owner_table, owner, column, chunks, chunk)
-            if slot > _HALF:
-                chunk, slot = new, slot - _HALF
+            place = _make_bucket(memory, chunks, new, 0, number)
+            trim(memory, owner_table, owner, column, chunks, min(limit, number - 1))
+            return place
+        new = _split_chunk(memory, owner_table, owner, column, chunks, chunk)
+        if slot > _HALF:
+            chunk, slot = new, slot - _HALF
     return _make_bucket(memory, chunks, chunk, slot, number)
 
 
 @kernel
 def add_payment(
-    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int, sign: int, spends: int,
-    spend: int,
+    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int, limit: int, sign: int,
+    spends: int, spend: int,
 ) -> None:  # fmt: skip
-    """Add a payment (sign 1) to a bucket, or take it back (sign -1)."""
-    bucket = _open_bucket(memory, owner_table, owner, column, chunks, number)
+    """Add a payment (sign 1) to a bucket, or take it back (sign -1); no query sees buckets up to `limit` any more."""
+    bucket = _open_bucket(memory, owner_table, owner, column, chunks, number, limit)
     memory[bucket + COUNT] += sign
     memory[bucket + SPENDS] += sign * spends
     memory[bucket + SPEND_SUM] += sign * spend
@@ -124,10 +151,11 @@ def add_payment(
 
 @kernel
 def add_label(
-    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int, labelled: int, frauds: int
-) -> None:
-    """Add a label to a bucket, or take it back with negative numbers."""
-    bucket = _open_bucket(memory, owner_table, owner, column, chunks, number)
+    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int, limit: int, labelled: int,
+    frauds: int,
+) -> None:  # fmt: skip
+    """Add a label to a bucket, or take it back with negative numbers; no query sees buckets up to `limit` any more."""
+    bucket = _open_bucket(memory, owner_table, owner, column, chunks, number, limit)
     memory[bucket + LABELLED] += labelled
     memory[bucket + FRAUDS] += frauds
 
@@ -148,27 +176,6 @@ def window_sums(memory: Memory, last_chunk: int, chunks: int, low: int, high: in
                 for index in range(1, BUCKET_WORDS):
                     out[index] += memory[place + index]
         chunk = memory[at + PREVIOUS]
-
-
-@kernel
-def trim(memory: Memory, owner_table: int, owner: int, column: int, chunks: int, limit: int) -> None:
-    """Drop chunks from the front whose buckets all have `number <= limit`."""
-    ends = address(memory, owner_table, owner) + column
-    chunk = memory[ends]
-    while chunk != 0:
-        at = address(memory, chunks, chunk)
-        if memory[at + FIRST + (memory[at + FILL] - 1) * BUCKET_WORDS] > limit:
-            return
-        following = memory[at + FOLLOWING]
-        touch(memory, owner_table, owner)
-        memory[ends] = following
-        if following == 0:
-            memory[ends + 1] = 0
-        else:
-            touch(memory, chunks, following)
-            memory[address(memory, chunks, following) + PREVIOUS] = 0
-        release(memory, chunks, chunk)
-        chunk = following
 
 
 @kernel

@@ -38,6 +38,7 @@ from detector.layout import (
     GENERATION,
     LABEL_HEAD,
     LONGEST,
+    MERCHANT_WORD,
     PAIR_COUNTS,
     PAIR_INDEX,
     PAIR_KINDS,
@@ -254,6 +255,7 @@ def append(
     memory[event + ATTRIBUTES] = attributes
     memory[event + PAIRS_PLACE] = pair_rows[0] | (pair_rows[1] << PAIR_SHIFT)
     memory[event + PAIRS_OTHER] = pair_rows[2] | (pair_rows[3] << PAIR_SHIFT)
+    memory[event + MERCHANT_WORD] = keys[record, 2 * PAIR_MERCHANT]
     for window in range(WINDOW_COUNT):
         _count_event(memory, at, event, window, 1)
     memory[at + CLOCK] = time_ms

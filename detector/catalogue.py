@@ -270,6 +270,20 @@ FEATURE_COUNT = len(CATALOGUE)
 FEATURE_INDEX: dict[str, int] = {feature.name: index for index, feature in enumerate(CATALOGUE)}
 
 
+SHARED_ENTITIES = (Entity.TERMINAL, Entity.MERCHANT, Entity.DEVICE)
+_LABEL_AGGREGATES = frozenset({Aggregate.FRAUDS, Aggregate.FRAUD_RATE})
+
+
+def window_needs(*, labels: bool) -> tuple[tuple[bool, ...], ...]:
+    """Which windows of each shared entity some feature asks for, of payments or of labels.
+
+    Returns:
+        A row per entity of `SHARED_ENTITIES`, a column per window of `WINDOWS_MS`. What nothing asks for is not kept.
+    """
+    needed = {(f.entity, f.window_ms) for f in CATALOGUE if (f.aggregate in _LABEL_AGGREGATES) == labels}
+    return tuple(tuple((entity, window) in needed for window in WINDOWS_MS) for entity in SHARED_ENTITIES)
+
+
 def plan() -> NDArray[np.int64]:
     """The catalogue as opcodes for the feature kernel.
 

@@ -19,8 +19,8 @@ from detector.examples import Examples
 from detector.layout import Observed
 from detector.models.version import ModelVersion
 from detector.observe import check_offsets, kernel_columns, observe
-from detector.policy import Policy, PolicyInputs, PolicyResult
-from detector.reasons import Evidence, explain
+from detector.policy import Policy, PolicyInputs
+from detector.reasons import Evidence, PolicyResult, explain
 from detector.recent import last_payments, store_decisions, store_reasons, stored_decisions, stored_reasons
 from detector.state import EngineState, PartitionState
 from detector.transactions import IDENTITY_SEPARATOR, TransactionBatch

@@ -38,13 +38,13 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     _NUMBA_CONFIG.CACHE_DIR = _cache_directory()
 
 
-def constants(count: int) -> tuple[np.int64, ...]:
+def constants(count: int) -> tuple[int, ...]:
     """The numbers 0 to count - 1, as names for kernels to pass on.
 
     Numba compiles a function anew for every Python integer that it is called with as a literal; a NumPy integer is a
     constant to LLVM just as well, and compiles once.
     """
-    return tuple(np.int64(number) for number in range(count))
+    return cast("tuple[int, ...]", tuple(np.int64(number) for number in range(count)))
 
 
 def kernel(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -35,6 +35,7 @@ from detector.features import (
 from detector.jit import kernel
 from detector.layout import (
     ATTRIBUTE_REFUSED,
+    ATTRIBUTE_REFUSED_AT_FIRST,
     ATTRIBUTE_SPEND,
     CARD_LABELS,
     CARDS,
@@ -198,7 +199,7 @@ def _apply_reference(memory: Memory, shared: Memory, batch: Columns, record: int
         if key_0 != 0 or key_1 != 0:
             entity = find_or_create_entity(shared, kind, key_0, key_1)
             add_entity_payment(
-                shared, entity, memory[at + PAYMENT_TIME], -1, spends, spends * memory[at + PAYMENT_AMOUNT],
+                shared, kind, entity, memory[at + PAYMENT_TIME], -1, spends, spends * memory[at + PAYMENT_AMOUNT],
                 limits.slowest_watermark_ms - limits.lateness_ms,
             )  # fmt: skip
 
@@ -278,7 +279,7 @@ def _observe_shared(
             continue
         entity = find_or_create_entity(shared, kind, key_0, key_1)
         spend = batch.amount_reference[record] * spends
-        add_entity_payment(shared, entity, time_ms, 1, spends, spend, visible_from_ms)
+        add_entity_payment(shared, kind, entity, time_ms, 1, spends, spend, visible_from_ms)
         sum_windows(shared, entity, time_ms, sums[kind])
 
 
@@ -326,7 +327,7 @@ def _observe_payment(
     look_up_pairs(memory, card, batch.pairs, record, scratch.pair_rows, scratch.pair_earlier)
     attributes = (
         (ATTRIBUTE_SPEND if spends else 0)
-        | (ATTRIBUTE_REFUSED if batch.refused[record] else 0)
+        | (ATTRIBUTE_REFUSED | ATTRIBUTE_REFUSED_AT_FIRST if batch.refused[record] else 0)
         | (kind << KIND_SHIFT)
         | (batch.channel[record] << CHANNEL_SHIFT)
         | (batch.currency_country[record] << CURRENCY_SHIFT)

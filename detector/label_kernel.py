@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import add_label, trim
+from detector.buckets import add_label
 from detector.cards import find_or_create_card
 from detector.catalogue import MEMORY_MS
 from detector.eviction import make_room_for_card, make_room_for_entities
@@ -52,17 +52,17 @@ def _count_label(
         make_room_for_card(memory)
         card = find_or_create_card(memory, memory[at + PAYMENT_CARD_KEY], memory[at + PAYMENT_CARD_KEY + 1])
         touch(memory, CARDS, card)
-        add_label(memory, CARDS, card, LABEL_HEAD, CARD_LABELS, time_ms, labelled, frauds)
+        oldest = memory[address(memory, PROGRESS, 1) + WATERMARK] - limits.lateness_ms - MEMORY_MS
+        add_label(memory, CARDS, card, LABEL_HEAD, CARD_LABELS, time_ms, oldest, labelled, frauds)
         clock = address(memory, CARDS, card) + LABEL_CLOCK
         memory[clock] = max(memory[clock], time_ms)
-        oldest = memory[address(memory, PROGRESS, 1) + WATERMARK] - limits.lateness_ms - MEMORY_MS
-        trim(memory, CARDS, card, LABEL_HEAD, CARD_LABELS, oldest)
     make_room_for_entities(shared)
+    visible_from_ms = limits.slowest_watermark_ms - limits.lateness_ms
     for kind in range(SHARED_KINDS):
         key_0, key_1 = memory[at + PAYMENT_ENTITY_KEYS + 2 * kind], memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + 1]
         if key_0 != 0 or key_1 != 0:
             entity = find_or_create_entity(shared, kind, key_0, key_1)
-            add_entity_label(shared, entity, time_ms, labelled, frauds)
+            add_entity_label(shared, kind, entity, time_ms, labelled, frauds, visible_from_ms)
 
 
 @kernel

@@ -6,8 +6,8 @@ keeps the kernels quick to compile and to call. A table is a run of rows of equa
 numbers, `address` turns one into an index of the array. Row 0 of a table is never used: 0 names "none".
 
 Kernels change state as they walk a batch, yet an error must leave it as it was. So every row is saved to the journal
-the first time a batch touches it (`touch`), and `roll_back` puts the saved rows back. The marks that make "the first
-time" cheap, one epoch a row, also tell which rows changed since a checkpoint.
+the first time a batch touches it (`touch`), links of the index word by word (`touch_word`), and `roll_back` puts them
+back, the last first. The mark that makes "the first time" cheap is the epoch in a hidden word behind each row.
 
 The index over a table is linear hashing with chains: it grows by splitting one bucket per insertion, so there is no
 rehash to wait for. Source: W. Litwin, *Linear hashing: a new tool for file and table addressing* (1980). Rows that are
@@ -33,10 +33,11 @@ HASH, KEY_1, KEY_2, NEXT = 0, 1, 2, 3
 EPOCH, JOURNAL_START, JOURNAL_USED, JOURNAL_SIZE, HEADER_SIZE = range(5)
 _DESCRIPTORS = 8
 # A table's descriptor.
-BASE, WIDTH, CAPACITY, MARKS, USED, FREE, LIVE, HAND, LEVEL, SPLIT, TAIL, CURSOR = constants(12)
-DESCRIPTOR_WORDS = 12
+BASE, WIDTH, CAPACITY, USED, FREE, LIVE, HAND, LEVEL, SPLIT, TAIL, CURSOR = constants(11)
+DESCRIPTOR_WORDS = 11
 _FIRST_LEVEL = 6
-_JOURNAL_ENTRY_WORDS = 3
+# A journal entry is its words, then where they stood and how many they are.
+_ENTRY_WORDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,6 @@ def reserve(specs: Sequence[TableSpec], journal_words: int) -> Memory:
     for table, spec in enumerate(specs):
         words = descriptor(memory, table)
         words[BASE], words[WIDTH], words[CAPACITY] = position, spec.width, spec.rows - 1
-        words[MARKS] = position + spec.rows * spec.width
         words[USED] = words[HAND] = words[TAIL] = words[CURSOR] = 1
         if spec.is_index:
             words[USED], words[LEVEL] = spec.rows, _FIRST_LEVEL
@@ -96,7 +96,7 @@ def table_rows(memory: Memory, table: int) -> NDArray[np.int64]:
     """All rows of a table as a view of shape (rows, width), row 0 included."""
     words = descriptor(memory, table)
     base, width, rows = int(words[BASE]), int(words[WIDTH]), int(words[CAPACITY]) + 1
-    return memory[base : base + rows * width].reshape(rows, width)
+    return memory[base : base + rows * (width + 1)].reshape(rows, width + 1)[:, :width]
 
 
 def used_rows(memory: Memory, table: int, spec: TableSpec) -> int:
@@ -122,19 +122,15 @@ def roll_back(memory: Memory, saved_header: NDArray[np.int64]) -> None:
 
 @kernel
 def _restore_rows(memory: Memory) -> None:
-    """Put back every saved row and its mark."""
-    position = memory[JOURNAL_START]
-    end = position + memory[JOURNAL_USED]
-    while position < end:
-        table, row = memory[position], memory[position + 1]
-        about = _DESCRIPTORS + table * DESCRIPTOR_WORDS
-        memory[memory[about + MARKS] + row] = memory[position + 2]
-        width = memory[about + WIDTH]
-        start = memory[about + BASE] + row * width
-        position += _JOURNAL_ENTRY_WORDS
-        for index in range(width):
-            memory[start + index] = memory[position + index]
-        position += width
+    """Put back what the journal saved, the last first."""
+    start = memory[JOURNAL_START]
+    position = start + memory[JOURNAL_USED]
+    while position > start:
+        length = memory[position - 1]
+        place = memory[position - 2]
+        position -= length + _ENTRY_WORDS
+        for index in range(length):
+            memory[place + index] = memory[position + index]
 
 
 @kernel
@@ -153,30 +149,37 @@ def set_info(memory: Memory, table: int, word: int, value: int) -> None:
 def address(memory: Memory, table: int, row: int) -> int:
     """Where a row starts."""
     about = _DESCRIPTORS + table * DESCRIPTOR_WORDS
-    return memory[about + BASE] + row * memory[about + WIDTH]
+    return memory[about + BASE] + row * (memory[about + WIDTH] + 1)
+
+
+@kernel
+def _save(memory: Memory, place: int, length: int) -> None:
+    """Append words to the journal."""
+    used = memory[JOURNAL_USED]
+    if used + length + _ENTRY_WORDS > memory[JOURNAL_SIZE]:
+        raise CapacityError
+    position = memory[JOURNAL_START] + used
+    for index in range(length):
+        memory[position + index] = memory[place + index]
+    memory[position + length] = place
+    memory[position + length + 1] = length
+    memory[JOURNAL_USED] = used + length + _ENTRY_WORDS
 
 
 @kernel
 def touch(memory: Memory, table: int, row: int) -> None:
     """Save a row before this batch first changes it."""
-    about = _DESCRIPTORS + table * DESCRIPTOR_WORDS
-    mark = memory[about + MARKS] + row
-    if memory[mark] == memory[EPOCH]:
-        return
-    width = memory[about + WIDTH]
-    used = memory[JOURNAL_USED]
-    if used + width + _JOURNAL_ENTRY_WORDS > memory[JOURNAL_SIZE]:
-        raise CapacityError
-    position = memory[JOURNAL_START] + used
-    memory[position] = table
-    memory[position + 1] = row
-    memory[position + 2] = memory[mark]
-    position += _JOURNAL_ENTRY_WORDS
-    start = memory[about + BASE] + row * width
-    for index in range(width):
-        memory[position + index] = memory[start + index]
-    memory[JOURNAL_USED] = used + width + _JOURNAL_ENTRY_WORDS
-    memory[mark] = memory[EPOCH]
+    start = address(memory, table, row)
+    width = memory[_DESCRIPTORS + table * DESCRIPTOR_WORDS + WIDTH]
+    if memory[start + width] != memory[EPOCH]:
+        _save(memory, start, width + 1)
+        memory[start + width] = memory[EPOCH]
+
+
+@kernel
+def touch_word(memory: Memory, place: int) -> None:
+    """Save a single word, where saving its row would cost more."""
+    _save(memory, place, 1)
 
 
 @kernel
@@ -199,7 +202,7 @@ def allocate(memory: Memory, table: int) -> int:
         if row > memory[about + CAPACITY]:
             raise CapacityError
         # A row beyond `USED` holds nothing to save: rolling back `USED` forgets it.
-        memory[memory[about + MARKS] + row] = memory[EPOCH]
+        memory[address(memory, table, row) + memory[about + WIDTH]] = memory[EPOCH]
         memory[about + USED] = row + 1
     memory[about + LIVE] += 1
     start = address(memory, table, row)
@@ -252,27 +255,25 @@ def _split(memory: Memory, index: int, table: int) -> None:
     if new + 1 > info(memory, index, CAPACITY):
         return
     mask = (2 << level) - 1
-    touch(memory, index, old + 1)
-    touch(memory, index, new + 1)
     old_head = address(memory, index, old + 1)
     new_head = address(memory, index, new + 1)
-    previous = 0
+    touch_word(memory, old_head)
+    touch_word(memory, new_head)
+    # `place` is the word that names the row at hand: the head, or the link of the row before.
+    place = old_head
     row = memory[old_head]
     memory[new_head] = 0
     while row != 0:
         at = address(memory, table, row)
         following = memory[at + NEXT]
         if memory[at + HASH] & mask == new:
-            if previous == 0:
-                memory[old_head] = following
-            else:
-                touch(memory, table, previous)
-                memory[address(memory, table, previous) + NEXT] = following
-            touch(memory, table, row)
+            touch_word(memory, place)
+            touch_word(memory, at + NEXT)
+            memory[place] = following
             memory[at + NEXT] = memory[new_head]
             memory[new_head] = row
         else:
-            previous = row
+            place = at + NEXT
         row = following
     if old + 1 == 1 << level:
         set_info(memory, index, LEVEL, level + 1)
@@ -288,10 +289,9 @@ def link(memory: Memory, index: int, table: int, row: int) -> None:
     if live >= (1 << info(memory, index, LEVEL)) + info(memory, index, SPLIT):
         _split(memory, index, table)
     at = address(memory, table, row)
-    bucket = _bucket(memory, index, memory[at + HASH])
-    touch(memory, index, bucket)
-    touch(memory, table, row)
-    head = address(memory, index, bucket)
+    head = address(memory, index, _bucket(memory, index, memory[at + HASH]))
+    touch_word(memory, head)
+    touch_word(memory, at + NEXT)
     memory[at + NEXT] = memory[head]
     memory[head] = row
     set_info(memory, index, LIVE, live + 1)
@@ -301,17 +301,11 @@ def link(memory: Memory, index: int, table: int, row: int) -> None:
 def unlink(memory: Memory, index: int, table: int, row: int) -> None:
     """Take a row out of the index."""
     at = address(memory, table, row)
-    bucket = _bucket(memory, index, memory[at + HASH])
-    head = address(memory, index, bucket)
-    current = memory[head]
-    if current == row:
-        touch(memory, index, bucket)
-        memory[head] = memory[at + NEXT]
-    else:
-        while memory[address(memory, table, current) + NEXT] != row:
-            current = memory[address(memory, table, current) + NEXT]
-        touch(memory, table, current)
-        memory[address(memory, table, current) + NEXT] = memory[at + NEXT]
+    place = address(memory, index, _bucket(memory, index, memory[at + HASH]))
+    while memory[place] != row:
+        place = address(memory, table, memory[place]) + NEXT
+    touch_word(memory, place)
+    memory[place] = memory[at + NEXT]
     set_info(memory, index, LIVE, info(memory, index, LIVE) - 1)
 
 

@@ -68,7 +68,8 @@ def check_offsets(state: PartitionState, batch: TransactionBatch) -> None:
         StaleOffsetError: the batch starts below the partition's next offset.
     """
     if len(batch) and int(batch.offset[0]) < state.next_offset:
-        message = f"offset {int(batch.offset[0])} of partition {batch.partition} was applied before: next is {state.next_offset}"
+        first = int(batch.offset[0])
+        message = f"offset {first} of partition {batch.partition} was applied before: next is {state.next_offset}"
         raise StaleOffsetError(message)
 
 

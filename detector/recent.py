@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import FILL, PREVIOUS
-from detector.cards import pair_of_event
+from detector.buckets import PREVIOUS
 from detector.layout import (
     AMOUNT_MINOR,
     ANOMALY_BITS,
-    ATTRIBUTE_REFUSED,
-    ATTRIBUTE_REVERSED,
+    ATTRIBUTE_REFUSED_AT_FIRST,
     ATTRIBUTES,
     CARDS,
     CHANNEL_SHIFT,
@@ -21,23 +19,24 @@ from detector.layout import (
     CURRENCY_SHIFT,
     DECIDED,
     EVENT_FIRST,
-    EVENT_TAIL,
     EVENT_TIME,
     EVENT_WORDS,
     EVENTS,
+    EVENTS_PER_CHUNK,
     EXPECTED_LOSS,
     GENERATION,
     KIND_SHIFT,
-    PAIR_MERCHANT,
-    PAIRS,
+    MERCHANT_WORD,
     PAYMENT_CARD,
+    PAYMENT_CHUNK,
     PAYMENT_GENERATION,
+    PAYMENT_SLOT,
     PAYMENTS,
     REASONS,
     RULE_HITS,
     SCORE_BITS,
 )
-from detector.memory import HASH, address, mix, table_rows
+from detector.memory import address, table_rows
 from detector.observe import unpack_letters
 from detector.state import PartitionState
 from detector.vocabulary import Channel, Kind
@@ -48,6 +47,8 @@ _FLAGS_SHIFT, _POLICY_SHIFT = 8, 32
 _CODE_BITS = 16
 _CODE_MASK = (1 << _CODE_BITS) - 1
 LAST_PAYMENTS = 20
+_KINDS = {int(kind): kind.wire for kind in Kind}
+_CHANNELS = {int(channel): channel.wire for channel in Channel}
 
 
 def _code(state: PartitionState, text: str) -> int:
@@ -126,44 +127,40 @@ def stored_decisions(
 
 
 def _payment(state: PartitionState, event: int) -> dict[str, Any]:
-    """One payment of a card's history as people read it; `event` is its address."""
-    memory = state.memory
-    attributes = int(memory[event + ATTRIBUTES])
+    """One payment of a card's history as people read it; `event` is its address.
+
+    Nothing of it changes afterwards: what is shown does not depend on what came later in the same batch.
+    """
+    words = state.memory[event : event + EVENT_WORDS].tolist()
+    attributes = words[ATTRIBUTES]
     channel = (attributes >> CHANNEL_SHIFT) & 7
-    pair = int(pair_of_event(memory, event, PAIR_MERCHANT))
-    merchant = None
-    if pair:
-        row = table_rows(memory, int(PAIRS))[pair]
-        with np.errstate(over="ignore"):
-            merchant = state.names.get(int(row[HASH]) ^ int(mix(int(row[2]))))
     payment: dict[str, Any] = {
-        "event_time_ms": int(memory[event + EVENT_TIME]),
-        "amount_minor": int(memory[event + AMOUNT_MINOR]),
+        "event_time_ms": words[EVENT_TIME],
+        "amount_minor": words[AMOUNT_MINOR],
         "currency": unpack_letters(attributes >> CURRENCY_SHIFT, 3),
-        "kind": Kind((attributes >> KIND_SHIFT) & 7).wire,
-        "channel": Channel(channel).wire if channel else None,
-        "merchant_id": merchant,
+        "kind": _KINDS[(attributes >> KIND_SHIFT) & 7],
+        "channel": _CHANNELS[channel] if channel else None,
+        "merchant_id": state.names.get(words[MERCHANT_WORD]),
         "country": unpack_letters(attributes >> COUNTRY_SHIFT, 2),
-        "refused": bool(attributes & ATTRIBUTE_REFUSED),
-        "reversed": bool(attributes & ATTRIBUTE_REVERSED),
+        "refused": bool(attributes & ATTRIBUTE_REFUSED_AT_FIRST),
     }
     return {name: value for name, value in payment.items() if value is not None}
 
 
 def last_payments(state: PartitionState, payment_row: int) -> list[dict[str, Any]]:
-    """The last payments of the card that a remembered payment belongs to, youngest first, at most 20."""
+    """The card's payments up to a remembered one, which comes first, youngest first, at most 20."""
     memory = state.memory
     remembered = table_rows(memory, int(PAYMENTS))[payment_row]
     card = table_rows(memory, int(CARDS))[int(remembered[PAYMENT_CARD])]
     payments: list[dict[str, Any]] = []
     if not remembered[PAYMENT_CARD] or card[GENERATION] != remembered[PAYMENT_GENERATION]:
         return payments
-    chunk = int(card[EVENT_TAIL])
+    chunk, slot = int(remembered[PAYMENT_CHUNK]), int(remembered[PAYMENT_SLOT])
     while chunk:
         at = int(address(memory, EVENTS, chunk))
-        for slot in range(int(memory[at + FILL]) - 1, -1, -1):
-            payments.append(_payment(state, at + int(EVENT_FIRST) + slot * int(EVENT_WORDS)))
+        for index in range(slot, -1, -1):
+            payments.append(_payment(state, at + EVENT_FIRST + index * EVENT_WORDS))
             if len(payments) == LAST_PAYMENTS:
                 return payments
-        chunk = int(memory[at + PREVIOUS])
+        chunk, slot = int(memory[at + PREVIOUS]), EVENTS_PER_CHUNK - 1
     return payments

@@ -9,14 +9,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import add_label, add_payment, free_chunks, trim, window_sums
-from detector.catalogue import WINDOW_FRACTION, WINDOWS_MS
+from detector.buckets import BUCKET_WORDS, add_label, add_payment, free_chunks, window_sums
+from detector.catalogue import WINDOW_FRACTION, WINDOWS_MS, window_needs
 from detector.jit import kernel
 from detector.layout import BUCKETS, ENTITIES, ENTITY_INDEX, LAST_TIME, LEVELS, WINDOW_COUNT
 from detector.memory import HASH, KEY_1, KEY_2, Memory, address, allocate, find, link, mix, release, touch, unlink
 
 RESOLUTIONS_MS: tuple[int, ...] = tuple(max(1, window // WINDOW_FRACTION) for window in WINDOWS_MS)
 _WINDOWS = WINDOWS_MS
+_PAYMENTS_NEEDED = np.array(window_needs(labels=False))
+_LABELS_NEEDED = np.array(window_needs(labels=True))
 
 
 @kernel
@@ -46,24 +48,30 @@ def _note_time(shared: Memory, row: int, time_ms: int) -> None:
 
 @kernel
 def add_entity_payment(
-    shared: Memory, row: int, time_ms: int, sign: int, spends: int, spend: int, visible_from_ms: int
+    shared: Memory, kind: int, row: int, time_ms: int, sign: int, spends: int, spend: int, visible_from_ms: int
 ) -> None:
-    """Add a payment to all windows of an entity, or take it back; trim what no query from `visible_from_ms` on sees."""
+    """Add a payment to the windows of an entity, or take it back; queries from `visible_from_ms` on stay exact."""
     _note_time(shared, row, time_ms)
     for level in range(WINDOW_COUNT):
-        resolution = RESOLUTIONS_MS[level]
-        column = LEVELS + 2 * level
-        add_payment(shared, ENTITIES, row, column, BUCKETS, time_ms // resolution, sign, spends, spend)
-        trim(shared, ENTITIES, row, column, BUCKETS, (visible_from_ms - _WINDOWS[level]) // resolution)
+        if _PAYMENTS_NEEDED[kind, level]:
+            resolution = RESOLUTIONS_MS[level]
+            limit = (visible_from_ms - _WINDOWS[level]) // resolution
+            column = LEVELS + 2 * level
+            add_payment(shared, ENTITIES, row, column, BUCKETS, time_ms // resolution, limit, sign, spends, spend)
 
 
 @kernel
-def add_entity_label(shared: Memory, row: int, time_ms: int, labelled: int, frauds: int) -> None:
-    """Add a label to all windows of an entity, or take it back with negative numbers."""
+def add_entity_label(
+    shared: Memory, kind: int, row: int, time_ms: int, labelled: int, frauds: int, visible_from_ms: int
+) -> None:
+    """Add a label to the windows of an entity, or take it back with negative numbers."""
     _note_time(shared, row, time_ms)
     for level in range(WINDOW_COUNT):
-        number = time_ms // RESOLUTIONS_MS[level]
-        add_label(shared, ENTITIES, row, LEVELS + 2 * level, BUCKETS, number, labelled, frauds)
+        if _LABELS_NEEDED[kind, level]:
+            resolution = RESOLUTIONS_MS[level]
+            limit = (visible_from_ms - _WINDOWS[level]) // resolution
+            column = LEVELS + 2 * level
+            add_label(shared, ENTITIES, row, column, BUCKETS, time_ms // resolution, limit, labelled, frauds)
 
 
 @kernel
@@ -71,9 +79,14 @@ def sum_windows(shared: Memory, row: int, time_ms: int, out: NDArray[np.int64]) 
     """Sums of every window that ends at `time_ms`; out has the shape (WINDOW_COUNT, BUCKET_WORDS)."""
     at = address(shared, ENTITIES, row)
     for level in range(WINDOW_COUNT):
-        resolution = RESOLUTIONS_MS[level]
-        low = (time_ms - _WINDOWS[level]) // resolution
-        window_sums(shared, shared[at + LEVELS + 2 * level + 1], BUCKETS, low, time_ms // resolution, out[level])
+        last_chunk = shared[at + LEVELS + 2 * level + 1]
+        if last_chunk == 0:
+            for index in range(BUCKET_WORDS):
+                out[level, index] = 0
+        else:
+            resolution = RESOLUTIONS_MS[level]
+            low = (time_ms - _WINDOWS[level]) // resolution
+            window_sums(shared, last_chunk, BUCKETS, low, time_ms // resolution, out[level])
 
 
 @kernel

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detector.buckets import BUCKET_WORDS, CHUNK_WORDS
 from detector.catalogue import DAY_MS, WINDOWS_MS, catalogue_digest, plan
+from detector.digest import card_lines, digest_of, entity_lines
 from detector.directives import Directives
 from detector.errors import ConfigurationError, StateError
 from detector.features import VALUE_COUNT
@@ -87,7 +88,7 @@ class StateConfig:
         """Refuse what could not work.
 
         Raises:
-            ConfigurationError: a capacity below the least one, a key of the wrong length, or a time that is not positive.
+            ConfigurationError: a capacity too small, a key of the wrong length, or a time that is not positive.
         """
         if len(self.fingerprint_key) != KEY_BYTES:
             message = f"fingerprint_key must have {KEY_BYTES} bytes, not {len(self.fingerprint_key)}"
@@ -261,6 +262,14 @@ class EngineState:
             roll_back(partition.memory, saved[0])
             roll_back(self.shared, saved[1])
             raise
+
+    def digest(self) -> str:
+        """The canonical digest of feature state: equal digests give equal features for ever; see `detector.digest`."""
+        lateness_ms = self.config.lateness_ms
+        lines = list(entity_lines(self.shared, self.limits().slowest_watermark_ms - lateness_ms))
+        for state in self.partitions.values():
+            lines += card_lines(state.memory, state.watermark_ms, lateness_ms)
+        return digest_of(lines)
 
     def snapshot(self, partition: int) -> dict[str, NDArray[np.generic]]:
         """Copies of everything `restore` needs for a partition, by name."""

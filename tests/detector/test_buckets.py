@@ -23,14 +23,13 @@ from detector.buckets import (
     trim,
     window_sums,
 )
+from detector.jit import constants
 from detector.memory import Memory, TableSpec, address, allocate, begin, reserve
 
-OWNERS, CHUNKS = np.int64(0), np.int64(1)
+OWNERS, CHUNKS = constants(2)
 COLUMN = 4
 
-events = st.lists(
-    st.tuples(st.integers(0, 40), st.booleans(), st.integers(0, 1), st.integers(0, 1000)), max_size=80
-)
+events = st.lists(st.tuples(st.integers(0, 40), st.booleans(), st.integers(0, 1), st.integers(0, 1000)), max_size=80)
 
 
 def new_history() -> tuple[Memory, int]:
@@ -42,9 +41,9 @@ def new_history() -> tuple[Memory, int]:
 def fill(memory: Memory, owner: int, stream: list[tuple[int, bool, int, int]]) -> None:
     for number, is_label, flag, amount in stream:
         if is_label:
-            add_label(memory, OWNERS, owner, COLUMN, CHUNKS, number, 1, flag)
+            add_label(memory, OWNERS, owner, COLUMN, CHUNKS, number, -1, 1, flag)
         else:
-            add_payment(memory, OWNERS, owner, COLUMN, CHUNKS, number, 1, flag, amount * flag)
+            add_payment(memory, OWNERS, owner, COLUMN, CHUNKS, number, -1, 1, flag, amount * flag)
 
 
 def twin_of(stream: list[tuple[int, bool, int, int]]) -> dict[int, list[int]]:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.errors import CapacityError
+from detector.jit import constants
 from detector.memory import (
     HASH,
     KEY_1,
@@ -27,14 +28,17 @@ from detector.memory import (
     table_rows,
     touch,
     unlink,
+    used_rows,
 )
 
-ROWS, INDEX = np.int64(0), np.int64(1)
+ROWS, INDEX = constants(2)
 VALUE = 4
 
 
-def new_memory(capacity: int = 300) -> Memory:
-    specs = (TableSpec("rows", capacity, 5), TableSpec("index", capacity, 1, is_index=True))
+SPECS = (TableSpec("rows", 300, 5), TableSpec("index", 300, 1, is_index=True))
+
+
+def new_memory(specs: tuple[TableSpec, ...] = SPECS) -> Memory:
     return reserve(specs, 1 << 16)
 
 
@@ -48,7 +52,7 @@ def insert(memory: Memory, key: tuple[int, int, int], value: int) -> int:
 
 
 def look_up(memory: Memory, key: tuple[int, int, int]) -> int | None:
-    row = find(memory, INDEX, ROWS, *(np.int64(word) for word in key))
+    row = find(memory, INDEX, ROWS, *key)
     return int(memory[address(memory, ROWS, row) + VALUE]) if row else None
 
 
@@ -65,7 +69,7 @@ def test_an_index_finds_exactly_what_a_dictionary_finds(steps: list[tuple[tuple[
     twin: dict[tuple[int, int, int], int] = {}
     for number, (key, remove) in enumerate(steps):
         if key in twin and remove:
-            row = find(memory, INDEX, ROWS, *(np.int64(word) for word in key))
+            row = find(memory, INDEX, ROWS, *key)
             unlink(memory, INDEX, ROWS, row)
             release(memory, ROWS, row)
             del twin[key]
@@ -92,16 +96,17 @@ def test_growth_keeps_every_key() -> None:
 def test_rolling_back_restores_every_word(
     before: list[tuple[int, int, int]], steps: list[tuple[tuple[int, int, int], bool]]
 ) -> None:
-    """Whatever a batch did, rolling back leaves rows, index and bookkeeping to the bit as they were."""
+    """Whatever a batch did, rolling back leaves all rows in use, index and bookkeeping to the bit as they were."""
     memory = new_memory()
     begin(memory)
     for number, key in enumerate(before):
         insert(memory, key, number)
-    saved_tables = [table_rows(memory, table).copy() for table in (0, 1)]
+    used = [used_rows(memory, table, spec) for table, spec in enumerate(SPECS)]
+    saved_tables = [table_rows(memory, table)[:rows].copy() for table, rows in enumerate(used)]
     saved = begin(memory)
     header = memory[: len(saved)].copy()
     for key, remove in steps:
-        row = find(memory, INDEX, ROWS, *(np.int64(word) for word in key))
+        row = find(memory, INDEX, ROWS, *key)
         if row and remove:
             unlink(memory, INDEX, ROWS, row)
             release(memory, ROWS, row)
@@ -113,12 +118,12 @@ def test_rolling_back_restores_every_word(
     roll_back(memory, saved)
     assert (memory[: len(saved)] == header).all()
     for table, rows in enumerate(saved_tables):
-        assert (table_rows(memory, table) == rows).all()
+        assert (table_rows(memory, table)[: len(rows)] == rows).all()
 
 
 def test_a_full_table_says_so() -> None:
     """Allocation beyond the capacity raises instead of writing over other rows, and `has_room` foretells it."""
-    memory = new_memory(capacity=64)
+    memory = new_memory((TableSpec("rows", 64, 5), TableSpec("index", 64, 1, is_index=True)))
     begin(memory)
     for number in range(64):
         assert has_room(memory, ROWS, 1)
@@ -143,5 +148,5 @@ def test_a_freed_row_comes_back_empty() -> None:
 def test_mixing_spreads_neighbours() -> None:
     """Consecutive numbers land in different low bits, so that composite keys do not share chains."""
     with np.errstate(over="ignore"):
-        words = {int(mix(np.int64(number))) & 1023 for number in range(200)}
+        words = {int(mix(number)) & 1023 for number in range(200)}
     assert len(words) > 150
