@@ -19,6 +19,8 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 # Numba sets the attributes of its configuration module at run time, where mypy cannot see them.
 _NUMBA_CONFIG: Any = numba.config
+# `_nrt` is known to Numba's compiler but not to the types of its decorator.
+_NJIT: Any = numba.njit
 
 
 def _cache_directory() -> str:
@@ -51,9 +53,9 @@ def kernel(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Compile a kernel that allocates no array, cached on disk so that only an installation's first process pays.
 
     Arrays are then passed without counting references: the atomic increments were 40% of the walk over a batch. IEEE
-    semantics (no fastmath) keep results equal to the naive twins to the bit.
+    semantics (no fastmath) keep results equal to the naive twins to the bit. Other threads run meanwhile.
     """
-    return cast("Callable[_P, _R]", numba.njit(cache=True, error_model="numpy", _nrt=False)(function))
+    return cast("Callable[_P, _R]", _NJIT(cache=True, error_model="numpy", nogil=True, _nrt=False)(function))
 
 
 def jit_enabled() -> bool:

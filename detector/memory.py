@@ -315,4 +315,5 @@ def mix(word: int) -> int:
     mixed = np.uint64(word) + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     mixed = (mixed ^ (mixed >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-    return np.int64(mixed ^ (mixed >> np.uint64(33)))
+    spread: int = np.int64(mixed ^ (mixed >> np.uint64(33)))  # type: ignore[assignment]
+    return spread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 import tomllib
@@ -50,17 +51,11 @@ def parse_duration_ms(text: str) -> int:
     Raises:
         ReplayError: it is none.
     """
-    unit = _DURATIONS_MS.get(text[-1:])
-    try:
-        if unit is None:
-            raise ValueError
-        duration = round(float(text[:-1]) * unit)
-        if duration < 0:
-            raise ValueError
-    except ValueError:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if match is None:
         message = "--label-delay is a number with a unit: 7d, 12h, 30m or 90s"
-        raise ReplayError(message) from None
-    return duration
+        raise ReplayError(message)
+    return round(float(match[1]) * _DURATIONS_MS[match[2]])
 
 
 def _sections(path: Path | None) -> dict[str, Mapping[str, Any]]:

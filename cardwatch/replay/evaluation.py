@@ -1,4 +1,4 @@
-"""How good scores are: AUC ROC, Average Precision and Card Precision@k, as the handbook of fraud detection defines them.
+"""How good scores are: AUC ROC, Average Precision and Card Precision@k, as the fraud detection handbook defines them.
 
 Source: Le Borgne, Siblini, Lebichot, Bontempi: *Reproducible Machine Learning for Credit Card Fraud Detection*, ch. 4.
 """

@@ -70,7 +70,12 @@ def _times_ms(column: Any, unit: str) -> NDArray[np.int64]:
         message = f"the column of times cannot be read as {unit}: {error}"
         raise ReplayError(message) from None
     if unit == "s":
-        return np.rint(numbers.astype(np.float64) * 1000.0).astype(np.int64)
+        return _int64(np.rint(numbers.astype(np.float64) * 1000.0))
+    return _int64(numbers)
+
+
+def _int64(numbers: NDArray[Any]) -> NDArray[np.int64]:
+    """The numbers as int64."""
     return numbers.astype(np.int64)
 
 
@@ -137,7 +142,7 @@ class Transactions:
     def card_numbers(self) -> NDArray[np.int64]:
         """A number for each row's card, equal for equal cards."""
         column = pc.cast(_column(self._table, self._mapping.columns["card_token"]), pa.string())
-        return column.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        return _int64(column.dictionary_encode().indices.to_numpy(zero_copy_only=False))
 
     def columns(self, start: int, stop: int) -> dict[str, Any]:
         """Rows `start` to `stop` as columns for `detector.transactions.build_batch`."""
@@ -161,7 +166,7 @@ class Transactions:
     def _field(self, name: str, column: Any) -> list[Any]:
         """One mapped column: values, prefix and tokenisation applied."""
         if name in _NUMBERS:
-            return pc.cast(column, pa.float64()).to_pylist()
+            return list(pc.cast(column, pa.float64()).to_pylist())
         texts = _texts(column)
         values = self._mapping.values.get(name)
         if values:
@@ -184,7 +189,7 @@ class Transactions:
         if self._mapping.amount_unit == "major":
             digits = {currency: 10.0 ** MINOR_UNITS.get(currency, 2) for currency in set(currencies)}
             numbers = numbers * np.array([digits[currency] for currency in currencies])
-        return np.maximum(np.rint(numbers), 0.0).astype(np.int64)
+        return _int64(np.maximum(np.rint(numbers), 0.0))
 
     @staticmethod
     def _code(name: str, codes: dict[str, int], value: str | None) -> int:
