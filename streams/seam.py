@@ -26,7 +26,13 @@ from typing import Any, Protocol, TypeVar
 
 import aiokafka  # type: ignore[import-untyped]
 import faust
+from aiokafka.consumer.group_coordinator import GroupCoordinator  # type: ignore[import-untyped]
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
+from aiokafka.errors import (  # type: ignore[import-untyped]
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 from faust.app.base import BootStrategy
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
@@ -52,6 +58,8 @@ PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
     (AIOKafkaConsumer, "_new_consumer_thread"): ("self",),
     (AIOKafkaConsumer, "verify_event_path"): ("self", "now", "tp"),
     (AIOKafkaConsumerThread, "_create_worker_consumer"): ("self", "transport"),
+    (AIOKafkaConsumerThread, "call_thread"): ("self", "fun", "args", "kwargs"),
+    (GroupCoordinator, "check_errors"): ("self",),
 }
 
 _FETCH_WAIT_S = 1.0
@@ -63,6 +71,7 @@ _HEARTBEATS_PER_SESSION = 4
 # A spare worker without partitions polls nothing; a short limit would throw it out of the group again and again.
 _MAXIMUM_POLL_INTERVAL_S = 24 * 3600.0
 _STALL_CHECKS = 4
+_COORDINATOR_CHECK_S = 0.5
 
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
@@ -123,6 +132,20 @@ class _ConsumerThread(AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = _EMBEDDED_FETCH_WAIT_MS if embedded else _FETCH_WAIT_MS  # noqa: SLF001
         return consumer
 
+    async def take_coordinator_error(self) -> Exception | None:
+        """Take the error that aiokafka's coordinator holds out to its user, so that it goes on.
+
+        It waits for somebody to take it in `getmany`, which Faust goes around: without this, one refused join leaves a
+        worker that is alive and never reads again.
+        """
+        if self._consumer is None:
+            return None
+        try:
+            self._consumer._coordinator.check_errors()  # noqa: SLF001
+        except KafkaError as error:
+            return error  # type: ignore[no-any-return] # aiokafka has no types
+        return None
+
 
 class _BatchConsumer(AIOKafkaConsumer):
     """Faust's consumer, draining whole fetches into the shell."""
@@ -135,14 +158,17 @@ class _BatchConsumer(AIOKafkaConsumer):
         shell = _shell_of(self.app)
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001
-                generation = self.app.consumer_generation_id
                 records, _ = await self._wait_next_records(timeout=_FETCH_WAIT_S)
-                await asyncio.sleep(0)
+                # The generation is read after the fetch. One that waited through a whole rebalance brings records of
+                # the new assignment, from where `perform_seek` went; nobody would seek back to them. What came before
+                # that seek finds the flow stopped.
+                generation = self.app.consumer_generation_id
                 for partition, fetched in (records or {}).items():
                     if not self.flow_active or generation != self.app.consumer_generation_id:
-                        break  # the next `perform_seek` goes back to what was not delivered
+                        break  # the `perform_seek` of the rebalance under way goes back to what is dropped here
                     await shell.deliver(TopicPartition(partition.topic, partition.partition), fetched)
                     self._read_offset[partition] = fetched[-1].offset
+                await asyncio.sleep(0)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
@@ -255,6 +281,7 @@ class StreamShell:
         self._tasks = [
             asyncio.create_task(self._run(), name=f"{self.role} faust"),
             asyncio.create_task(self._watch_progress(), name=f"{self.role} watchdog"),
+            asyncio.create_task(self._watch_coordinator(), name=f"{self.role} coordinator"),
         ]
 
     async def stop(self) -> None:
@@ -355,6 +382,19 @@ class StreamShell:
             elif waited_s > self.settings.stall_timeout_s:
                 await self.break_down(WorkerError(f"no progress for {waited_s:.0f} s"))
                 return
+
+    async def _watch_coordinator(self) -> None:
+        """Let the group's coordinator go on after an error; one that will not go away by itself ends the role."""
+        while True:
+            await asyncio.sleep(_COORDINATOR_CHECK_S)
+            thread = self._app._consumer and self._app.consumer._thread  # noqa: SLF001
+            if not thread or not thread.started:
+                continue
+            error = await thread.call_thread(thread.take_coordinator_error)
+            if isinstance(error, GroupAuthorizationFailedError | TopicAuthorizationFailedError):
+                await self.break_down(error)
+            elif error is not None:
+                logger.warning("group of role %s: %s; joining again", self.role, type(error).__name__)
 
     async def _on_assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
         """Faust performs no seek for an empty assignment: tell the handler here."""

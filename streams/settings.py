@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from streams.errors import SettingsError
 
 _KEY_BYTES = 16
+# librdkafka's mock cluster waits 3 s for a new group's members, and forgets those silent for their session timeout.
+_LEAST_EMBEDDED_SESSION_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ class StreamSettings:
             if getattr(self, name) < minimum:
                 message = f"{name} must be at least {minimum}, not {getattr(self, name)}"
                 raise SettingsError(message)
+        if self.embedded and self.session_timeout_s < _LEAST_EMBEDDED_SESSION_S:
+            message = f"session_timeout_s must be at least {_LEAST_EMBEDDED_SESSION_S} with the embedded broker"
+            raise SettingsError(message)
         if self.stall_timeout_s <= self.recovery_timeout_s:
             message = f"stall_timeout_s must be above recovery_timeout_s ({self.recovery_timeout_s})"
             raise SettingsError(message)

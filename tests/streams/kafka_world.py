@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from confluent_kafka import Producer
 
+from streams.app import Role
 from streams.plain_consumer import ends_of, plain_consumer, read_to
 from streams.records import ReadRecord, TopicPartition
 from streams.settings import StreamSettings
-from streams.topics import LABELS, TRANSACTIONS
+from streams.topics import LABELS, TOPICS, TRANSACTIONS
 from tests.streams.stand_in import KEY
 
 PARTITIONS = 4
@@ -77,14 +78,19 @@ def mock_world(checkpoint_url: str) -> Iterator[World]:
     cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "replaced", "log_level": 0})
     brokers = cluster.list_topics(timeout=10).brokers.values()
     servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+    for spec in TOPICS:
+        cluster.list_topics(spec.name, timeout=10)  # asking for a topic makes it
     settings = StreamSettings(
         servers, checkpoint_url, KEY, embedded=True, partitions=PARTITIONS, checkpoint_interval_s=0.5,
-        session_timeout_s=6.0, recovery_timeout_s=20.0,
+        session_timeout_s=4.0, recovery_timeout_s=20.0,
     )  # fmt: skip
     writer = Producer({"bootstrap.servers": servers, "linger.ms": 2, "partitioner": "murmur2_random"})
-    yield World(settings, writer)
-    writer.flush(5)
-    del cluster
+    try:
+        yield World(settings, writer)
+    finally:
+        writer.flush(5)
+        writer.close()
+        cluster.close()
 
 
 async def eventually(check: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
@@ -95,3 +101,25 @@ async def eventually(check: Callable[[], bool], what: str, *, deadline_s: float 
             message = f"not in {deadline_s:.0f} s: {what}"
             raise AssertionError(message)
         await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def running(role: Role) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """A role that is started, and stopped whatever happens; gives what stops it earlier. Its failure is the test's."""
+    stopped = False
+
+    async def stop() -> None:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            await role.stop()
+
+    await role.start()
+    broken = asyncio.create_task(role.wait_broken())
+    try:
+        yield stop
+        if broken.done():
+            broken.result()
+    finally:
+        broken.cancel()
+        await stop()

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from detector.examples import Examples
 from streams.score import ScoreRole, score_role
 from streams.topics import ALERTS, CARD_STATES, DEAD_LETTERS, DECISIONS, EXAMPLES, MODELS, TRANSACTIONS
-from tests.streams.kafka_world import World, eventually, mock_world
+from tests.streams.kafka_world import World, eventually, mock_world, running
 from tests.streams.stand_in import POISON_CURRENCY, StandInCore
 
 
@@ -39,14 +39,12 @@ def test_from_transactions_to_decisions_alerts_dead_letters_and_examples(world: 
         world.pay("t-poison", card="card-2", currency=POISON_CURRENCY)
         world.pay("t-after", card="card-2")
         world.writer.flush()
-        role = role_in(world, core)
-        await role.start()
-        await eventually(lambda: len(world.read(DECISIONS)) == 303, "303 decisions")
-        world.label("t-5", card="card-5")
-        world.label("t-nobody", card="card-5")
-        world.writer.flush()
-        await eventually(lambda: any(_labelled(world)), "an example with a label")
-        await role.stop()
+        async with running(role_in(world, core)):
+            await eventually(lambda: len(world.read(DECISIONS)) == 303, "303 decisions")
+            world.label("t-5", card="card-5")
+            world.label("t-nobody", card="card-5")
+            world.writer.flush()
+            await eventually(lambda: any(_labelled(world)), "an example with a label")
 
     asyncio.run(story())
     decisions = {decision["transaction_id"]: decision for decision in world.values(DECISIONS)}
@@ -78,14 +76,12 @@ def test_a_graceful_stop_loses_and_doubles_nothing(world: World) -> None:
     async def story() -> None:
         for round_number in range(3):
             core = StandInCore()
-            role = role_in(world, core, f"w{round_number}")
-            await role.start()
-            for number in range(50):
-                world.pay(f"t-{round_number}-{number}")
-            world.writer.flush()
             wanted = 50 * (round_number + 1)
-            await eventually(partial(_are_decided, world, wanted), f"{wanted} decisions")
-            await role.stop()
+            async with running(role_in(world, core, f"w{round_number}")):
+                for number in range(50):
+                    world.pay(f"t-{round_number}-{number}")
+                world.writer.flush()
+                await eventually(partial(_are_decided, world, wanted), f"{wanted} decisions")
             assert core.shared_payments == wanted
 
     asyncio.run(story())
@@ -101,19 +97,17 @@ def test_card_states_and_models_reach_the_engine(world: World) -> None:
 
     async def story() -> None:
         core = StandInCore()
-        role = role_in(world, core)
-        await role.start()
-        world.pay("t-1")
-        world.writer.flush()
-        await eventually(lambda: len(world.read(DECISIONS)) == 1, "a decision")
-        assert core.broadcast == [(CARD_STATES, b"frozen")]
-        world.writer.produce(MODELS, b"m-000007", b"model", 0)
-        world.writer.flush()
-        await eventually(lambda: core.model == "m-000007", "the new model")
-        world.pay("t-2")
-        world.writer.flush()
-        await eventually(lambda: len(world.read(DECISIONS)) == 2, "another decision")
-        await role.stop()
+        async with running(role_in(world, core)):
+            world.pay("t-1")
+            world.writer.flush()
+            await eventually(lambda: len(world.read(DECISIONS)) == 1, "a decision")
+            assert core.broadcast == [(CARD_STATES, b"frozen")]
+            world.writer.produce(MODELS, b"m-000007", b"model", 0)
+            world.writer.flush()
+            await eventually(lambda: core.model == "m-000007", "the new model")
+            world.pay("t-2")
+            world.writer.flush()
+            await eventually(lambda: len(world.read(DECISIONS)) == 2, "another decision")
 
     asyncio.run(story())
     assert [decision["model_version"] for decision in world.values(DECISIONS)] == ["m-stand-in", "m-000007"]

@@ -1,0 +1,139 @@
+"""Workers that die, and workers that take over: seen from outside, by reading the topics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from streams.score import score_role
+from streams.topics import ALERTS, DECISIONS
+from tests.streams.kafka_world import World, eventually, mock_world, running
+from tests.streams.stand_in import StandInCore
+
+_ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with mock_world(f"file://{tmp_path}/checkpoints") as made:
+        yield made
+
+
+class Worker:
+    """A worker process."""
+
+    def __init__(self, world: World) -> None:
+        self._known = {field.name: getattr(world.settings, field.name) for field in fields(world.settings)}
+        del self._known["fingerprint_key"]
+        self.start("w0")
+
+    def start(self, name: str) -> None:
+        text = json.dumps(self._known | {"worker_name": name})
+        self._process = subprocess.Popen([sys.executable, "-m", "tests.streams.worker_process", text], cwd=_ROOT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> int:
+        self._process.terminate()
+        return self._process.wait(30)
+
+
+def are_decided(world: World, transactions: int) -> bool:
+    return len(world.read(DECISIONS)) >= transactions
+
+
+def check_that_each_counted_once(world: World, sent: int) -> None:
+    """Every transaction has one decision, and the engine's state saw it once."""
+    decisions = world.values(DECISIONS)
+    assert len({decision["transaction_id"] for decision in decisions}) == sent, "lost"
+    places = Counter((decision["source"]["partition"], decision["source"]["offset"]) for decision in decisions)
+    assert max(places.values()) == 1, "answered twice"
+    # The stand-in's score counts the card's payments: a lost or doubled update of state shows here.
+    by_card: dict[str, list[float]] = {}
+    for decision in decisions:
+        by_card.setdefault(decision["card_token"], []).append(decision["score"])
+    for card, scores in by_card.items():
+        assert sorted(scores) == [number / 1000 for number in range(1, len(scores) + 1)], card
+    frozen = {decision["transaction_id"] for decision in decisions if decision["action"] == "FREEZE"}
+    alerts = Counter(alert["transaction_id"] for alert in world.values(ALERTS))
+    assert alerts.keys() == frozen
+    assert max(alerts.values(), default=1) == 1, "alerted twice"
+
+
+@pytest.mark.slow
+def test_kill_9_loses_and_doubles_nothing(world: World) -> None:
+    """Killed at random moments under load, then started again: nothing lost, nothing twice, state included."""
+    rng = random.Random(20261122)
+    sent = 0
+
+    async def load(records: int) -> None:
+        nonlocal sent
+        for _ in range(records):
+            amount_minor = 2_000_000 if sent % 97 == 0 else 100
+            world.pay(f"t-{sent}", card=f"card-{rng.randrange(20)}", amount_minor=amount_minor)
+            sent += 1
+            if sent % 20 == 0:
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(world.writer.flush)
+
+    async def story(worker: Worker) -> None:
+        for life in range(1, 4):
+            await load(100)
+            some = len(world.read(DECISIONS)) + 1
+            await eventually(partial(are_decided, world, some), "it answers")
+            loading = asyncio.create_task(load(1000))
+            await asyncio.sleep(rng.uniform(0.1, 1.2))
+            worker.kill()
+            await loading
+            worker.start(f"w{life}")
+        await eventually(lambda: are_decided(world, sent), "all decisions")
+        assert worker.end() == 0
+
+    worker = Worker(world)
+    try:
+        asyncio.run(story(worker))
+    finally:
+        worker.kill()
+    check_that_each_counted_once(world, sent)
+
+
+@pytest.mark.slow
+def test_a_second_worker_takes_over_and_leaves(world: World) -> None:
+    """Partitions move with their state to a worker that joins, and back when it leaves."""
+
+    async def story() -> None:
+        cores = [StandInCore(), StandInCore()]
+        roles = [score_role(core, world.worker(f"w{n}"), CollectorRegistry()) for n, core in enumerate(cores)]
+        sent = 0
+
+        async def pay(records: int) -> None:
+            nonlocal sent
+            for _ in range(records):
+                world.pay(f"t-{sent}", card=f"card-{sent % 20}")
+                sent += 1
+            world.writer.flush()
+            await eventually(lambda: len(world.read(DECISIONS)) >= sent, f"{sent} decisions")
+
+        async with running(roles[0]):
+            await pay(200)
+            async with running(roles[1]):
+                await eventually(lambda: len(roles[0].owned()) == len(roles[1].owned()) == 2, "each has half")
+                await pay(200)
+            await eventually(lambda: len(roles[0].owned()) == 4, "the first has all again")
+            await pay(200)
+        check_that_each_counted_once(world, sent)
+
+    asyncio.run(story())
