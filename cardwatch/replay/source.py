@@ -76,7 +76,8 @@ def _times_ms(column: Any, unit: str) -> NDArray[np.int64]:
 
 def _int64(numbers: NDArray[Any]) -> NDArray[np.int64]:
     """The numbers as int64."""
-    return numbers.astype(np.int64)
+    whole: NDArray[np.int64] = numbers.astype(np.int64)
+    return whole
 
 
 def _texts(column: Any) -> list[str | None]:
