@@ -106,7 +106,7 @@ class Trainer:
         if examples.features.shape != (len(examples), self.logistic.binner.feature_count):
             message = f"examples have {examples.features.shape[1:]} features, not {self.logistic.binner.feature_count}"
             raise ModelError(message)
-        if not np.isin(examples.label, [int(label) for label in Label]).all():
+        if ((examples.label < Label.UNLABELLED) | (examples.label > Label.FRAUD)).any():
             message = "examples: labels must be -1, 0 or 1"
             raise ModelError(message)
         if not (np.isfinite(examples.weight) & (examples.weight >= 0)).all():

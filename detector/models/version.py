@@ -75,6 +75,36 @@ def _field_means(
 
 
 @kernel
+def _usual_values(
+    edges: NDArray[np.float32],
+    edge_starts: NDArray[np.int32],
+    slot_starts: NDArray[np.int32],
+    seen: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Middle of each feature's median bin, missing values aside; for the outer bins 0 or the edge beside them."""
+    for column in range(out.shape[0]):
+        first, last = edge_starts[column], edge_starts[column + 1] - 1
+        bins = last - first + 2
+        total = 0.0
+        for index in range(bins):
+            total += seen[slot_starts[column] + index]
+        median = 0
+        below = seen[slot_starts[column]]
+        while below < total / 2.0:
+            median += 1
+            below += seen[slot_starts[column] + median]
+        if total == 0.0:
+            out[column] = np.nan
+        elif median == 0:
+            out[column] = min(edges[first], 0.0)
+        elif median == bins - 1:
+            out[column] = edges[last]
+        else:
+            out[column] = (np.float64(edges[first + median - 1]) + np.float64(edges[first + median])) / 2.0
+
+
+@kernel
 def _contribution_rows(
     slots: NDArray[np.int32],
     crosses: NDArray[np.int32],
@@ -172,22 +202,10 @@ class ModelVersion:
     @cached_property
     def usual_values(self) -> NDArray[np.float64]:
         """Usual value of each feature: the middle of its median bin over what was learned; NaN where unknown."""
-        return np.array([self._usual_value(column) for column in range(self.binner.feature_count)])
-
-    def _usual_value(self, column: int) -> float:
-        """Middle of one feature's median bin, missing values aside; the edge itself for the outer bins."""
         binner = self.binner
-        edges = binner.edges[binner.edge_starts[column] : binner.edge_starts[column + 1]]
-        start = binner.slot_starts[column]
-        seen = self.seen[start : start + len(edges) + 1]
-        if not seen.sum():
-            return float("nan")
-        median = int(np.searchsorted(np.cumsum(seen), seen.sum() / 2.0))
-        if median == 0:
-            return float(min(edges[0], 0.0))
-        if median >= len(edges):
-            return float(edges[-1])
-        return (float(edges[median - 1]) + float(edges[median])) / 2.0
+        usual = np.empty(binner.feature_count)
+        _usual_values(binner.edges, binner.edge_starts, binner.slot_starts, self.seen, usual)
+        return usual
 
     @cached_property
     def _sorted_anomalies(self) -> NDArray[np.float32]:
