@@ -59,12 +59,8 @@ def _times_ms(column: Any, unit: str) -> NDArray[np.int64]:
     try:
         if unit == "iso":
             stamps = column if pa.types.is_timestamp(column.type) else pc.cast(column, pa.timestamp("us"))
-            return (
-                pc.cast(stamps, pa.timestamp("ms"), safe=False)
-                .to_numpy(zero_copy_only=False)
-                .astype("datetime64[ms]")
-                .astype(np.int64)
-            )
+            milliseconds = pc.cast(stamps, pa.timestamp("ms"), safe=False).to_numpy(zero_copy_only=False)
+            return _int64(milliseconds.astype("datetime64[ms]"))
         numbers = column.to_numpy(zero_copy_only=False)
     except pa.ArrowException as error:
         message = f"the column of times cannot be read as {unit}: {error}"
