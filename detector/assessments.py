@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detector.examples import Examples
 from detector.reasons import Evidence
+from detector.recent import payment_of
 from detector.transactions import TransactionBatch
 
 
@@ -22,13 +23,20 @@ class AlertEvidence:
         alert_id: derived from the transaction's identity.
         reasons: codes, strongest first, at most four.
         evidence: observed and usual values behind the reasons.
-        last_payments: the card's last payments, youngest first, this one included, at most 20.
+        events: the card's last payments as words of state; `last_payments` makes them readable.
+        names: texts of merchants by the first word of their fingerprint.
     """
 
     alert_id: str
     reasons: Sequence[str]
     evidence: Sequence[Evidence]
-    last_payments: Sequence[Mapping[str, Any]]
+    events: Sequence[Sequence[int]]
+    names: Mapping[int, str] = field(repr=False, compare=False)
+
+    @property
+    def last_payments(self) -> list[dict[str, Any]]:
+        """The card's last payments, youngest first, this one included, at most 20."""
+        return [payment_of(words, self.names) for words in self.events]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from detector.models.version import ModelVersion
 from detector.observe import check_offsets, kernel_columns, observe
 from detector.policy import Policy, PolicyInputs
 from detector.reasons import Evidence, PolicyResult, explain
-from detector.recent import last_payments, store_decisions, store_reasons, stored_decisions, stored_reasons
+from detector.recent import last_events, store_decisions, store_reasons, stored_decisions, stored_reasons
 from detector.state import EngineState, PartitionState
 from detector.transactions import IDENTITY_SEPARATOR, TransactionBatch
 from detector.vocabulary import Action, Flag, Kind, Label
@@ -126,7 +126,8 @@ def _alert_evidence(
         alert_id=alert_id_of(batch.card_token[row], batch.transaction_id[row]),
         reasons=reasons,
         evidence=evidence,
-        last_payments=last_payments(partition, payment_row),
+        events=last_events(partition, payment_row),
+        names=partition.names,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.buckets import PREVIOUS
+from detector.jit import kernel
 from detector.layout import (
     AMOUNT_MINOR,
     ANOMALY_BITS,
@@ -36,7 +38,7 @@ from detector.layout import (
     RULE_HITS,
     SCORE_BITS,
 )
-from detector.memory import address, table_rows
+from detector.memory import Memory, address, table_rows
 from detector.observe import unpack_letters
 from detector.state import PartitionState
 from detector.vocabulary import Channel, Kind
@@ -126,12 +128,42 @@ def stored_decisions(
     )
 
 
-def _payment(state: PartitionState, event: int) -> dict[str, Any]:
-    """One payment of a card's history as people read it; `event` is its address.
+@kernel
+def _collect_events(memory: Memory, chunk: int, slot: int, out: NDArray[np.int64]) -> int:
+    """Copy a card's events, youngest first, from one on backwards; returns how many there were or fitted."""
+    found = 0
+    while chunk != 0:
+        at = address(memory, EVENTS, chunk)
+        while slot >= 0:
+            for word in range(EVENT_WORDS):
+                out[found, word] = memory[at + EVENT_FIRST + slot * EVENT_WORDS + word]
+            found += 1
+            if found == out.shape[0]:
+                return found
+            slot -= 1
+        chunk = memory[at + PREVIOUS]
+        slot = EVENTS_PER_CHUNK - 1
+    return found
+
+
+def last_events(state: PartitionState, payment_row: int) -> list[list[int]]:
+    """The words of a card's payments up to a remembered one, which comes first, youngest first, at most 20."""
+    memory = state.memory
+    remembered = table_rows(memory, int(PAYMENTS))[payment_row]
+    card = table_rows(memory, int(CARDS))[int(remembered[PAYMENT_CARD])]
+    if not remembered[PAYMENT_CARD] or card[GENERATION] != remembered[PAYMENT_GENERATION]:
+        return []
+    out = np.empty((LAST_PAYMENTS, EVENT_WORDS), dtype=np.int64)
+    count = _collect_events(memory, remembered[PAYMENT_CHUNK], remembered[PAYMENT_SLOT], out)
+    events: list[list[int]] = out[:count].tolist()
+    return events
+
+
+def payment_of(words: Sequence[int], names: Mapping[int, str]) -> dict[str, Any]:
+    """One payment of a card's history as people read it.
 
     Nothing of it changes afterwards: what is shown does not depend on what came later in the same batch.
     """
-    words = state.memory[event : event + EVENT_WORDS].tolist()
     attributes = words[ATTRIBUTES]
     channel = (attributes >> CHANNEL_SHIFT) & 7
     payment: dict[str, Any] = {
@@ -140,27 +172,8 @@ def _payment(state: PartitionState, event: int) -> dict[str, Any]:
         "currency": unpack_letters(attributes >> CURRENCY_SHIFT, 3),
         "kind": _KINDS[(attributes >> KIND_SHIFT) & 7],
         "channel": _CHANNELS[channel] if channel else None,
-        "merchant_id": state.names.get(words[MERCHANT_WORD]),
+        "merchant_id": names.get(words[MERCHANT_WORD]),
         "country": unpack_letters(attributes >> COUNTRY_SHIFT, 2),
         "refused": bool(attributes & ATTRIBUTE_REFUSED_AT_FIRST),
     }
     return {name: value for name, value in payment.items() if value is not None}
-
-
-def last_payments(state: PartitionState, payment_row: int) -> list[dict[str, Any]]:
-    """The card's payments up to a remembered one, which comes first, youngest first, at most 20."""
-    memory = state.memory
-    remembered = table_rows(memory, int(PAYMENTS))[payment_row]
-    card = table_rows(memory, int(CARDS))[int(remembered[PAYMENT_CARD])]
-    payments: list[dict[str, Any]] = []
-    if not remembered[PAYMENT_CARD] or card[GENERATION] != remembered[PAYMENT_GENERATION]:
-        return payments
-    chunk, slot = int(remembered[PAYMENT_CHUNK]), int(remembered[PAYMENT_SLOT])
-    while chunk:
-        at = int(address(memory, EVENTS, chunk))
-        for index in range(slot, -1, -1):
-            payments.append(_payment(state, at + EVENT_FIRST + index * EVENT_WORDS))
-            if len(payments) == LAST_PAYMENTS:
-                return payments
-        chunk, slot = int(memory[at + PREVIOUS]), EVENTS_PER_CHUNK - 1
-    return payments
