@@ -11,52 +11,19 @@ from cardwatch import wiring
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import ServiceError, SettingsError
 from cardwatch.metrics import process_registry, serve_metrics, write_url
-from cardwatch.settings import Settings, configured_toml
+from cardwatch.settings import Settings
 from cardwatch.wiring import fingerprint_key
 from casework.desk import Desk
 from casework.errors import CaseworkError, StoreUnavailableError
 from casework.playbook import Playbook
-from detector.catalogue import DAY_MS, HOUR_MS
 from detector.errors import DetectorError
-from detector.models import ModelsConfig, Trainer
-from detector.policy import Policy
-from detector.rates import RateTable
-from detector.state import EngineState, StateConfig
 from streams import errors as streams_errors
 from streams.app import Role, run_worker
-from streams.detector_core import DetectorCore
-from streams.learn import LearnRole
 from streams.metrics import StreamMetrics
 from streams.respond import RespondRole
-from streams.score import ScoreRole
 from streams.settings import StreamSettings
 
 logger = logging.getLogger(__name__)
-
-
-def state_config(settings: Settings) -> StateConfig:
-    """What shapes the state of the score role.
-
-    Raises:
-        SettingsError: the fingerprint key is missing.
-        detector.errors.ConfigurationError: settings contradict each other.
-    """
-    detector = settings.detector
-    return StateConfig(
-        fingerprint_key=fingerprint_key(settings),
-        cards=detector.cards,
-        event_chunks=detector.event_chunks,
-        pairs=detector.pairs,
-        payments=detector.payments,
-        card_label_chunks=detector.card_label_chunks,
-        entities=detector.entities,
-        bucket_chunks=detector.bucket_chunks,
-        lateness_ms=detector.lateness_hours * HOUR_MS,
-        identity_memory_ms=detector.identity_memory_hours * HOUR_MS,
-        retention_ms=detector.retention_days * DAY_MS,
-        maturity_ms=detector.maturity_days * DAY_MS,
-        unlabelled_one_in=detector.unlabelled_one_in,
-    )
 
 
 def stream_settings(settings: Settings, worker_name: str) -> StreamSettings:
@@ -103,9 +70,8 @@ def run_role(role: str, settings: Settings) -> None:
         streams = stream_settings(settings, f"{role}-{socket.gethostname()}-{os.getpid()}")
         registry = process_registry()
         metrics = StreamMetrics(registry)
-        make = {"score": _score, "respond": _respond, "learn": _learn}[role]
         # Whatever is wrong in files and settings shows here, before anything is joined or listened to.
-        role_in_loop = make(settings, streams, metrics)
+        role_in_loop = _makers(role)(settings, streams, metrics)
         port = serve_metrics(registry, settings.metrics.host, settings.metrics.port(role))
         write_url(DataDirectory(settings.data.directory), role, settings.metrics.host, port)
         run_worker(lambda: [role_in_loop()])
@@ -117,29 +83,18 @@ def run_role(role: str, settings: Settings) -> None:
         raise ServiceError(message) from error
 
 
-def _score(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> Callable[[], Role]:
-    config = state_config(settings)
-    rates = RateTable.from_mapping(configured_toml(settings.files.rates, "rates.toml"))
-    policy = Policy.from_mapping(configured_toml(settings.files.policy, "policy.toml"))
-    # Until a version is read from Kafka: knows nothing, so only rules act.
-    nothing = Trainer(_models_config(settings)).version("m-000000", 0)
-    core = DetectorCore(EngineState(config, rates), nothing, policy)
-    return lambda: ScoreRole(core, streams, metrics)
+def _makers(role: str) -> Callable[[Settings, StreamSettings, StreamMetrics], Callable[[], Role]]:
+    """What makes a role: the engine, and with it the compiler, is imported only where it is needed."""
+    if role == "respond":
+        return _respond
+    from cardwatch import engine_roles  # noqa: PLC0415  three seconds that responding does not need
+
+    return {"score": engine_roles.score, "learn": engine_roles.learn}[role]
 
 
 def _respond(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> Callable[[], Role]:
     playbook = wiring.playbook(settings)
     return lambda: RespondWithDesk(settings, playbook, streams, metrics)
-
-
-def _learn(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> Callable[[], Role]:
-    config = _models_config(settings)
-    Trainer(config)
-    return lambda: LearnRole(lambda: Trainer(config), streams, metrics)
-
-
-def _models_config(settings: Settings) -> ModelsConfig:
-    return ModelsConfig.from_mapping(configured_toml(settings.files.models, "models.toml"))
 
 
 class RespondWithDesk:

@@ -5,10 +5,14 @@ Every step is seen from outside, over HTTP, in the topics or in the metrics, and
 
 from __future__ import annotations
 
+import io
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from cardwatch.commands.common import now_ms
 from cardwatch.commands.trigger import play, send
@@ -19,15 +23,20 @@ from cardwatch.system import AGENT, System
 from cardwatch.topic_reader import TopicReader
 from streams.topics import CARD_STATES, DECISIONS, LABELS, MODELS
 
-if TYPE_CHECKING:
-    from detector.models import ModelVersion
-
 NOTE = "The cardholder called from abroad and confirmed every payment."
 _FLOWING_PAYMENTS = 200
 _POLL_S = 0.1
 _PAY_AGAIN_EVERY_S = 1.0
 _WORKING_ACTIONS = frozenset({"ALLOW", "STEP_UP", "REVIEW"})
 _SHOWN_CHARACTERS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """What the story needs of a published model."""
+
+    name: str
+    examples_learned: int
 
 
 @dataclass(slots=True)
@@ -66,7 +75,7 @@ class Story:
             card_token, payments = self._attack_is_caught(desk)
             case = self._case_is_open(desk, card_token)
             model = self._newest_model(models)
-            self._agent_overrules(desk, card_token, case)
+            case = self._agent_overrules(desk, card_token, case["case_id"])
             self._card_state_is_published(states, card_token)
             self._card_pays_again(decisions, payments, card_token)
             count = self._labels_are_published(labels, case)
@@ -125,12 +134,14 @@ class Story:
         self.step("case open", f"{found[0]['case_id']}, because of {reasons}")
         return found[0]
 
-    def _agent_overrules(self, desk: DeskClient, card_token: str, case: dict[str, Any]) -> None:
-        _, etag = desk.case(case["case_id"])
-        decided = desk.override(case["case_id"], etag, "false_positive", "unfreeze", NOTE)
-        self.step("agent overrules", f"the case is {decided['case']['state']} as {decided['case']['disposition']}")
+    def _agent_overrules(self, desk: DeskClient, card_token: str, case_id: str) -> dict[str, Any]:
+        """Decide the case as it is now; the case after that, with all payments that joined it before."""
+        _, etag = desk.case(case_id)
+        decided: dict[str, Any] = desk.override(case_id, etag, "false_positive", "unfreeze", NOTE)["case"]
+        self.step("agent overrules", f"the case is {decided['state']} as {decided['disposition']}")
         self._await("the card is active again", lambda: desk.card(card_token)["state"] == "active")
         self.step("card active again", "seen over HTTP")
+        return decided
 
     def _card_state_is_published(self, states: TopicReader, card_token: str) -> None:
         published: list[str] = []
@@ -183,9 +194,9 @@ class Story:
         self.step("labels published", f"{len(seen)} of them: {', '.join(sorted(set(seen.values())))}")
         return len(seen)
 
-    def _newest_model(self, models: TopicReader) -> ModelVersion:
+    def _newest_model(self, models: TopicReader) -> _Version:
         """The version published last."""
-        found: list[ModelVersion] = []
+        found: list[_Version] = []
 
         def seen() -> bool:
             found.extend(_versions(models))
@@ -194,9 +205,9 @@ class Story:
         self._await(f"{MODELS} has a version", seen)
         return found[-1]
 
-    def _model_has_learned(self, models: TopicReader, before: ModelVersion, count: int) -> None:
+    def _model_has_learned(self, models: TopicReader, before: _Version, count: int) -> None:
         """A version is published that has learned so many labels more, and the scorer uses it or a later one."""
-        newer: list[ModelVersion] = []
+        newer: list[_Version] = []
 
         def learned() -> bool:
             newer.extend(_versions(models))
@@ -219,12 +230,15 @@ class Story:
         return max((labels["version"] for labels, on in infos if on), default="")
 
 
-def _versions(models: TopicReader) -> list[ModelVersion]:
+def _versions(models: TopicReader) -> list[_Version]:
     """Versions published since the last call."""
-    # Numba comes with it; the services shall not wait for that.
-    from detector.models import ModelVersion  # noqa: PLC0415
-
-    return [ModelVersion.from_bytes(record.value) for record in models.read()]
+    found = []
+    for record in models.read():
+        # Only the lineage is looked at; detector.models would bring the compiler with it, for seconds of importing.
+        with np.load(io.BytesIO(record.value), allow_pickle=False) as archive:
+            lineage = json.loads(archive["meta"].tobytes())
+        found.append(_Version(str(lineage["name"]), int(lineage["examples_learned"])))
+    return found
 
 
 def _small_payment(like: Record, number: int) -> Record:

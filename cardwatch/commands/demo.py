@@ -23,9 +23,10 @@ from cardwatch.story import Story
 from cardwatch.system import AGENT, ROLES, System, Traffic
 
 _DEFAULT_RATE = 100.0
-# Enough cards that the twelve hours an accelerated stream begins in the past last for more than an hour of watching.
-_DEFAULT_CARDS = 20_000
-_PAYMENTS_PER_CARD_DAY = 40.0
+# The stream begins twelve hours in the past and is played faster until it has caught up. With so many cards that takes
+# more than an hour at the default rate; afterwards they pay nine times a second.
+_DEFAULT_CARDS = 200_000
+_PAYMENTS_PER_CARD_DAY = 4.0
 _DEFAULT_TIMEOUT_S = 300.0
 _FIRST_ATTACK_S = 10.0
 _REFRESH_S = 0.5

@@ -1,0 +1,76 @@
+"""The roles that hold the engine: score and learn, made from settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cardwatch.settings import Settings, configured_toml
+from cardwatch.wiring import fingerprint_key
+from detector.catalogue import DAY_MS, HOUR_MS
+from detector.models import ModelsConfig, Trainer
+from detector.policy import Policy
+from detector.rates import RateTable
+from detector.state import EngineState, StateConfig
+from streams.app import Role
+from streams.detector_core import DetectorCore
+from streams.learn import LearnRole
+from streams.metrics import StreamMetrics
+from streams.score import ScoreRole
+from streams.settings import StreamSettings
+
+
+def state_config(settings: Settings) -> StateConfig:
+    """What shapes the state of the score role.
+
+    Raises:
+        SettingsError: the fingerprint key is missing.
+        detector.errors.ConfigurationError: settings contradict each other.
+    """
+    detector = settings.detector
+    return StateConfig(
+        fingerprint_key=fingerprint_key(settings),
+        cards=detector.cards,
+        event_chunks=detector.event_chunks,
+        pairs=detector.pairs,
+        payments=detector.payments,
+        card_label_chunks=detector.card_label_chunks,
+        entities=detector.entities,
+        bucket_chunks=detector.bucket_chunks,
+        lateness_ms=detector.lateness_hours * HOUR_MS,
+        identity_memory_ms=detector.identity_memory_hours * HOUR_MS,
+        retention_ms=detector.retention_days * DAY_MS,
+        maturity_ms=detector.maturity_days * DAY_MS,
+        unlabelled_one_in=detector.unlabelled_one_in,
+    )
+
+
+def score(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> Callable[[], Role]:
+    """The score role; what is wrong in its files shows now.
+
+    Raises:
+        SettingsError: the fingerprint key is missing, or a file cannot be read.
+        detector.errors.ConfigurationError: settings contradict each other, or a file's content is wrong.
+    """
+    config = state_config(settings)
+    rates = RateTable.from_mapping(configured_toml(settings.files.rates, "rates.toml"))
+    policy = Policy.from_mapping(configured_toml(settings.files.policy, "policy.toml"))
+    # Until a version is read from Kafka: knows nothing, so only rules act.
+    nothing = Trainer(_models_config(settings)).version("m-000000", 0)
+    core = DetectorCore(EngineState(config, rates), nothing, policy)
+    return lambda: ScoreRole(core, streams, metrics)
+
+
+def learn(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> Callable[[], Role]:
+    """The learn role; what is wrong in its file shows now.
+
+    Raises:
+        SettingsError: the file cannot be read.
+        detector.errors.ConfigurationError: its content is wrong.
+    """
+    config = _models_config(settings)
+    Trainer(config)
+    return lambda: LearnRole(lambda: Trainer(config), streams, metrics)
+
+
+def _models_config(settings: Settings) -> ModelsConfig:
+    return ModelsConfig.from_mapping(configured_toml(settings.files.models, "models.toml"))
