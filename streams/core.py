@@ -54,6 +54,10 @@ class AssessedBatch(AssessmentsLike, Protocol):
 class ScoringCore(Protocol):
     """The engine as the score role sees it: state by source partition, and what is done with it."""
 
+    def warm_up(self) -> None:
+        """Compile whatever the first batch would otherwise wait for; called before any partition is taken over."""
+        ...
+
     def config_digest(self) -> str:
         """Digest of the configuration that shapes state."""
         ...

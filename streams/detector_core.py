@@ -17,9 +17,9 @@ from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOW
 from detector.labels import apply_labels, build_label_batch, mature
 from detector.models.version import ModelVersion
 from detector.policy import Policy
-from detector.state import EngineState
+from detector.state import EngineState, StateConfig
 from detector.transactions import TransactionBatch, build_batch
-from detector.vocabulary import CardStatus
+from detector.vocabulary import CardStatus, Kind
 from streams.checkpoints import Arrays
 from streams.core import AssessedBatch, LabelOutcome, Progress, UnusableBroadcastError
 from streams.encoding import Versions
@@ -27,6 +27,7 @@ from streams.recovery import StandingDecision
 from streams.topics import CARD_STATES, CONTROL, MODELS
 
 _STATUSES = CardStatus.by_wire()
+_WARM_UP_MS = 1_700_000_000_000
 _LABEL_OUTCOMES = {
     int(APPLIED): "applied",
     int(UNKNOWN): "unknown",
@@ -60,6 +61,35 @@ class DetectorCore:
         self._state = state
         self._model = model
         self._policy = policy
+
+    def warm_up(self) -> None:
+        """See `ScoringCore`. Compiling takes most of a minute where nothing is cached, and lets nothing else run."""
+        key = self._state.config.fingerprint_key
+        config = StateConfig(
+            key, cards=64, event_chunks=64, pairs=64, payments=64, card_label_chunks=64, entities=64, bucket_chunks=256
+        )
+        state = EngineState(config, self._state.rates)
+        state.open_partition(0)
+        columns = {
+            "transaction_id": ["a", "b", "c"],
+            "card_token": ["card"] * 3,
+            "event_time_ms": [_WARM_UP_MS] * 3,
+            "amount_minor": [100] * 3,
+            "currency": [self._state.rates.reference_currency] * 3,
+            "kind": [Kind.PURCHASE, Kind.PURCHASE, Kind.REVERSAL],
+            "refers_to": [None, None, "b"],
+            "terminal_id": ["terminal"] * 3,
+        }
+        assessed = assess_batch(state, build_batch(columns, key=key), self._model, self._policy)
+        self._model.contributions(assessed.features)
+        labels: dict[str, list[Any]] = {
+            "transaction_id": ["a"],
+            "card_token": ["card"],
+            "label": [1],
+            "label_time_ms": [_WARM_UP_MS],
+        }
+        apply_labels(state, build_label_batch(labels, key=key))
+        mature(state, 0, _WARM_UP_MS)
 
     def config_digest(self) -> str:
         """See `ScoringCore`."""

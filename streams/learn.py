@@ -13,12 +13,14 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
 from confluent_kafka import Consumer, KafkaException
 
 from detector.errors import ModelError
 from detector.examples import Examples
 from detector.models.trainer import Trainer
 from detector.models.version import ModelVersion
+from detector.vocabulary import Label
 from streams.cluster import look_at
 from streams.errors import RecoveryError
 from streams.events import Outgoing, cloud_event
@@ -76,6 +78,7 @@ class LearnRole:
         Raises:
             TopicError: a topic is missing.
         """
+        await asyncio.to_thread(_warm_up, self._new_trainer())
         await asyncio.to_thread(look_at, (EXAMPLES, MODELS), self._producer, self._settings)
         await self._shell.start()
         self._ticking = asyncio.create_task(self._tick_for_ever(), name="learn tick")
@@ -168,6 +171,13 @@ class LearnRole:
             except Exception as error:  # noqa: BLE001 - told to the owner of the role
                 await self._shell.break_down(error)
                 return
+
+
+def _warm_up(trainer: Trainer) -> None:
+    """Compile what the first examples would otherwise wait for."""
+    features = np.zeros((3, trainer.logistic.binner.feature_count), dtype=np.float32)
+    labels = np.array([Label.UNLABELLED, Label.GENUINE, Label.FRAUD], dtype=np.int64)
+    trainer.learn(Examples(features, labels, np.ones(3), np.zeros(3, dtype=np.int64)))
 
 
 def _number_of(name: str) -> int:

@@ -81,6 +81,9 @@ class StandInCore:
         self.adopted: list[tuple[int, int]] = []
         self.broadcast: list[tuple[str, bytes | None]] = []
 
+    def warm_up(self) -> None:
+        pass
+
     def config_digest(self) -> str:
         return "stand-in"
 

@@ -1,0 +1,111 @@
+"""The roles with the real engine and the real trainer: what is learned comes back to the scorer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import tomllib
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from detector.models.config import ModelsConfig
+from detector.models.trainer import Trainer
+from detector.policy import Policy
+from detector.rates import RateTable
+from detector.state import EngineState, StateConfig
+from streams.detector_core import DetectorCore
+from streams.learn import LearnRole, last_version
+from streams.metrics import StreamMetrics
+from streams.score import ScoreRole
+from streams.topics import CONTROL, DECISIONS, EXAMPLES
+from tests.streams.kafka_world import World, eventually, mock_world, running
+from tests.streams.stand_in import KEY
+
+SMALL = StateConfig(
+    KEY, cards=2000, event_chunks=8000, pairs=16000, payments=8000, card_label_chunks=1000, entities=2000,
+    bucket_chunks=40000, unlabelled_one_in=4,
+)  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with mock_world(f"file://{tmp_path}/checkpoints") as made:
+        yield made
+
+
+def section(name: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files("configs").joinpath(name).read_text())
+
+
+def new_trainer() -> Trainer:
+    return Trainer(ModelsConfig.from_mapping(section("models.toml")))
+
+
+def new_core() -> DetectorCore:
+    state = EngineState(SMALL, RateTable.from_mapping(section("rates.toml")))
+    return DetectorCore(state, new_trainer().version("m-000000", 0), Policy.from_mapping(section("policy.toml")))
+
+
+@pytest.mark.compiled
+@pytest.mark.slow
+def test_labels_come_back_as_a_model(world: World) -> None:
+    """Payments are scored, their labels become examples, the learner publishes, the scorer scores with it."""
+    now_ms = int(time.time() * 1000)
+
+    async def story() -> None:
+        registry = CollectorRegistry()
+        metrics = StreamMetrics(registry)
+        async with running(ScoreRole(new_core(), world.worker("score"), metrics)):
+            async with running(LearnRole(new_trainer, world.worker("learn"), StreamMetrics(CollectorRegistry()))):
+                for number in range(200):
+                    world.pay(f"t-{number}", f"card-{number % 10}", event_time_ms=now_ms - 600_000 + number * 1000)
+                world.writer.flush()
+                await eventually(lambda: len(world.read(DECISIONS)) == 200, "200 decisions")
+                for number in range(0, 200, 5):
+                    world.label(f"t-{number}", f"card-{number % 10}", "fraud" if number % 2 else "genuine")
+                world.write(CONTROL, "card-1", b'{"kind":"damp","card_token":"card-1","reasons":["x"],"until_ms":1}')
+                world.writer.flush()
+                await eventually(lambda: _learned(world) == 40, "a model that has learned 40 labels")
+            newest = last_version(world.settings)
+            assert newest is not None
+            await eventually(lambda: _in_use(registry) == newest.name, "the scorer uses the newest model")
+            world.pay("t-last", "card-1")
+            world.writer.flush()
+            await eventually(lambda: len(world.read(DECISIONS)) == 201, "another decision")
+            last = next(d for d in world.values(DECISIONS) if d["transaction_id"] == "t-last")
+            assert last["model_version"] == newest.name
+            assert registry.get_sample_value("cardwatch_broadcast_rejected_total", {"topic": CONTROL}) is None
+
+        # A learner that starts goes on from its last version and learns nothing twice; so does the scorer.
+        async with (
+            running(ScoreRole(new_core(), world.worker("score-2"), StreamMetrics(CollectorRegistry()))),
+            running(LearnRole(new_trainer, world.worker("learn-2"), StreamMetrics(CollectorRegistry()))),
+        ):
+            world.pay("t-0", "card-0", event_time_ms=now_ms - 600_000)
+            world.label("t-1", "card-1", "fraud")
+            world.writer.flush()
+            await eventually(lambda: _learned(world) == 41, "one more label")
+            await eventually(lambda: len(world.read(DECISIONS)) == 202, "the duplicate answered")
+
+    asyncio.run(story())
+    twice = [decision for decision in world.values(DECISIONS) if decision["transaction_id"] == "t-0"]
+    assert [decision["flags"].count("duplicate") for decision in twice] == [0, 1]
+    assert twice[0]["score"] == twice[1]["score"]
+    assert world.read(EXAMPLES)
+
+
+def _learned(world: World) -> int:
+    version = last_version(world.settings)
+    return 0 if version is None else version.examples_learned
+
+
+def _in_use(registry: CollectorRegistry) -> str:
+    for family in registry.collect():
+        if family.name == "cardwatch_model":
+            return str(family.samples[0].labels["version"])
+    return ""
