@@ -85,6 +85,12 @@ def new_state(partitions: int) -> EngineState:
     return state
 
 
+def shown(assessments: Assessments, row: int) -> tuple[Any, ...]:
+    """What an alert shows to people; nothing where a record raised none."""
+    alert = assessments.evidence.get(row)
+    return () if alert is None else (alert.alert_id, [*alert.reasons], [*alert.evidence], alert.last_payments)
+
+
 @dataclass
 class Run:
     """The engine taking events in batches: consecutive records of one partition up to a cut or a label."""
@@ -131,7 +137,7 @@ class Run:
         """Everything that was answered, to the bit."""
         names = ("features", "score", "anomaly", "action", "flags", "expected_loss_minor", "rule_hits")
         bits: list[Any] = [self.column(name).tobytes() for name in (*names, "effective_time_ms", "duplicate")]
-        told = [(part.reason_codes(row), part.evidence.get(row)) for part in self.assessed for row in range(len(part))]
+        told = [(part.reason_codes(row), shown(part, row)) for part in self.assessed for row in range(len(part))]
         unlabelled = [part.unlabelled for part in self.assessed]
         return [*bits, told, b"".join(examples.features.tobytes() for examples in unlabelled)]
 
@@ -298,9 +304,28 @@ def test_an_alert_shows_the_payments_up_to_its_own() -> None:
     whole, single = Run(new_state(1)), Run(new_state(1))
     whole.take_cut(events, None)
     single.take_cut(events, Always())
-    alone = {row: part.evidence[0] for row, part in enumerate(single.assessed) if part.evidence}
-    assert len(alone) >= 3
-    assert dict(whole.assessed[0].evidence) == alone
+    alone = [shown(part, 0) for part in single.assessed]
+    assert sum(map(bool, alone)) >= 3
+    assert [shown(whole.assessed[0], row) for row in range(len(events))] == alone
+
+
+@pytest.mark.parametrize("later_ms", [HOUR_MS, 31 * DAY_MS, 40 * DAY_MS])
+def test_an_alert_shows_no_other_cards_payments(later_ms: int) -> None:
+    """What a card forgets within a batch, and another card's history then takes the room of, is in nobody's alert."""
+    own = [payment(number, START_MS + number, amount_minor=1_000) for number in range(4)]
+    own += [payment(number, START_MS + later_ms, amount_minor=1_000) for number in (4, 5)]
+    others = [
+        payment(number, START_MS + later_ms + 1, card_token=f"tok_{number}", amount_minor=2_000)
+        for number in range(6, 12)
+    ]
+    whole, single = Run(new_state(1)), Run(new_state(1))
+    whole.take_cut([*own, *others], None)
+    single.take_cut([*own, *others], Always())
+    alerts = [whole.assessed[0].evidence.get(row) for row in range(len(own))]
+    amounts = {paid["amount_minor"] for alert in alerts if alert is not None for paid in alert.last_payments}
+    assert amounts == {1_000}
+    alone = [shown(part, 0) for part in single.assessed]
+    assert [shown(whole.assessed[0], row) for row in range(len(alone))] == alone
 
 
 def test_a_payment_without_a_rate_counts_as_it_is() -> None:
