@@ -95,7 +95,9 @@ def create_topics(kafka: KafkaSettings, names: Iterable[str]) -> None:
     ]
     if not new:
         return
-    for name, future in AdminClient(client_options(kafka)).create_topics(new, request_timeout=_TIMEOUT_S).items():
+    # Without a name of its own the client would be gone before the broker answers, and with it the answer.
+    admin = AdminClient(client_options(kafka))
+    for name, future in admin.create_topics(new, request_timeout=_TIMEOUT_S).items():
         try:
             future.result()
         except KafkaException as error:
