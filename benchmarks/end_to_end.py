@@ -1,0 +1,195 @@
+"""Payments through a real Kafka and one score worker, counted from outside, with a stock Faust app beside it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import broker, machine, results, workload
+from benchmarks.options import Options
+from benchmarks.processes import ProcessEndedError, Usage, Watched, kafka_pid, usage_of
+from cardwatch import warm
+from cardwatch.settings import KafkaSettings
+from streams.topics import DECISIONS
+from tests.services.kafka_broker import running_kafka
+
+NAME = "end_to_end"
+PURPOSE = "a worker on a real Kafka, decisions counted from outside, and stock Faust with river beside it"
+
+_KAFKA_VERSION = "4.1.0"
+_STAGED_SHARE = 0.3
+_PEER_START_S = 90.0
+_PEERS = {
+    "both": "stock Faust, river's logistic regression and half-space trees",
+    "logistic": "stock Faust, river's logistic regression alone",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One worker on all payments."""
+
+    count: broker.Count
+    curve: broker.Curve
+    first_decision_s: float
+    worker: Usage
+    broker_s: float
+
+    @property
+    def per_second(self) -> float:
+        """Payments a second from the first decision to the last, by the broker's clock."""
+        return self.count.decisions / self.count.span_s
+
+    @property
+    def per_second_by_wall_clock(self) -> float:
+        """The same by looking from outside."""
+        return (self.count.decisions - self.curve.records[0]) / self.curve.span_s
+
+
+def run(options: Options) -> None:
+    """Measure worker, stages and peers, save, and write the tables."""
+    payments = workload.stream_file(options.records, options.say)
+    with _cluster(payments, options) as (kafka, folder):
+        measured = _worker(kafka, folder, options, staged=None)
+        peers = {models: _peer(kafka, folder, models, options) for models in _PEERS}
+    few = Options(
+        round(options.records * _STAGED_SHARE), None, options.peer_seconds, options.with_headers, options.started_s
+    )
+    options.say(f"once more with {few.records:,} payments, stages watched")
+    with _cluster(workload.stream_file(few.records, options.say), few) as (kafka, folder):
+        out = folder / "stages.json"
+        staged = _worker(kafka, folder, few, staged=out)
+        stages: dict[str, dict[str, float]] = json.loads(out.read_text())
+    found: dict[str, Any] = {
+        "kafka": _KAFKA_VERSION, "java": machine.java_version(), "headers": options.with_headers,
+        "count": asdict(measured.count), "worker": asdict(measured.worker), "broker_s": measured.broker_s,
+        "per_second": measured.per_second, "per_second_by_wall_clock": measured.per_second_by_wall_clock,
+        "first_decision_s": measured.first_decision_s, "curve": asdict(measured.curve),
+        "peers": {models: {"records": records, "seconds": span_s} for models, (records, span_s) in peers.items()},
+        "staged": {"payments": few.records, "per_second": staged.per_second, **stages},
+    }  # fmt: skip
+    results.save(NAME, found)
+    results.write_section(NAME, _text(measured, peers, few.records, stages))
+
+
+@contextmanager
+def _cluster(payments: Path, options: Options) -> Iterator[tuple[KafkaSettings, Path]]:
+    """A broker of its own with all payments in it."""
+    scratch = results.CACHE / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as name, running_kafka(Path(name) / "kafka") as kafka_broker:
+        kafka = broker.kafka_settings(kafka_broker.bootstrap_servers)
+        broker.prepare_topics(kafka)
+        warm.publish(kafka, workload.warmed_model())
+        seconds = broker.produce(kafka, payments, options)
+        options.say(f"{options.records:,} payments are in Kafka after {seconds:.1f} s")
+        yield kafka, Path(name)
+
+
+def _worker(kafka: KafkaSettings, folder: Path, options: Options, *, staged: Path | None) -> Run:
+    """Let one score worker work off what is there, then count."""
+    words = ["cardwatch"] if staged is None else ["benchmarks.staged_worker", str(staged)]
+    words += ["worker", "--roles", "score", "--broker", kafka.bootstrap_servers, "--data-dir", str(folder / "data")]
+    environment = {
+        "CARDWATCH_DETECTOR__FINGERPRINT_KEY": secrets.token_hex(16),
+        "CARDWATCH_METRICS__SCORE_PORT": "0",
+    }
+    ends, curve, broker_pid = broker.Ends(kafka), broker.Curve(), kafka_pid(folder / "kafka" / "server.properties")
+    broker_before = usage_of(broker_pid)
+    started_s = time.monotonic()
+    worker = Watched(words, folder / "worker.log", environment)
+    try:
+        curve.follow(ends, DECISIONS, options.records, worker.require_alive, options.say)
+        used, broker_after = worker.usage(), usage_of(broker_pid)
+    finally:
+        worker.stop()
+    options.say("all decisions are there; reading them back")
+    count = broker.count_decisions(kafka)
+    count.require_exact()
+    measured = Run(
+        count, curve, curve.seconds[0] - started_s, used, broker_after.processor_s - broker_before.processor_s
+    )
+    options.say(f"{count.decisions:,} decisions, each once: {measured.per_second:,.0f}/s")
+    return measured
+
+
+def _peer(kafka: KafkaSettings, folder: Path, models: str, options: Options) -> tuple[int, float]:
+    """Let a stock Faust app run for a while; its decisions, and the seconds from the first to the last."""
+    options.say(_PEERS[models])
+    topic = broker.PEER_DECISIONS[models]
+    environment = {"BENCHMARK_PEER_BROKER": kafka.bootstrap_servers, "BENCHMARK_PEER_MODELS": models}
+    words = ["benchmarks.stock_faust", "--datadir", str(folder / topic), "worker", "-l", "warning", "--without-web"]
+    ends = broker.Ends(kafka)
+    peer = Watched(words, folder / f"{models}.log", environment)
+    try:
+        waited_from_s = time.monotonic()
+        while not ends.records(topic):
+            peer.require_alive()
+            if time.monotonic() - waited_from_s > _PEER_START_S:
+                message = f"the peer answered nothing within {_PEER_START_S:.0f} s"
+                raise ProcessEndedError(message)
+            time.sleep(0.2)
+        time.sleep(options.peer_seconds)
+        peer.require_alive()
+    finally:
+        peer.stop()
+    records, span_s = broker.rate_of(kafka, topic)
+    options.say(f"{records:,} decisions in {span_s:.1f} s: {records / span_s:,.0f}/s")
+    return records, span_s
+
+
+def _text(
+    measured: Run, peers: dict[str, tuple[int, float]], staged_payments: int, stages: dict[str, dict[str, float]]
+) -> str:
+    """The tables."""
+    count, worker = measured.count, measured.worker
+    ours = measured.per_second
+    rows = [["cardwatch worker, role score", f"{count.decisions:,}", f"{count.span_s:.1f}", f"{ours:,.0f}", "1"]]
+    for models, (records, span_s) in peers.items():
+        rate = records / span_s
+        rows.append([_PEERS[models], f"{records:,}", f"{span_s:.1f}", f"{rate:,.0f}", f"1/{ours / rate:,.0f}"])
+    rates = measured.curve.rates()
+    facts = [
+        ["decisions for payments", f"{count.decisions:,} for {count.payments:,}"],
+        ["missing, twice, of another payment", f"{count.missing}, {count.duplicates}, {count.foreign}"],
+        ["decisions by action", ", ".join(f"{action} {number:,}" for action, number in count.actions.most_common())],
+        ["alerts", f"{count.alerts:,}"],
+        ["payments/s by the wall clock outside", f"{measured.per_second_by_wall_clock:,.0f}"],
+        ["slowest and median second", f"{rates.min():,.0f}/s, {sorted(rates)[len(rates) // 2]:,.0f}/s"],
+        ["from the start of the process to the first decision", f"{measured.first_decision_s:.1f} s"],
+        ["peak memory of the worker", f"{worker.peak_rss_mib:,.0f} MiB"],
+        ["processor time of worker and broker", f"{worker.processor_s:.1f} s, {measured.broker_s:.1f} s"],
+    ]
+    return "\n\n".join(
+        (
+            f"{results.machine_lines()} Kafka {_KAFKA_VERSION} on Java {machine.java_version()}.",
+            results.table(("", "decisions", "seconds", "payments/s", "ratio"), rows),
+            results.table(("the worker's run", ""), facts),
+            f"Where the time of the event loop's thread goes, in another run over {staged_payments:,} payments:",
+            _shares(stages["stages_s"], staged_payments, "stage"),
+            "Processor time by thread in that run, from the start of the process:",
+            _shares(stages["threads_s"], staged_payments, "thread"),
+        )
+    )
+
+
+def _shares(seconds: dict[str, float], payments: int, what: str) -> str:
+    """A table of seconds by name, the most first; what is below a hundredth is added up."""
+    total_s = sum(seconds.values())
+    large = {name: value for name, value in seconds.items() if value >= total_s / 100}
+    rows = [
+        [name, f"{value / payments * 1e6:.2f}", f"{value / total_s:.1%}"]
+        for name, value in sorted(large.items(), key=lambda item: -item[1])
+    ]
+    rest_s = total_s - sum(large.values())
+    return results.table(
+        (what, "µs a payment", "share"),
+        [*rows, ["others", f"{rest_s / payments * 1e6:.2f}", f"{rest_s / total_s:.1%}"]],
+    )

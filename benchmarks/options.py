@@ -1,0 +1,31 @@
+"""What a run of the benchmarks is told."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Choices of the command line.
+
+    Attributes:
+        records: how many payments each benchmark plays.
+        handbook: file of the Fraud Detection Handbook's transactions, to be replayed as well.
+        peer_seconds: how long each peer may run.
+        with_headers: whether payments carry CloudEvents headers, as the contract says.
+        started_s: when the run began, on the monotonic clock.
+    """
+
+    records: int
+    handbook: Path | None
+    peer_seconds: float
+    with_headers: bool = True
+    started_s: float = field(default_factory=time.monotonic)
+
+    def say(self, text: str) -> None:
+        """Tell what is going on, with the seconds since the beginning."""
+        print(f"[{time.monotonic() - self.started_s:6.1f} s] {text}", file=sys.stderr, flush=True)
