@@ -125,7 +125,7 @@ def _peer(kafka: KafkaSettings, folder: Path, models: str, options: Options) -> 
     options.say(_PEERS[models])
     topic = broker.PEER_DECISIONS[models]
     environment = {"BENCHMARK_PEER_BROKER": kafka.bootstrap_servers, "BENCHMARK_PEER_MODELS": models}
-    words = ["benchmarks.stock_faust", "--datadir", str(folder / topic), "worker", "-l", "warning", "--without-web"]
+    words = ["benchmarks.stock_faust", "--datadir", str(folder / topic), "worker", "-l", "warn", "--without-web"]
     ends = broker.Ends(kafka)
     peer = Watched(words, folder / f"{models}.log", environment)
     try:
@@ -156,10 +156,11 @@ def _text(
         rate = records / span_s
         rows.append([_PEERS[models], f"{records:,}", f"{span_s:.1f}", f"{rate:,.0f}", f"1/{ours / rate:,.0f}"])
     rates = measured.curve.rates()
+    actions = sorted(count.actions.items(), key=lambda item: -item[1])
     facts = [
         ["decisions for payments", f"{count.decisions:,} for {count.payments:,}"],
         ["missing, twice, of another payment", f"{count.missing}, {count.duplicates}, {count.foreign}"],
-        ["decisions by action", ", ".join(f"{action} {number:,}" for action, number in count.actions.most_common())],
+        ["decisions by action", ", ".join(f"{action} {number:,}" for action, number in actions)],
         ["alerts", f"{count.alerts:,}"],
         ["payments/s by the wall clock outside", f"{measured.per_second_by_wall_clock:,.0f}"],
         ["slowest and median second", f"{rates.min():,.0f}/s, {sorted(rates)[len(rates) // 2]:,.0f}/s"],

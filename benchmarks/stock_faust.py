@@ -1,6 +1,6 @@
 """The peer: a Faust app as Faust's documentation shows one, with models as river's documentation shows them.
 
-    python -m benchmarks.stock_faust worker -l warning --without-web
+    python -m benchmarks.stock_faust worker -l warn --without-web
 
 Records are declared, an agent iterates over a stream, answers are sent to a topic, settings are Faust's own. Features
 are plain Python on plain dictionaries, which is less than a Faust table would cost. Models are trained on some thousand
