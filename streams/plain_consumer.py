@@ -17,6 +17,7 @@ from streams.topics import MAXIMUM_RECORD_BYTES
 logger = logging.getLogger(__name__)
 _FETCH_RECORDS = 2000
 _POLL_S = 0.2
+_ASK_TIMEOUT_S = 5.0
 _EMBEDDED_FETCH_WAIT_MS, _FETCH_WAIT_MS = 10, 500
 
 
@@ -65,12 +66,23 @@ def ends_of(consumer: Consumer, starts: Mapping[TopicPartition, int], timeout_s:
     Raises:
         KafkaException: a broker does not answer in time.
     """
+    deadline_s = time.monotonic() + timeout_s
     spans: dict[TopicPartition, range] = {}
     for partition, start in starts.items():
-        # Without `cached`, the broker is asked.
-        low, high = consumer.get_watermark_offsets(KafkaPartition(*partition), timeout=timeout_s)
+        low, high = _watermarks(consumer, partition, deadline_s)
         spans[partition] = range(min(max(start, low), high), high)
     return spans
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition, deadline_s: float) -> tuple[int, int]:
+    """Ask the broker for the first and the next offset of a partition; while its leader moves, ask again."""
+    while True:
+        try:
+            return consumer.get_watermark_offsets(KafkaPartition(*partition), timeout=_ASK_TIMEOUT_S)
+        except KafkaException:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(_POLL_S)
 
 
 def read_to(consumer: Consumer, spans: Mapping[TopicPartition, range], timeout_s: float) -> Iterator[ReadRecord]:

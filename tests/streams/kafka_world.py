@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
 from streams.app import Role
 from streams.plain_consumer import ends_of, plain_consumer, read_to
 from streams.records import ReadRecord, TopicPartition
 from streams.settings import StreamSettings
-from streams.topics import LABELS, TOPICS, TRANSACTIONS
+from streams.topics import LABELS, TOPICS, TOPICS_BY_NAME, TRANSACTIONS
 from tests.streams.stand_in import KEY
 
 PARTITIONS = 4
@@ -63,7 +66,8 @@ class World:
     def read(self, *topics: str) -> list[ReadRecord]:
         consumer = plain_consumer(self.settings, "test")
         try:
-            starts = {TopicPartition(topic, p): 0 for topic in topics for p in range(PARTITIONS)}
+            counts = {topic: len(consumer.list_topics(topic, timeout=10).topics[topic].partitions) for topic in topics}
+            starts = {TopicPartition(topic, p): 0 for topic in topics for p in range(counts[topic])}
             return list(read_to(consumer, ends_of(consumer, starts, 10.0), 10.0))
         finally:
             consumer.close()
@@ -101,6 +105,47 @@ async def eventually(check: Callable[[], bool], what: str, *, deadline_s: float 
             message = f"not in {deadline_s:.0f} s: {what}"
             raise AssertionError(message)
         await asyncio.sleep(0.1)
+
+
+@contextmanager
+def real_world(servers: str, checkpoint_url: str) -> Iterator[World]:
+    """Topics made anew on a real broker, and consumer groups of their own."""
+    admin = AdminClient({"bootstrap.servers": servers})
+    known = admin.list_topics(timeout=10).topics.keys() & TOPICS_BY_NAME.keys()
+    if known:
+        _wait_for(admin.delete_topics(list(known)))
+    _poll(lambda: not admin.list_topics(timeout=10).topics.keys() & TOPICS_BY_NAME.keys())
+    wanted = [NewTopic(spec.name, spec.partition_count(PARTITIONS), 1, config=spec.kafka_settings()) for spec in TOPICS]
+    _wait_for(admin.create_topics(wanted))
+    _poll(lambda: _have_leaders(admin.list_topics(timeout=10)))
+    settings = StreamSettings(
+        servers, checkpoint_url, KEY, partitions=PARTITIONS, checkpoint_interval_s=0.5, session_timeout_s=2.0,
+        recovery_timeout_s=20.0, group_prefix=f"test-{uuid.uuid4().hex[:8]}",
+    )  # fmt: skip
+    writer = Producer({"bootstrap.servers": servers, "linger.ms": 2, "partitioner": "murmur2_random"})
+    try:
+        yield World(settings, writer)
+    finally:
+        writer.flush(5)
+        writer.close()
+
+
+def _poll(check: Callable[[], bool], deadline_s: float = 30.0) -> None:
+    """What the controller knows, the broker knows a moment later."""
+    deadline = time.monotonic() + deadline_s
+    while not check() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _have_leaders(found: ClusterMetadata) -> bool:
+    partitions = [found.topics[spec.name].partitions for spec in TOPICS if spec.name in found.topics]
+    leaders = [partition.leader for by_number in partitions for partition in by_number.values()]
+    return len(leaders) == sum(spec.partition_count(PARTITIONS) for spec in TOPICS) and min(leaders) >= 0
+
+
+def _wait_for(futures: Mapping[str, Future[None]]) -> None:
+    for future in futures.values():
+        future.result(30)
 
 
 @asynccontextmanager

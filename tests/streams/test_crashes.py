@@ -8,7 +8,6 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -18,16 +17,10 @@ from prometheus_client import CollectorRegistry
 
 from streams.score import score_role
 from streams.topics import ALERTS, DECISIONS
-from tests.streams.kafka_world import World, eventually, mock_world, running
+from tests.streams.kafka_world import World, eventually, running
 from tests.streams.stand_in import StandInCore
 
 _ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with mock_world(f"file://{tmp_path}/checkpoints") as made:
-        yield made
 
 
 class Worker:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import tomllib
-from collections.abc import Iterator
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,19 +21,13 @@ from streams.learn import LearnRole, last_version
 from streams.metrics import StreamMetrics
 from streams.score import ScoreRole
 from streams.topics import CONTROL, DECISIONS, EXAMPLES
-from tests.streams.kafka_world import World, eventually, mock_world, running
+from tests.streams.kafka_world import World, eventually, running
 from tests.streams.stand_in import KEY
 
 SMALL = StateConfig(
     KEY, cards=2000, event_chunks=8000, pairs=16000, payments=8000, card_label_chunks=1000, entities=2000,
     bucket_chunks=40000, unlabelled_one_in=4,
 )  # fmt: skip
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with mock_world(f"file://{tmp_path}/checkpoints") as made:
-        yield made
 
 
 def section(name: str) -> dict[str, Any]:

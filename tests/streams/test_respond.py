@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from prometheus_client import CollectorRegistry
 
 from casework.outbox import OutboxEntry
@@ -16,13 +13,7 @@ from streams.murmur2 import partition_of
 from streams.respond import RespondRole
 from streams.topics import ALERTS, CARD_STATES, DEAD_LETTERS
 from tests.streams.fake_desk import FakeDesk
-from tests.streams.kafka_world import PARTITIONS, World, eventually, mock_world, running
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with mock_world(f"file://{tmp_path}/checkpoints") as made:
-        yield made
+from tests.streams.kafka_world import PARTITIONS, World, eventually, running
 
 
 def alert(world: World, transaction: str, card: str = "card-a") -> None:

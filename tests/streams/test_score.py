@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
-import pytest
 from prometheus_client import CollectorRegistry
 
 from detector.examples import Examples
 from streams.score import ScoreRole, score_role
 from streams.topics import ALERTS, CARD_STATES, DEAD_LETTERS, DECISIONS, EXAMPLES, MODELS, TRANSACTIONS
-from tests.streams.kafka_world import World, eventually, mock_world, running
+from tests.streams.kafka_world import World, eventually, running
 from tests.streams.stand_in import POISON_CURRENCY, StandInCore
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with mock_world(f"file://{tmp_path}/checkpoints") as made:
-        yield made
 
 
 def role_in(world: World, core: StandInCore, name: str = "w") -> ScoreRole:
