@@ -76,6 +76,7 @@ class StreamSettings:
             raise SettingsError(message)
         least = {
             "partitions": 1, "batch_rows": 1, "linger_ms": 0.5, "future_bound_ms": 0, "checkpoint_interval_s": 0.1,
+            "checkpoints_kept": 2, "session_timeout_s": 1.0, "delivery_timeout_s": 1.0,
             "recovery_timeout_s": 1.0, "model_interval_s": 0.1, "examples_per_version": 1, "relay_interval_s": 0.001,
         }  # fmt: skip
         for name, minimum in least.items():

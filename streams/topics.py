@@ -60,7 +60,8 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(TRANSACTIONS),
     TopicSpec(DEAD_LETTERS, retention_ms=30 * _DAY_MS),
     TopicSpec(DECISIONS),
-    TopicSpec(ALERTS, retention_ms=30 * _DAY_MS),
+    # Shorter than casework remembers alerts by id (14 days): one that is read again is then never taken for a new one.
+    TopicSpec(ALERTS),
     TopicSpec(LABELS, retention_ms=180 * _DAY_MS),
     TopicSpec(CARD_STATES, compacted=True),
     TopicSpec(CARD_ORDERS, retention_ms=30 * _DAY_MS),

@@ -1,0 +1,88 @@
+"""Recovery: what the output topics hold is not said again, and what one of them lacks is sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from detector.vocabulary import Action
+from streams.events import HeaderList, iso_time, time_of
+from streams.murmur2 import partition_of
+from streams.records import TopicPartition
+from streams.recovery import output_name, outputs_of, read_answered
+from streams.score import score_role
+from streams.topics import ALERTS, DEAD_LETTERS, DECISIONS, TRANSACTIONS
+from tests.streams.kafka_world import PARTITIONS, World, eventually, running
+from tests.streams.stand_in import StandInCore
+
+CARD = "card-a"
+PARTITION = partition_of(CARD.encode(), PARTITIONS)
+HEADERS: HeaderList = [("ce_id", b"al-x"), ("ce_time", b"2026-11-22T10:00:00.000Z")]
+
+
+def decision(offset: int, action: str, **fields: Any) -> bytes:
+    body = {
+        "transaction_id": f"t-{offset}", "card_token": CARD, "event_time_ms": 1, "action": action, "score": 0.5,
+        "anomaly": 0.0, "reasons": ["r"], "rules": [], "expected_loss_minor": 7, "model_version": "m-old",
+        "policy_version": "p", "rates_version": "r", "flags": ["late"],
+        "source": {"topic": TRANSACTIONS, "partition": PARTITION, "offset": offset},
+    }  # fmt: skip
+    return json.dumps(body | fields).encode()
+
+
+def say(world: World, topic: str, value: bytes) -> None:
+    world.writer.produce(topic, value, CARD.encode(), PARTITION, headers=HEADERS)
+    world.writer.flush()
+
+
+def test_what_was_answered_stands_and_lost_copies_are_sent_again(world: World) -> None:
+    """An alert lost between the two topics is sent with the headers of its decision, and the other way round."""
+    for number in range(4):
+        world.pay(f"t-{number}", CARD)
+    world.write(TRANSACTIONS, CARD, b"not json")
+    world.writer.flush()
+    say(world, DECISIONS, decision(0, "FREEZE"))
+    say(world, DECISIONS, decision(0, "ALLOW"))  # a second answer: it does not count
+    say(world, DECISIONS, decision(1, "ALLOW"))
+    say(world, ALERTS, decision(2, "DECLINE"))
+
+    async def story() -> None:
+        core = StandInCore()
+        async with running(score_role(core, world.settings, CollectorRegistry())):
+            await eventually(lambda: len(world.read(DECISIONS)) == 5, "the two that lacked")
+            await eventually(lambda: len(world.read(DEAD_LETTERS)) == 1, "the dead letter")
+        assert sorted(core.adopted) == [(0, Action.FREEZE), (1, Action.ALLOW), (2, Action.DECLINE)]
+
+    asyncio.run(story())
+    alerts = {json.loads(record.value or b"")["transaction_id"]: record for record in world.read(ALERTS)}
+    assert alerts.keys() == {"t-0", "t-2"}
+    assert dict(alerts["t-0"].headers)["ce_time"] == b"2026-11-22T10:00:00.000Z"
+    said = [(d["transaction_id"], d["action"], d["model_version"]) for d in world.values(DECISIONS)]
+    assert said[3:] == [("t-2", "DECLINE", "m-old"), ("t-3", "ALLOW", "m-stand-in")]
+
+
+def test_the_tail_is_read_from_where_the_checkpoint_says(world: World) -> None:
+    """Positions bound what is read; the first decision of an offset stands."""
+    say(world, DECISIONS, decision(0, "ALLOW"))
+    say(world, DECISIONS, decision(1, "FREEZE"))
+    say(world, DECISIONS, decision(1, "ALLOW"))
+    say(world, ALERTS, decision(1, "FREEZE"))
+    say(world, DECISIONS, b"what others write here is passed over")
+    decisions = output_name(TopicPartition(DECISIONS, PARTITION))
+    found = read_answered(world.settings, {PARTITION: {decisions: 1}})[PARTITION]
+    assert found.decisions.keys() == {1}
+    standing = found.decisions[1]
+    assert (standing.action, standing.score, standing.reasons) == (Action.FREEZE, 0.5, ("r",))
+    assert found.missing_copies == []
+    assert found.positions[decisions] == 4
+    assert found.positions.keys() == {output_name(output) for output in outputs_of(PARTITION)}
+
+
+@pytest.mark.parametrize("now_ms", [0, 1_790_000_000_123, 4_102_444_799_999])
+def test_times_in_headers_survive(now_ms: int) -> None:
+    """A copy that is sent again tells the time of its decision, to the millisecond."""
+    assert time_of(iso_time(now_ms)) == now_ms

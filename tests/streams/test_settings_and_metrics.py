@@ -1,0 +1,78 @@
+"""Settings that contradict each other are refused by name; metrics say what they count."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from streams.errors import SettingsError
+from streams.metrics import StreamMetrics
+from streams.seam_security import broker_credentials
+from streams.settings import StreamSettings
+from tests.streams.stand_in import KEY
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"fingerprint_key": b"short"}, "fingerprint_key"),
+        ({"partitions": 0}, "partitions"),
+        ({"linger_ms": 0}, "linger_ms"),
+        ({"checkpoints_kept": 1}, "checkpoints_kept"),
+        ({"stall_timeout_s": 10.0}, "stall_timeout_s"),
+        ({"issuer_token_pattern": "("}, "issuer_token_pattern"),
+        ({"embedded": True, "session_timeout_s": 2.0}, "session_timeout_s"),
+    ],
+)
+def test_a_wrong_setting_is_named(changed: dict[str, Any], named: str) -> None:
+    """The message names the setting and what would be right."""
+    with pytest.raises(SettingsError, match=named):
+        StreamSettings(**({"bootstrap_servers": "b", "checkpoint_url": "memory://", "fingerprint_key": KEY} | changed))
+
+
+def test_secrets_are_not_shown() -> None:
+    """Neither the key nor a password stands in what is logged of the settings."""
+    shown = repr(StreamSettings("b", "memory://", KEY, {"sasl.password": "pa55word"}))
+    assert "pa55word" not in shown
+    assert KEY.decode() not in shown
+
+
+def test_an_unknown_security_protocol_is_refused() -> None:
+    """Rather than connecting in the clear."""
+    assert broker_credentials({}) is None
+    assert broker_credentials({"security.protocol": "sasl_plaintext", "sasl.username": "u"}) is not None
+    with pytest.raises(SettingsError, match=r"security\.protocol"):
+        broker_credentials({"security.protocol": "TLS"})
+
+
+def test_a_histogram_counts_like_prometheus() -> None:
+    """Bounds are inclusive, buckets cumulate, and a batch counts like its values one by one."""
+    registry = CollectorRegistry()
+    histogram = StreamMetrics(registry).decision_latency
+    histogram.observe_many(np.array([0.0001, 0.00011, 0.003, 100.0]))
+    histogram.observe_many(np.array([0.0005]))
+    name = "cardwatch_decision_latency_seconds"
+    assert registry.get_sample_value(f"{name}_bucket", {"le": "0.0001"}) == 1
+    assert registry.get_sample_value(f"{name}_bucket", {"le": "0.0005"}) == 3
+    assert registry.get_sample_value(f"{name}_bucket", {"le": "60.0"}) == 4
+    assert registry.get_sample_value(f"{name}_bucket", {"le": "+Inf"}) == 5
+    assert registry.get_sample_value(f"{name}_count") == 5
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_nothing_to_say() -> None:
+    """Names, units and help texts follow Prometheus' conventions."""
+    registry = CollectorRegistry()
+    metrics = StreamMetrics(registry)
+    metrics.decision_latency.observe_many(np.array([0.1]))
+    metrics.model_in_use("m-000001")
+    metrics.checkpoint_done(1, 0.1)
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
