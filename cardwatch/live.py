@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -55,9 +55,14 @@ class Numbers:
 
 @dataclass(slots=True)
 class Meter:
-    """Turns readings into numbers; keeps the last seconds of them for rates."""
+    """Turns readings into numbers; keeps the last seconds of them for rates.
+
+    A process that was started again counts from zero: what it had counted before is carried on.
+    """
 
     _past: deque[tuple[float, Reading]] = field(default_factory=deque)
+    _carried: dict[str, Counter[str]] = field(default_factory=dict)
+    _last: dict[str, Counter[str]] = field(default_factory=dict)
 
     def measure(self, readings: Mapping[str, Reading], at_s: float) -> Numbers:
         """Numbers from the readings of one moment.
@@ -69,22 +74,39 @@ class Meter:
         nothing = Reading()
         score, respond = readings.get("score", nothing), readings.get("respond", nothing)
         if score.samples:
+            if self._past and _answered(score) < _answered(self._past[-1][1]):
+                self._past.clear()
             self._past.append((at_s, score))
+        counted = {
+            "decisions": self._count(score, "cardwatch_decisions_total", "action"),
+            "alerts": self._count(score, "cardwatch_alerts_total", "action"),
+            "labels": self._count(score, "cardwatch_labels_total", "source"),
+            "freezes": self._count(respond, "cardwatch_freezes_total", "outcome"),
+        }
         while len(self._past) > 2 and at_s - self._past[1][0] >= _RATE_WINDOW_S:
             self._past.popleft()
         began_s, before = self._past[0] if self._past else (at_s, nothing)
-        answered = score.total("cardwatch_decisions_total") - before.total("cardwatch_decisions_total")
+        answered = _answered(score) - _answered(before)
         return Numbers(
             rate_per_s=max(0.0, answered) / (at_s - began_s) if at_s > began_s else 0.0,
-            decisions=_by_label(score, "cardwatch_decisions_total", "action"),
+            decisions=counted["decisions"],
             latency_ms=_latency_ms(score, before),
             lag_records=int(score.total("cardwatch_consumer_lag_records")),
-            alerts=int(score.total("cardwatch_alerts_total")),
-            freezes=_by_label(respond, "cardwatch_freezes_total", "outcome"),
+            alerts=counted["alerts"].total(),
+            freezes=counted["freezes"],
             cases=_by_label(respond, "cardwatch_cases", "state"),
-            labels=int(score.total("cardwatch_labels_total")),
+            labels=counted["labels"].total(),
             model=next((labels["version"] for labels, on in score.select("cardwatch_model_info") if on), "-"),
         )
+
+    def _count(self, reading: Reading, name: str, label: str) -> Counter[str]:
+        """What was counted in all, over restarts of the process that counts, and while it does not answer."""
+        last = self._last.get(name, Counter())
+        now = _by_label(reading, name, label) if reading.samples else last
+        if now.total() < last.total():
+            self._carried[name] = self._carried.get(name, Counter()) + last
+        self._last[name] = now
+        return self._carried.get(name, Counter()) + now
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +137,14 @@ def _latency_ms(score: Reading, before: Reading) -> tuple[float, float] | None:
     return None if median_s is None or high_s is None else (median_s * 1000, high_s * 1000)
 
 
-def _by_label(reading: Reading, name: str, label: str) -> dict[str, int]:
-    counts: dict[str, int] = {}
+def _answered(score: Reading) -> float:
+    return score.total("cardwatch_decisions_total")
+
+
+def _by_label(reading: Reading, name: str, label: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
     for labels, value in reading.select(name):
-        counts[labels[label]] = counts.get(labels[label], 0) + int(value)
+        counts[labels[label]] += int(value)
     return counts
 
 
@@ -149,8 +175,8 @@ def _cases(cases: list[CaseLine]) -> Table | Text:
     if not cases:
         return Text("none yet")
     table = Table(box=None, pad_edge=False)
-    for column in ("case", "card", "action", "state", "reasons"):
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for column, least in (("case", 16), ("card", 12), ("action", 7), ("state", 9), ("reasons", 20)):
+        table.add_column(column, overflow="ellipsis", no_wrap=True, min_width=least)
     for case in cases[:_SHOWN_CASES]:
         style = "bold red" if case.action == "FREEZE" else ""
         table.add_row(case.case_id, case.card_token, Text(case.action, style=style), case.state, case.reasons)

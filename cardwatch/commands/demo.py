@@ -7,6 +7,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 from rich.console import Console
@@ -63,12 +64,14 @@ def run(args: argparse.Namespace) -> int:
         CardwatchError: a setting is wrong, a process cannot be started, or a step did not happen.
     """
     began_s = time.monotonic()
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    # Rich folds lines for a terminal; a file or pipe gets them whole.
+    say = partial(console.print, soft_wrap=not console.is_terminal)
     if args.until_case and args.attack == "none":
         message = "--attack none: --until-case needs an attack"
         raise SettingsError(message)
-    system = System(layers_of(args), _traffic(args), say=console.print)
-    story = Story(system, args.attack, began_s + args.timeout, console.print, began_s)
+    system = System(layers_of(args), _traffic(args), say=say)
+    story = Story(system, args.attack, began_s + args.timeout, say, began_s)
     with _sigterm_as_interrupt():
         try:
             _start(system, story)
@@ -136,12 +139,12 @@ def _watch(system: System, console: Console, attack: str) -> None:
         ServiceError: a process ended for good.
     """
     desk = DeskClient(system.api_url, system.api_keys[AGENT])
-    addresses, meter = _addresses(system), Meter()
+    meter = Meter()
     began_s = shown_s = time.monotonic()
     pending = None if attack == "none" else attack
     if not console.is_terminal:
-        for name, value in addresses.items():
-            console.print(f"{name}: {value}")
+        for name, value in _addresses(system).items():
+            console.print(f"{name}: {value}", soft_wrap=True)
     with contextlib.closing(desk), _screen(console) as screen:
         while True:
             system.supervisor.watch()
@@ -152,10 +155,10 @@ def _watch(system: System, console: Console, attack: str) -> None:
                 pending = None
             numbers = meter.measure(system.readings(), now_s)
             if screen is not None:
-                screen.update(picture(addresses, numbers, _cases(desk)), refresh=True)
+                screen.update(picture(_addresses(system), numbers, _cases(desk)), refresh=True)
             elif now_s - shown_s >= _LINE_EVERY_S:
                 shown_s = now_s
-                console.print(numbers.line())
+                console.print(numbers.line(), soft_wrap=True)
             time.sleep(_REFRESH_S)
 
 
@@ -169,7 +172,7 @@ def _addresses(system: System) -> dict[str, str]:
         "Kafka": system.settings.kafka.bootstrap_servers,
         "Redis": f"unix socket {system.data.redis_socket}" if system.own_redis else "as configured",
         "logs": str(system.data.logs),
-        "try": "cardwatch trigger card_testing   (or " + ", ".join(ATTACK_NAMES) + ")",
+        "try": "cardwatch trigger NAME   with one of " + ", ".join(ATTACK_NAMES),
     }
 
 

@@ -72,10 +72,15 @@ def processes_of(data: Path) -> list[str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data directory for all demos here, one after the other, as a user has it; the warm model is trained once."""
+    return tmp_path_factory.mktemp("demo") / "data"
+
+
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def running(data: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A demo with a live view, without an attack, that other commands can find."""
-    data = tmp_path / "data"
     with subprocess.Popen(
         demo_command(data, "--attack", "none", "--rate", "20"),
         stdout=subprocess.PIPE,
@@ -93,10 +98,10 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
             process.kill()
 
 
-def test_the_whole_story_happens(tmp_path: Path) -> None:
+def test_the_whole_story_happens(data: Path) -> None:
     """One command, nothing installed or configured: an attack is caught, overruled, and learned from; exit code 0."""
     ended = subprocess.run(
-        demo_command(tmp_path / "data", "--until-case", "--timeout", str(STORY_S)),
+        demo_command(data, "--until-case", "--timeout", str(STORY_S)),
         capture_output=True,
         text=True,
         check=False,
@@ -105,18 +110,18 @@ def test_the_whole_story_happens(tmp_path: Path) -> None:
     told = ended.stdout + ended.stderr
     assert ended.returncode == 0, told
     assert tuple(re.findall(r"^\[ *[\d.]+ s\] ([a-zA-Z ]+)", ended.stdout, re.MULTILINE)) == STEPS, told
-    assert processes_of(tmp_path / "data") == []
+    assert processes_of(data) == []
 
 
-def test_a_story_that_does_not_happen_in_time_fails(tmp_path: Path) -> None:
+def test_a_story_that_does_not_happen_in_time_fails(data: Path) -> None:
     """Exit code 1 and the step that is missing, never a hang and never a false success."""
     arguments = ("--until-case", "--timeout", "0.1", "--rate", "1")
     ended = subprocess.run(
-        demo_command(tmp_path / "data", *arguments), capture_output=True, text=True, check=False, env=demo_environment()
+        demo_command(data, *arguments), capture_output=True, text=True, check=False, env=demo_environment()
     )
     assert ended.returncode == 1
     assert "this did not happen in time: payments are answered" in ended.stderr
-    assert processes_of(tmp_path / "data") == []
+    assert processes_of(data) == []
 
 
 def test_ctrl_c_ends_everything_cleanly(running: tuple[subprocess.Popen[str], Path]) -> None:

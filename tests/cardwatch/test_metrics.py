@@ -88,6 +88,24 @@ def test_the_view_shows_rates_latency_and_cases() -> None:
     assert "100 payments/s, 250 answered" in numbers.line()
 
 
+def test_counts_go_on_when_a_process_is_started_again() -> None:
+    """After `kill -9` of a worker the view neither starts from zero nor shows a negative rate."""
+
+    def counted(count: int) -> Reading:
+        return Reading((("cardwatch_decisions_total", {"action": "ALLOW"}, float(count)),))
+
+    meter = Meter()
+    meter.measure({"score": counted(100)}, 1.0)
+    meter.measure({"score": counted(200)}, 2.0)
+    assert meter.measure({}, 3.0).decisions == {"ALLOW": 200}
+    restarted = meter.measure({"score": counted(30)}, 4.0)
+    later = meter.measure({"score": counted(80)}, 5.0)
+    assert restarted.decisions == {"ALLOW": 230}
+    assert restarted.rate_per_s == 0
+    assert later.decisions == {"ALLOW": 280}
+    assert later.rate_per_s == pytest.approx(50.0)
+
+
 def test_a_view_without_any_metrics_is_empty() -> None:
     """Before the workers answer, nothing is made up."""
     numbers = Meter().measure({}, 1.0)
