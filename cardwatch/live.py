@@ -96,7 +96,7 @@ class Meter:
             freezes=counted["freezes"],
             cases=_by_label(respond, "cardwatch_cases", "state"),
             labels=counted["labels"].total(),
-            model=next((labels["version"] for labels, on in score.select("cardwatch_model_info") if on), "-"),
+            model=scoring_version(score) or "-",
         )
 
     def _count(self, reading: Reading, name: str, label: str) -> Counter[str]:
@@ -135,6 +135,12 @@ def _latency_ms(score: Reading, before: Reading) -> tuple[float, float] | None:
     since = before if before is not score else None
     median_s, high_s = score.quantile(name, 0.5, since), score.quantile(name, 0.99, since)
     return None if median_s is None or high_s is None else (median_s * 1000, high_s * 1000)
+
+
+def scoring_version(score: Reading) -> str:
+    """Name of the model version that scores; empty before the scorer has read one."""
+    # An Info metric shows itself without labels before it is set.
+    return max((labels.get("version", "") for labels, on in score.select("cardwatch_model_info") if on), default="")
 
 
 def _answered(score: Reading) -> float:

@@ -18,6 +18,7 @@ from cardwatch.commands.common import now_ms
 from cardwatch.commands.trigger import play, send
 from cardwatch.desk_client import DeskClient
 from cardwatch.errors import StoryError
+from cardwatch.live import scoring_version
 from cardwatch.simulator.wire import Record
 from cardwatch.system import AGENT, System
 from cardwatch.topic_reader import TopicReader
@@ -226,8 +227,7 @@ class Story:
         self.step("model in use", f"{self._scoring_version()} scores")
 
     def _scoring_version(self) -> str:
-        infos = self.system.readings()["score"].select("cardwatch_model_info")
-        return max((labels["version"] for labels, on in infos if on), default="")
+        return scoring_version(self.system.readings()["score"])
 
 
 def _versions(models: TopicReader) -> list[_Version]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from rich.console import Console
 
 from cardwatch.embedded import DataDirectory
@@ -108,7 +108,9 @@ def test_counts_go_on_when_a_process_is_started_again() -> None:
 
 def test_a_view_without_any_metrics_is_empty() -> None:
     """Before the workers answer, nothing is made up."""
-    numbers = Meter().measure({}, 1.0)
+    unset = CollectorRegistry()
+    Info("cardwatch_model", "Model.", registry=unset)
+    numbers = Meter().measure({"score": reading(unset)}, 1.0)
     assert numbers.rate_per_s == 0
     assert numbers.latency_ms is None
     assert numbers.model == "-"
