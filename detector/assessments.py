@@ -84,3 +84,25 @@ class Assessments:
         if row in self.evidence:
             return list(self.evidence[row].reasons)
         return list(self.rule_reasons.get(row, ()))
+
+
+def join_assessments(batch: TransactionBatch, parts: Sequence[Assessments]) -> Assessments:
+    """The answer to a batch from the answers to its pieces, in order."""
+    columns = (
+        "action", "score", "anomaly", "flags", "expected_loss_minor", "rule_hits", "effective_time_ms", "duplicate",
+        "payment_row", "features",
+    )  # fmt: skip
+    evidence: dict[int, AlertEvidence] = {}
+    rule_reasons: dict[int, Sequence[str]] = {}
+    start = 0
+    for part in parts:
+        evidence |= {start + row: shown for row, shown in part.evidence.items()}
+        rule_reasons |= {start + row: codes for row, codes in part.rule_reasons.items()}
+        start += len(part)
+    return Assessments(
+        batch=batch,
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
+        evidence=evidence,
+        unlabelled=Examples.join([part.unlabelled for part in parts], parts[0].features.shape[1]),
+        rule_reasons=rule_reasons,
+    )

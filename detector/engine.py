@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.assessments import AlertEvidence, Assessments
-from detector.catalogue import FEATURE_INDEX, catalogue_digest
+from detector.assessments import AlertEvidence, Assessments, join_assessments
+from detector.catalogue import DAY_MS, FEATURE_INDEX, catalogue_digest
 from detector.examples import Examples
 from detector.layout import Observed
 from detector.models.version import ModelVersion
@@ -152,6 +152,56 @@ def _explain(
     return shown
 
 
+def _pieces(batch: TransactionBatch) -> list[slice]:
+    """Cut a batch where its clock moves on by more than a day.
+
+    An alert shows the card's last payments, which are read after the walk. Within a day of the watermark no payment that
+    an alert of the piece can show is forgotten. Live batches span seconds: they are one piece.
+    """
+    clock = np.maximum.accumulate(batch.event_time_ms)
+    pieces, start = [], 0
+    while start < len(batch):
+        stop = int(np.searchsorted(clock, clock[start] + DAY_MS, side="right"))
+        pieces.append(slice(start, stop))
+        start = stop
+    return pieces
+
+
+def _assess_piece(
+    state: EngineState, partition: PartitionState, batch: TransactionBatch, model: ModelVersion, policy: Policy
+) -> Assessments:
+    """Assess records within `EngineState.change`."""
+    amount_reference, rate_missing = state.rates.convert(batch.amount_minor, batch.currency)
+    observed = observe(state, partition, kernel_columns(batch, amount_reference))
+    score, anomaly = model.score(observed.features)
+    silent = (observed.duplicate == 1) | (batch.kind == Kind.REVERSAL) | (batch.kind == Kind.OUTCOME)
+    score[silent] = anomaly[silent] = 0.0
+    result = policy.decide(_policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model))
+    flags = _flags(observed, rate_missing, result)
+    answers = (result.action, flags, score, anomaly, result.expected_loss_minor, result.rule_hits)
+    first = np.nonzero(observed.duplicate == 0)[0]
+    first_answers = tuple(column[first] for column in answers)
+    store_decisions(partition, observed.payment_row[first], first_answers, policy.version)
+    _answer_duplicates(partition, observed, policy, answers)
+    _note_names(partition, batch, observed.features)
+    return Assessments(
+        batch=batch,
+        action=result.action,
+        score=score,
+        anomaly=anomaly,
+        flags=flags,
+        expected_loss_minor=result.expected_loss_minor,
+        rule_hits=result.rule_hits,
+        effective_time_ms=observed.effective_time_ms,
+        duplicate=observed.duplicate == 1,
+        payment_row=observed.payment_row,
+        features=observed.features,
+        evidence=_explain(partition, batch, observed, model, result, result.action),
+        unlabelled=_unlabelled_sample(state, batch, observed),
+        rule_reasons=result.rule_reasons,
+    )
+
+
 def assess_batch(state: EngineState, batch: TransactionBatch, model: ModelVersion, policy: Policy) -> Assessments:
     """Assess a batch and take it into the state.
 
@@ -169,39 +219,11 @@ def assess_batch(state: EngineState, batch: TransactionBatch, model: ModelVersio
     partition = state.partition(batch.partition)
     check_offsets(partition, batch)
     model.require_catalogue(_CATALOGUE_DIGEST)
-    amount_reference, rate_missing = state.rates.convert(batch.amount_minor, batch.currency)
-    columns = kernel_columns(batch, amount_reference)
     with state.change(partition):
-        observed = observe(state, partition, columns)
-        score, anomaly = model.score(observed.features)
-        silent = (observed.duplicate == 1) | (batch.kind == Kind.REVERSAL) | (batch.kind == Kind.OUTCOME)
-        score[silent] = anomaly[silent] = 0.0
-        result = policy.decide(_policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model))
-        flags = _flags(observed, rate_missing, result)
-        answers = (result.action, flags, score, anomaly, result.expected_loss_minor, result.rule_hits)
-        first = np.nonzero(observed.duplicate == 0)[0]
-        store_decisions(
-            partition, observed.payment_row[first], tuple(column[first] for column in answers), policy.version
-        )
-        _answer_duplicates(partition, observed, policy, answers)
-        _note_names(partition, batch, observed.features)
-        evidence = _explain(partition, batch, observed, model, result, result.action)
-    return Assessments(
-        batch=batch,
-        action=result.action,
-        score=score,
-        anomaly=anomaly,
-        flags=flags,
-        expected_loss_minor=result.expected_loss_minor,
-        rule_hits=result.rule_hits,
-        effective_time_ms=observed.effective_time_ms,
-        duplicate=observed.duplicate == 1,
-        payment_row=observed.payment_row,
-        features=observed.features,
-        evidence=evidence,
-        unlabelled=_unlabelled_sample(state, batch, observed),
-        rule_reasons=result.rule_reasons,
-    )
+        pieces = [
+            _assess_piece(state, partition, batch[rows], model, policy) for rows in _pieces(batch) or [slice(0, 0)]
+        ]
+    return pieces[0] if len(pieces) == 1 else join_assessments(batch, pieces)
 
 
 def adopt_decision(
