@@ -180,9 +180,10 @@ def _numbers(numbers: Numbers) -> Table:
 def _cases(cases: list[CaseLine]) -> Table | Text:
     if not cases:
         return Text("none yet")
-    table = Table(box=None, pad_edge=False)
-    for column, least in (("case", 16), ("card", 12), ("action", 7), ("state", 9), ("reasons", 20)):
-        table.add_column(column, overflow="ellipsis", no_wrap=True, min_width=least)
+    table = Table(box=None, pad_edge=False, expand=True)
+    for column in ("case", "card", "action", "state"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("reasons", overflow="ellipsis", no_wrap=True, ratio=1)
     for case in cases[:_SHOWN_CASES]:
         style = "bold red" if case.action == "FREEZE" else ""
         table.add_row(case.case_id, case.card_token, Text(case.action, style=style), case.state, case.reasons)

@@ -80,10 +80,10 @@ def test_the_view_shows_rates_latency_and_cases() -> None:
     assert numbers.decisions == {"ALLOW": 240, "FREEZE": 10}
     assert numbers.freezes == {"frozen": 1}
     console = Console(width=120, record=True)
-    line = CaseLine("case-1", "tok_1", "FREEZE", "open", "impossible_travel")
+    line = CaseLine("case-1", "tok_1", "FREEZE", "open", "impossible_travel, " * 20)
     console.print(picture({"console": "http://127.0.0.1:8080/console"}, numbers, [line]))
     shown = console.export_text()
-    for text in ("100 a second", "FREEZE 10", "frozen 1", "m-000002", "case-1", "http://127.0.0.1:8080/console"):
+    for text in ("100 a second", "FREEZE 10", "frozen 1", "m-000002", "case-1", "tok_1", "FREEZE ", "http://127.0.0.1:8080/console"):
         assert text in shown
     assert "100 payments/s, 250 answered" in numbers.line()
 
