@@ -155,8 +155,8 @@ def _explain(
 def _pieces(batch: TransactionBatch) -> list[slice]:
     """Cut a batch where its clock moves on by more than a day.
 
-    An alert shows the card's last payments, which are read after the walk. Within a day of the watermark no payment that
-    an alert of the piece can show is forgotten. Live batches span seconds: they are one piece.
+    An alert shows the card's last payments, which are read after the walk. Within a day of the watermark no payment
+    that an alert of the piece can show is forgotten. Live batches span seconds: they are one piece.
     """
     clock = np.maximum.accumulate(batch.event_time_ms)
     pieces, start = [], 0

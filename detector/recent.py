@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.buckets import PREVIOUS
+from detector.catalogue import MEMORY_MS
 from detector.jit import kernel
 from detector.layout import (
     AMOUNT_MINOR,
@@ -130,11 +131,17 @@ def stored_decisions(
 
 @kernel
 def _collect_events(memory: Memory, chunk: int, slot: int, out: NDArray[np.int64]) -> int:
-    """Copy a card's events, youngest first, from one on backwards; returns how many there were or fitted."""
+    """Copy a card's events within memory of one, which comes first, youngest first; returns how many fitted.
+
+    What that one had left behind may still stand in its chunk; whether it does is chance and must not show.
+    """
     found = 0
+    oldest = memory[address(memory, EVENTS, chunk) + EVENT_FIRST + slot * EVENT_WORDS + EVENT_TIME] - MEMORY_MS
     while chunk != 0:
         at = address(memory, EVENTS, chunk)
         while slot >= 0:
+            if memory[at + EVENT_FIRST + slot * EVENT_WORDS + EVENT_TIME] <= oldest:
+                return found
             for word in range(EVENT_WORDS):
                 out[found, word] = memory[at + EVENT_FIRST + slot * EVENT_WORDS + word]
             found += 1
