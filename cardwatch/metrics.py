@@ -16,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import ServiceError
 
+# Name of a process in the tree that started it.
+PROCESS_VARIABLE = "CARDWATCH_PROCESS"
 _READ_TIMEOUT_S = 1.0
 
 
@@ -39,8 +41,17 @@ def read_url(data: DataDirectory, name: str) -> str | None:
     return None
 
 
-def write_url(data: DataDirectory, name: str, host: str, port: int) -> str:
-    """Write down, in one step, where this process answers; its URL."""
+def write_url(data: DataDirectory, kind: str, host: str, port: int) -> str:
+    """Write down, in one step, where this process answers; its URL.
+
+    Args:
+        data: the file goes to its `run/`.
+        kind: what the process is. Its name in the tree that started it is the file's; a process that was started by
+            hand has its id in the name, so that it does not pass for one of a tree in the same directory.
+        host: where it listens.
+        port: likewise.
+    """
+    name = os.environ.get(PROCESS_VARIABLE) or f"{kind}-{os.getpid()}"
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
     path = address_file(data, name)

@@ -14,7 +14,7 @@ import httpx
 from cardwatch import kafka
 from cardwatch.embedded import DataDirectory, broker_spec, module_command, redis_spec, redis_url, start_clean
 from cardwatch.errors import ServiceError, SettingsError
-from cardwatch.metrics import Reading, address_file, read_metrics, read_url
+from cardwatch.metrics import PROCESS_VARIABLE, Reading, address_file, read_metrics, read_url
 from cardwatch.mock_broker import BrokerAddress
 from cardwatch.ports import listening_problem
 from cardwatch.services import Layers, RunningServices, own_secrets
@@ -204,7 +204,7 @@ class System:
         return ProcessSpec(
             name=name,
             command=module_command("cardwatch", *arguments),
-            environment=self._layers.environment(),
+            environment=self._layers.environment() | {PROCESS_VARIABLE: name},
             ready=ready,
             ready_within_s=_WORKER_READY_S,
             stop_within_s=15.0,

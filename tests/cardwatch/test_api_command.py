@@ -16,7 +16,7 @@ from cardwatch.cli import main
 from cardwatch.desk_client import DeskClient
 from cardwatch.embedded import DataDirectory, redis_spec, redis_url
 from cardwatch.errors import StoryError
-from cardwatch.metrics import read_url
+from cardwatch.metrics import PROCESS_VARIABLE, read_url
 from cardwatch.services import Layers
 from cardwatch.supervisor import ProcessSpec, Supervisor
 
@@ -60,7 +60,9 @@ def test_the_service_answers_an_agent(data: DataDirectory, redis: Supervisor) ->
         }
     )
     command = (sys.executable, "-m", "cardwatch", "api")
-    redis.start(ProcessSpec("api", command, layers.environment(), ready=partial(ready, data)))
+    redis.start(
+        ProcessSpec("api", command, layers.environment() | {PROCESS_VARIABLE: "api"}, ready=partial(ready, data))
+    )
     url = read_url(data, "api")
     assert url is not None
     agent = DeskClient(url, KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,24 +12,41 @@ from rich.console import Console
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import ServiceError
 from cardwatch.live import CaseLine, Meter, picture
-from cardwatch.metrics import Reading, process_registry, read_metrics, read_url, serve_metrics, write_url
+from cardwatch.metrics import (
+    PROCESS_VARIABLE,
+    Reading,
+    process_registry,
+    read_metrics,
+    read_url,
+    serve_metrics,
+    write_url,
+)
 
 
 def reading(registry: CollectorRegistry) -> Reading:
     return Reading(tuple((s.name, s.labels, float(s.value)) for family in registry.collect() for s in family.samples))
 
 
-def test_an_endpoint_is_found_and_read(tmp_path: Path) -> None:
+def test_an_endpoint_is_found_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process on a free port writes down where it answers, and what it counts can be read there."""
     registry = process_registry()
     Counter("cardwatch_decisions", "Decisions.", ["action"], registry=registry).labels("ALLOW").inc(7)
     data = DataDirectory(tmp_path)
     assert read_url(data, "score") is None
+    monkeypatch.setenv(PROCESS_VARIABLE, "score")
     url = write_url(data, "score", "127.0.0.1", serve_metrics(registry, "127.0.0.1", 0))
     assert read_url(data, "score") == url
     found = read_metrics(url)
     assert found.total("cardwatch_decisions_total", action="ALLOW") == 7
     assert found.total("process_start_time_seconds") > 0
+
+
+def test_a_worker_started_by_hand_does_not_pass_for_one_of_the_tree(tmp_path: Path) -> None:
+    """A second worker in a demo's directory does not take the place of the demo's own in its view."""
+    data = DataDirectory(tmp_path)
+    write_url(data, "score", "127.0.0.1", 1)
+    assert read_url(data, "score") is None
+    assert read_url(data, f"score-{os.getpid()}") == "http://127.0.0.1:1"
 
 
 def test_an_endpoint_that_is_away_reads_as_nothing() -> None:
@@ -83,7 +101,16 @@ def test_the_view_shows_rates_latency_and_cases() -> None:
     line = CaseLine("case-1", "tok_1", "FREEZE", "open", "impossible_travel, " * 20)
     console.print(picture({"console": "http://127.0.0.1:8080/console"}, numbers, [line]))
     shown = console.export_text()
-    for text in ("100 a second", "FREEZE 10", "frozen 1", "m-000002", "case-1", "tok_1", "FREEZE ", "http://127.0.0.1:8080/console"):
+    for text in (
+        "100 a second",
+        "FREEZE 10",
+        "frozen 1",
+        "m-000002",
+        "case-1",
+        "tok_1",
+        "FREEZE ",
+        "http://127.0.0.1:8080/console",
+    ):
         assert text in shown
     assert "100 payments/s, 250 answered" in numbers.line()
 
