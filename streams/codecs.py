@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -191,7 +193,8 @@ def _finish(table: _Table, rejected: list[Rejected], unknown_fields: int) -> Dec
         columns = {name: [column[row] for row in good] for name, column in columns.items()}
     traceparents: dict[int, bytes] = {}
     headers = [record.headers for record in records]
-    if any(headers):
+    # Nearly all producers write headers, few a trace: looking for the name first is half the work.
+    if TRACE_HEADER in set(map(itemgetter(0), chain.from_iterable(headers))):
         named = ((row, name, value) for row, pairs in enumerate(headers) for name, value in pairs)
         traceparents = {row: value for row, name, value in named if name == TRACE_HEADER and value}
     offset = np.array([record.offset for record in records], dtype=np.int64)
@@ -217,12 +220,12 @@ class TransactionCodec:
         columns = table.columns
         kinds = columns["kind"]
         if not _REFERRING.isdisjoint(kinds):
-            references = zip(kinds, columns["refers_to"], strict=True)
-            lost = [row for row, (kind, to) in enumerate(references) if kind in _REFERRING and to is None]
+            pairs = zip(kinds, columns["refers_to"], strict=True)
+            lost = [row for row, (kind, to) in enumerate(pairs) if kind in _REFERRING and to is None]
             table.refuse(lost, Reason.MISSING_REFERENCE, "refers_to")
         if any(columns["refers_to"]):
-            lines = [reference or "" for reference in columns["refers_to"]]
-            controls = [row for row, line in enumerate(lines) if _CONTROL_CHARACTER.search(line)]
+            references = enumerate(columns["refers_to"])
+            controls = [row for row, reference in references if reference and _CONTROL_CHARACTER.search(reference)]
             table.refuse(controls, Reason.CONTROL_CHARACTER, "refers_to")
         table.translate("kind", _KINDS)
         table.translate("channel", _CHANNELS)

@@ -1,7 +1,7 @@
 """Decisions and alerts as the contract writes them.
 
-Nearly every decision is ALLOW: its JSON is put together from the columns as text. Every other one is a dictionary with
-all its evidence and CloudEvents headers, and its alert is a copy of it.
+Nearly every decision is ALLOW: a whole batch of them is written from its columns in one go. Every other one is a
+dictionary with all its evidence and CloudEvents headers, and its alert is a copy of it.
 """
 
 from __future__ import annotations
@@ -167,37 +167,56 @@ def _rule_ids(hits: int, versions: Versions) -> list[str]:
     return [rule for bit, rule in enumerate(versions.rule_ids) if hits >> bit & 1]
 
 
-def _json_texts(texts: Sequence[str]) -> Sequence[str]:
-    """Texts as they stand between quotes in JSON; the codec has refused control characters."""
-    joined = "".join(texts)
-    if '"' not in joined and "\\" not in joined:
-        return texts
-    return [_encoder.encode(text)[1:-1].decode() for text in texts]
+class _Source(msgspec.Struct, gc=False):
+    """Where a transaction came from."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class _PlainDecision(msgspec.Struct, gc=False):
+    """An ALLOW decision; msgspec writes one in a third of the time that formatting its text takes."""
+
+    transaction_id: str
+    card_token: str
+    event_time_ms: int
+    action: str
+    score: float
+    anomaly: float
+    reasons: list[str]
+    rules: list[str]
+    expected_loss_minor: int
+    model_version: str
+    policy_version: str
+    rates_version: str
+    flags: list[str]
+    source: _Source
 
 
 def encode_plain(assessed: AssessmentsLike, versions: Versions) -> list[bytes | None]:
     """Encode the ALLOW decisions of a batch; None for every other row, and for scores that JSON cannot carry."""
-    batch = assessed.batch
+    batch, encode = assessed.batch, _encoder.encode
     is_plain = (assessed.action == Action.ALLOW) & np.isfinite(assessed.score) & np.isfinite(assessed.anomaly)
-    made_with = (
-        f'"model_version":{_quoted(versions.model)},"policy_version":{_quoted(versions.policy)},'
-        f'"rates_version":{_quoted(versions.rates)},"flags":'
-    )
-    source = f'"source":{{"topic":"{TRANSACTIONS}","partition":{batch.partition},"offset":'
-    flags = {mask: _encoder.encode(_flag_texts(mask)).decode() for mask in set(assessed.flags.tolist())}
-    rules = {hits: _encoder.encode(_rule_ids(hits, versions)).decode() for hits in set(assessed.rule_hits.tolist())}
-    reasons = ["[]"] * len(batch)
+    made_with = (versions.model, versions.policy, versions.rates)
+    partition = batch.partition
+    flags = {mask: _flag_texts(mask) for mask in set(assessed.flags.tolist())}
+    rules = {hits: _rule_ids(hits, versions) for hits in set(assessed.rule_hits.tolist())}
+    reasons: list[list[str]] = [[]] * len(batch)
     for row in np.nonzero(assessed.rule_hits != 0)[0].tolist():
-        reasons[row] = _encoder.encode(assessed.reason_codes(row)).decode()
+        reasons[row] = assessed.reason_codes(row)
     return [
-        f'{{"transaction_id":"{transaction}","card_token":"{card}","event_time_ms":{time_ms},"action":"ALLOW",'
-        f'"score":{score},"anomaly":{anomaly},"reasons":{reason},"rules":{rules[hits]},'
-        f'"expected_loss_minor":{loss},{made_with}{flags[mask]},{source}{offset}}}}}'.encode()
+        encode(
+            _PlainDecision(
+                transaction, card, time_ms, "ALLOW", score, anomaly, reason, rules[hits], loss, *made_with, flags[mask],
+                _Source(TRANSACTIONS, partition, offset),
+            )
+        )
         if plain
         else None
         for transaction, card, time_ms, score, anomaly, reason, hits, loss, mask, offset, plain in zip(
-            _json_texts(batch.transaction_id),
-            _json_texts(batch.card_token),
+            batch.transaction_id,
+            batch.card_token,
             batch.event_time_ms.tolist(),
             assessed.score.tolist(),
             assessed.anomaly.tolist(),
@@ -209,12 +228,7 @@ def encode_plain(assessed: AssessmentsLike, versions: Versions) -> list[bytes | 
             is_plain.tolist(),
             strict=True,
         )
-    ]
-
-
-def _quoted(text: str) -> str:
-    """A text as a JSON string."""
-    return _encoder.encode(text).decode()
+    ]  # fmt: skip
 
 
 def encode_full(

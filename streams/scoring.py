@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import StateError
+from detector.transactions import TransactionBatch
 from detector.vocabulary import Action
 from streams.codecs import Decoded, TransactionCodec
 from streams.core import AssessedBatch, ScoringCore
@@ -41,6 +43,12 @@ def epoch_ms() -> int:
 def cut(columns: Mapping[str, Any], rows: slice) -> dict[str, Any]:
     """A slice of every column."""
     return {name: column[rows] for name, column in columns.items()}
+
+
+def _messages(batch: TransactionBatch, values: Sequence[bytes | None], rows: Sequence[int]) -> list[dict[str, Any]]:
+    """Records for the producer, keyed by card."""
+    cards = batch.card_token
+    return [{"key": cards[row].encode(), "value": values[row]} for row in rows]
 
 
 async def put_aside(
@@ -197,14 +205,13 @@ class Scorer:
         plain = encode_plain(assessed, versions)
         timestamps = decoded.timestamp_ms[first_row : first_row + len(batch)]
         target = TopicPartition(DECISIONS, owned.number)
-        run: list[dict[str, Any]] = []
-        for row in rows:
-            value, trace = plain[row], decoded.traceparents.get(first_row + row)
-            if value is not None and trace is None:
-                run.append({"key": batch.card_token[row].encode(), "value": value})
-                continue
-            await self._producer.send_many(target, run)
-            run = []
+        traces = decoded.traceparents
+        start = 0
+        for row in [row for row in rows if plain[row] is None or first_row + row in traces]:
+            stop = bisect_left(rows, row)
+            await self._producer.send_many(target, _messages(batch, plain, rows[start:stop]))
+            start = stop + 1
+            trace = traces.get(first_row + row)
             decision = self._encode_full(assessed, versions, row, int(timestamps[row]), now_ms, trace)
             if decision is None:
                 await self._fall_back(owned, decoded, first_row + row, now_ms)
@@ -215,7 +222,9 @@ class Scorer:
             if action != Action.ALLOW:
                 await self._producer.send(decision._replace(topic=ALERTS))
                 self._metrics.alerts.labels(_ACTIONS[action]).inc()
-        await self._producer.send_many(target, run, self._latency_noter(timestamps[rows]))
+        await self._producer.send_many(
+            target, _messages(batch, plain, rows[start:]), self._latency_noter(timestamps[rows])
+        )
         self._metrics.decisions.labels(Action.ALLOW.wire).inc(sum(plain[row] is not None for row in rows))
 
     @staticmethod
