@@ -23,7 +23,7 @@ from streams.topics import ALERTS, DECISIONS, TOPICS_BY_NAME, TRANSACTIONS
 # By the models that a peer runs: where it puts its answers.
 PEER_DECISIONS = {"both": "peer.both.decisions.v1", "logistic": "peer.logistic.decisions.v1"}
 _READ_AT_ONCE = 10_000
-_WAIT_S = 10.0
+_WAIT_S = 60.0
 _FLUSH_S = 120.0
 _SAY_EVERY_S = 2.0
 _LOOK_EVERY_S = 0.1
