@@ -1,0 +1,242 @@
+"""The engine's other promises: all or nothing, nothing twice, state that can be saved, room that runs out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cardwatch.simulator import Simulator, WorldSettings
+from detector.engine import adopt_decision, alert_id_of, assess_batch
+from detector.errors import ConfigurationError, ModelError, StaleOffsetError, StateError
+from detector.labels import apply_labels, build_label_batch, mature
+from detector.layout import FORCED_EVICTIONS, PROGRESS
+from detector.memory import table_rows
+from detector.models.version import ModelVersion
+from detector.rates import RateTable
+from detector.recent import stored_reasons
+from detector.state import EngineState, StateConfig
+from detector.transactions import TransactionBatch, build_batch
+from detector.vocabulary import Action, Flag, Label
+from tests.columns import columns_of
+from tests.detector.test_features_against_naive import CONFIG, KEY, START_MS, model, policy
+
+ROWS = 600
+RATES = RateTable("test", "EUR", {"EUR": 1.0, "USD": 0.9})
+
+
+def new_state(config: StateConfig = CONFIG) -> EngineState:
+    state = EngineState(config, RATES)
+    state.open_partition(0)
+    return state
+
+
+def payments(count: int, cards: int = 20, apart_ms: int = 60_000) -> TransactionBatch:
+    records = [
+        {
+            "transaction_id": f"t{number}",
+            "card_token": f"card{number % cards}",
+            "event_time_ms": START_MS + number * apart_ms,
+            "amount_minor": 100 + 37 * (number % 91),
+            "currency": "EUR" if number % 3 else "USD",
+            "merchant_id": f"merchant{number % 7}",
+            "terminal_id": f"terminal{number % 11}",
+        }
+        for number in range(count)
+    ]
+    return build_batch(columns_of(records), key=KEY)
+
+
+def answers(state: EngineState, batch: TransactionBatch) -> tuple[bytes, ...]:
+    assessed = assess_batch(state, batch, model(), policy())
+    return assessed.features.tobytes(), assessed.score.tobytes(), assessed.action.tobytes()
+
+
+@pytest.mark.parametrize("failpoint", ["detector.engine.explain", "detector.engine.store_decisions"])
+def test_an_error_leaves_the_state_as_it_was(failpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever raises after the walk, nothing of the batch remains, and the next try gives the same bits."""
+    batch = payments(ROWS)
+    state, untouched = new_state(), new_state()
+    for other in (state, untouched):
+        assess_batch(other, batch[:200], model(), policy())
+
+    def fail(*_: object) -> None:
+        message = "failpoint"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(failpoint, fail)
+        with pytest.raises(RuntimeError, match="failpoint"):
+            assess_batch(state, batch[200:], model(), policy())
+    assert state.digest() == untouched.digest()
+    assert state.partition(0).next_offset == 200
+    assert answers(state, batch[200:]) == answers(untouched, batch[200:])
+
+
+def test_an_error_in_one_piece_takes_back_the_pieces_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that spans weeks is assessed in pieces, and is still all or nothing."""
+    batch = payments(60, apart_ms=20 * 3_600_000)
+    state = new_state()
+    before = state.digest()
+    calls = iter(range(100))
+
+    def fail_late(features: Any) -> Any:
+        if next(calls) == 3:
+            message = "failpoint"
+            raise RuntimeError(message)
+        return np.zeros(len(features)), np.zeros(len(features))
+
+    version = replace(model())
+    monkeypatch.setattr(ModelVersion, "score", lambda _, features: fail_late(features))
+    with pytest.raises(RuntimeError, match="failpoint"):
+        assess_batch(state, batch, version, policy())
+    assert state.digest() == before
+    assert state.partition(0).next_offset == 0
+
+
+def test_offsets_are_applied_once() -> None:
+    """A batch below the next offset is refused and changes nothing."""
+    state, batch = new_state(), payments(50)
+    assess_batch(state, batch, model(), policy())
+    digest = state.digest()
+    with pytest.raises(StaleOffsetError, match="offset 40"):
+        assess_batch(state, batch[40:], model(), policy())
+    assert state.digest() == digest
+
+
+def test_saved_state_goes_on_as_if_nothing_had_happened() -> None:
+    """A partition and the shared entities restored into another engine give the same bits from then on."""
+    batch = payments(ROWS)
+    state = new_state()
+    assess_batch(state, batch[:400], model(), policy())
+    other = EngineState(CONFIG, RATES)
+    other.restore(0, state.snapshot(0))
+    other.restore_shared(state.snapshot_shared())
+    assert other.digest() == state.digest()
+    assert other.partition(0).next_offset == 400
+    assert answers(other, batch[400:]) == answers(state, batch[400:])
+    assert other.partition(0).names == state.partition(0).names
+
+
+def test_state_of_another_shape_is_refused() -> None:
+    """Arrays that are missing, of another width or too many for the capacity are named, and nothing is loaded."""
+    state = new_state()
+    assess_batch(state, payments(50), model(), policy())
+    arrays = state.snapshot(0)
+    for name, broken in (
+        ("cards.rows", None),
+        ("cards.rows", arrays["cards.rows"][:, :-1]),
+        ("events.info", arrays["events.info"][:-1]),
+        ("names.keys", None),
+    ):
+        tampered = {key: value for key, value in arrays.items() if key != name}
+        if broken is not None:
+            tampered[name] = broken
+        with pytest.raises(StateError):
+            EngineState(CONFIG, RATES).restore(0, tampered)
+    with pytest.raises(StateError, match="not open"):
+        EngineState(CONFIG, RATES).snapshot(0)
+
+
+def test_a_duplicate_gets_the_decision_that_stands() -> None:
+    """After recovery put back another decision, a duplicate is answered with that one, reasons included."""
+    state, batch = new_state(), payments(30)
+    assessed = assess_batch(state, batch, model(), policy())
+    row = int(assessed.payment_row[7])
+    adopt_decision(state, 0, row, (int(Action.FREEZE), int(Flag.LATE), 0.75, 0.5), ["impossible_travel"])
+    again = build_batch(
+        {
+            "transaction_id": ["t7"], "card_token": ["card7"], "event_time_ms": [START_MS + 90 * 60_000],
+            "amount_minor": [5], "currency": ["EUR"],
+        },
+        key=KEY, offset=np.array([30]),
+    )  # fmt: skip
+    answer = assess_batch(state, again, model(), policy())
+    assert answer.action.tolist() == [Action.FREEZE]
+    assert answer.score.tolist() == [0.75]
+    assert answer.flags.tolist() == [int(Flag.LATE | Flag.DUPLICATE)]
+    assert answer.reason_codes(0) == ["impossible_travel"]
+    assert answer.evidence[0].alert_id == alert_id_of("card7", "t7")
+    assert stored_reasons(state.partition(0), row) == ["impossible_travel"]
+
+
+def test_a_full_table_forgets_the_stalest_and_goes_on() -> None:
+    """More cards, merchants and payments than there is room for never stop the stream; it is counted."""
+    config = replace(CONFIG, cards=64, event_chunks=64, pairs=64, payments=64, entities=64, bucket_chunks=128)
+    state = new_state(config)
+    records = [
+        {
+            "transaction_id": f"t{number}", "card_token": f"card{number % 300}", "amount_minor": 100, "currency": "EUR",
+            "event_time_ms": START_MS + number * 1000, "merchant_id": f"m{number % 200}", "terminal_id": f"t{number}",
+        }
+        for number in range(2_000)
+    ]  # fmt: skip
+    assessed = assess_batch(state, build_batch(columns_of(records), key=KEY), model(), policy())
+    assert np.isfinite(assessed.score).all()
+    assert table_rows(state.partition(0).memory, int(PROGRESS))[1, FORCED_EVICTIONS] > 0
+
+
+def test_unlabelled_payments_become_genuine_once() -> None:
+    """At the configured age a payment without a label is a genuine example; one with a label is not asked again."""
+    state, batch = new_state(replace(CONFIG, maturity_ms=1_000_000)), payments(30)
+    assess_batch(state, batch, model(), policy())
+    fraud = {
+        "transaction_id": ["t3"], "card_token": ["card3"], "label": [int(Label.FRAUD)],
+        "label_time_ms": [START_MS + 500_000],
+    }  # fmt: skip
+    apply_labels(state, build_label_batch(fraud, key=KEY))
+    now_ms = START_MS + 1_000_000 + 9 * 60_000
+    examples = mature(state, 0, now_ms)
+    assert len(examples) == 9
+    assert set(examples.label.tolist()) == {int(Label.GENUINE)}
+    assert (examples.label_time_ms <= now_ms).all()
+    assert len(mature(state, 0, now_ms)) == 0
+
+
+def test_labels_meet_the_features_as_they_were_scored() -> None:
+    """Whatever happened to the card since, an example holds the very features that were scored, to the bit."""
+    state, batch = new_state(), payments(ROWS)
+    assessed = assess_batch(state, batch, model(), policy())
+    rows = [5, 77, 400]
+    labels = {
+        "transaction_id": [batch.transaction_id[row] for row in rows],
+        "card_token": [batch.card_token[row] for row in rows],
+        "label": [1, 0, 1],
+        "label_time_ms": [START_MS + 10**8] * 3,
+    }
+    result = apply_labels(state, build_label_batch(labels, key=KEY))
+    assert result.examples.features.tobytes() == assessed.features[rows].tobytes()
+    assert result.examples.label.tolist() == [1, 0, 1]
+    again = apply_labels(state, build_label_batch(labels, key=KEY, offset=np.arange(3, 6)))
+    assert again.counts == {"applied": 0, "unknown": 0, "repeated": 3, "corrected": 0, "late": 0}
+
+
+def test_a_model_of_another_catalogue_is_refused() -> None:
+    """A model that was made for other features never scores."""
+    with pytest.raises(ModelError, match="catalogue"):
+        assess_batch(new_state(), payments(3), replace(model(), catalogue_digest="other"), policy())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("fingerprint_key", b"short"), ("cards", 3), ("lateness_ms", 0), ("identity_memory_ms", 10**12)],
+)
+def test_a_configuration_that_cannot_work_is_named(field: str, value: Any) -> None:
+    """Capacities, times and the key are checked before anything is reserved."""
+    with pytest.raises(ConfigurationError, match=field):
+        replace(CONFIG, **{field: value})
+
+
+@pytest.mark.compiled
+def test_a_simulated_day_is_assessed_and_remembered() -> None:
+    """On the simulator's stream every record has a score between 0 and 1, and all are applied."""
+    stream = Simulator(WorldSettings(seed=5, cards=100)).stream(START_MS)
+    columns = stream.columns(2_000)
+    state = new_state(replace(CONFIG, cards=400, entities=20_000, bucket_chunks=200_000, pairs=20_000))
+    batch = build_batch(columns, key=KEY)
+    assessed = assess_batch(state, batch, model(), policy())
+    assert np.isfinite(assessed.score).all()
+    assert ((assessed.score >= 0) & (assessed.score <= 1)).all()
+    assert state.partition(0).next_offset == 2_000
