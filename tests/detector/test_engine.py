@@ -21,7 +21,8 @@ from detector.state import EngineState, StateConfig
 from detector.transactions import TransactionBatch, build_batch
 from detector.vocabulary import Action, Flag, Label
 from tests.columns import columns_of
-from tests.detector.test_features_against_naive import CONFIG, KEY, START_MS, model, policy
+from tests.detector.event_streams import START_MS
+from tests.detector.test_features_against_naive import CONFIG, KEY, model, policy
 
 ROWS = 600
 RATES = RateTable("test", "EUR", {"EUR": 1.0, "USD": 0.9})
@@ -182,7 +183,7 @@ def test_unlabelled_payments_become_genuine_once() -> None:
     """At the configured age a payment without a label is a genuine example; one with a label is not asked again."""
     state, batch = new_state(replace(CONFIG, maturity_ms=1_000_000)), payments(30)
     assess_batch(state, batch, model(), policy())
-    fraud = {
+    fraud: dict[str, Any] = {
         "transaction_id": ["t3"], "card_token": ["card3"], "label": [int(Label.FRAUD)],
         "label_time_ms": [START_MS + 500_000],
     }  # fmt: skip
@@ -200,7 +201,7 @@ def test_labels_meet_the_features_as_they_were_scored() -> None:
     state, batch = new_state(), payments(ROWS)
     assessed = assess_batch(state, batch, model(), policy())
     rows = [5, 77, 400]
-    labels = {
+    labels: dict[str, Any] = {
         "transaction_id": [batch.transaction_id[row] for row in rows],
         "card_token": [batch.card_token[row] for row in rows],
         "label": [1, 0, 1],
