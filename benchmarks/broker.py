@@ -52,10 +52,10 @@ def prepare_topics(kafka: KafkaSettings) -> None:
     admin = AdminClient(client_options(kafka))
     for future in admin.create_topics(new).values():
         future.result()
-    _wait_led(admin, kafka)
+    _wait_led(kafka)
 
 
-def _wait_led(admin: AdminClient, kafka: KafkaSettings) -> None:
+def _wait_led(kafka: KafkaSettings) -> None:
     """Wait until the partitions of all topics have a leader that knows of it: a moment after they were made.
 
     Raises:
@@ -65,6 +65,8 @@ def _wait_led(admin: AdminClient, kafka: KafkaSettings) -> None:
     places = [TopicPartition(name, partition) for name, count in wanted.items() for partition in range(count)]
     deadline_s = time.monotonic() + _WAIT_S
     while True:
+        # A client remembers for long that it did not find a topic: a new one for each look.
+        admin = AdminClient(client_options(kafka))
         try:
             for future in admin.list_offsets(dict.fromkeys(places, _LATEST)).values():
                 future.result()
@@ -297,5 +299,7 @@ class Curve:
     def rates(self) -> NDArray[np.float64]:
         """Records a second between looks about a second apart."""
         seconds, records = np.array(self.seconds), np.array(self.records, dtype=np.float64)
-        marks = np.searchsorted(seconds, np.arange(seconds[0], seconds[-1], 1.0))
+        marks = np.unique(np.searchsorted(seconds, np.arange(seconds[0], seconds[-1], 1.0)))
+        if len(marks) < 2:
+            marks = np.array([0, len(seconds) - 1])
         return np.asarray(np.diff(records[marks]) / np.diff(seconds[marks]), dtype=np.float64)

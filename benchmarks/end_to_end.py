@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +59,15 @@ def run(options: Options) -> None:
     with _cluster(payments, options) as (kafka, folder):
         measured = _worker(kafka, folder, options, staged=None)
         peers = {models: _peer(kafka, folder, models, options) for models in _PEERS}
-    few = Options(
-        round(options.records * _STAGED_SHARE), None, options.peer_seconds, options.with_headers, options.started_s
-    )
+    few = replace(options, records=round(options.records * _STAGED_SHARE))
     options.say(f"once more with {few.records:,} payments, stages watched")
     with _cluster(workload.stream_file(few.records, options.say), few) as (kafka, folder):
         out = folder / "stages.json"
         staged = _worker(kafka, folder, few, staged=out)
         stages: dict[str, dict[str, float]] = json.loads(out.read_text())
     found: dict[str, Any] = {
-        "kafka": _KAFKA_VERSION, "java": machine.java_version(), "headers": options.with_headers,
+        "load_before": options.busy_before, "headers": options.with_headers,
+        "kafka": _KAFKA_VERSION, "java": machine.java_version(),
         "count": asdict(measured.count), "worker": asdict(measured.worker), "broker_s": measured.broker_s,
         "per_second": measured.per_second, "per_second_by_wall_clock": measured.per_second_by_wall_clock,
         "first_decision_s": measured.first_decision_s, "curve": asdict(measured.curve),
@@ -76,7 +75,7 @@ def run(options: Options) -> None:
         "staged": {"payments": few.records, "per_second": staged.per_second, **stages},
     }  # fmt: skip
     results.save(NAME, found)
-    results.write_section(NAME, _text(measured, peers, few.records, stages))
+    results.write_section(NAME, _text(options, measured, peers, (few.records, stages)))
 
 
 @contextmanager
@@ -146,9 +145,13 @@ def _peer(kafka: KafkaSettings, folder: Path, models: str, options: Options) -> 
 
 
 def _text(
-    measured: Run, peers: dict[str, tuple[int, float]], staged_payments: int, stages: dict[str, dict[str, float]]
+    options: Options,
+    measured: Run,
+    peers: dict[str, tuple[int, float]],
+    staged: tuple[int, dict[str, dict[str, float]]],
 ) -> str:
-    """The tables."""
+    """The tables; `staged` are the payments of the run under watch, and what was seen."""
+    staged_payments, stages = staged
     count, worker = measured.count, measured.worker
     ours = measured.per_second
     rows = [["cardwatch worker, role score", f"{count.decisions:,}", f"{count.span_s:.1f}", f"{ours:,.0f}", "1"]]
@@ -170,7 +173,7 @@ def _text(
     ]
     return "\n\n".join(
         (
-            f"{results.machine_lines()} Kafka {_KAFKA_VERSION} on Java {machine.java_version()}.",
+            f"{results.machine_lines(options.busy_before)} Kafka {_KAFKA_VERSION} on Java {machine.java_version()}.",
             results.table(("", "decisions", "seconds", "payments/s", "ratio"), rows),
             results.table(("the worker's run", ""), facts),
             f"Where the time of the event loop's thread goes, in another run over {staged_payments:,} payments:",

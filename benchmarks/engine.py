@@ -90,7 +90,10 @@ def run(options: Options) -> None:
             payments = max(round(options.records * share), rows)
             with clock.watching(ENGINE if rows == _LARGEST_BATCH else ()):
                 measured.append(_assess(feed, state, model, policy, payments, rows))
-    results.save(NAME, {"sizes": [asdict(each) for each in measured], "stages_s": clock.seconds})
+    results.save(
+        NAME,
+        {"load_before": options.busy_before, "sizes": [asdict(each) for each in measured], "stages_s": clock.seconds},
+    )
     results.write_section(NAME, _text(options, measured, clock))
 
 
@@ -124,7 +127,7 @@ def _text(options: Options, measured: list[Measured], clock: StageClock) -> str:
     )
     return "\n\n".join(
         (
-            results.machine_lines(),
+            results.machine_lines(options.busy_before),
             history,
             results.table(head, [each.row() for each in measured]),
             f"Where the time of `assess_batch` goes in batches of {largest.batch_rows:,}:",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ class Options:
         handbook: file of the Fraud Detection Handbook's transactions, to be replayed as well.
         peer_seconds: how long each peer may run.
         with_headers: whether payments carry CloudEvents headers, as the contract says.
+        busy_before: processes that wanted to run in the minute before, on average; above 0 somebody else was at work.
         started_s: when the run began, on the monotonic clock.
     """
 
@@ -24,6 +26,7 @@ class Options:
     handbook: Path | None
     peer_seconds: float
     with_headers: bool = True
+    busy_before: float = field(default_factory=lambda: os.getloadavg()[0])
     started_s: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:

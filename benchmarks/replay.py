@@ -77,8 +77,8 @@ def run(options: Options) -> None:
         for title, words in files:
             options.say(f"replaying: {title}")
             replayed.append(_replay(title, words, Path(folder)))
-    results.save(NAME, {"files": [each.as_json() for each in replayed]})
-    results.write_section(NAME, _text(replayed))
+    results.save(NAME, {"load_before": options.busy_before, "files": [each.as_json() for each in replayed]})
+    results.write_section(NAME, _text(options, replayed))
 
 
 def _replay(title: str, words: list[str], folder: Path) -> Replayed:
@@ -100,11 +100,11 @@ def _replay(title: str, words: list[str], folder: Path) -> Replayed:
     return Replayed(title, int(timed[1].replace(",", "")), float(timed[2]), command_s, said, clock)
 
 
-def _text(replayed: list[Replayed]) -> str:
+def _text(options: Options, replayed: list[Replayed]) -> str:
     """The tables."""
     head = ("file", "rows", "engine, rows/s", "whole command, rows/s", "AUC ROC", "AP", "CP@100")
     parts = [
-        results.machine_lines(),
+        results.machine_lines(options.busy_before),
         "One core. Labels come seven days late; quality is over all labelled rows, from the first on:",
         results.table(head, [each.row() for each in replayed]),
     ]

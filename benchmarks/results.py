@@ -46,10 +46,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rules, *rows))
 
 
-def machine_lines() -> str:
-    """What a table was measured on and when, as a line of Markdown."""
+def machine_lines(busy_before: float) -> str:
+    """What a table was measured on and when, as a line of Markdown; `busy_before` is of `Options`."""
     facts = "; ".join(machine.describe().values())
-    return f"Measured {datetime.now(tz=UTC):%Y-%m-%d} on: {facts}."
+    when = f"Measured {datetime.now(tz=UTC):%Y-%m-%d}"
+    return f"{when} on: {facts}. Load of the machine in the minute before: {busy_before:.1f}."
 
 
 def write_section(name: str, text: str, page: Path = PAGE) -> None:

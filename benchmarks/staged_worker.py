@@ -24,7 +24,7 @@ from streams.codecs import TransactionCodec
 from streams.detector_core import DetectorCore
 from streams.producer import Producer
 
-_PLACES = (
+PLACES = (
     *ENGINE,
     Place(TransactionCodec, "decode", "decode and check JSON"),
     Place(DetectorCore, "build", "build_batch: fingerprints and columns"),
@@ -33,7 +33,7 @@ _PLACES = (
     Place(streams.scoring, "encode_full", "encode the others"),
 )
 # These wait now and then, with the loop free for others: their time is from call to return.
-_WAITING = (
+WAITING = (
     Place(Producer, "send", "hand to the producer"),
     Place(Producer, "send_many", "hand to the producer"),
     Place(Checkpointer, "checkpoint", "checkpoint: wait for acknowledgements, copy"),
@@ -45,11 +45,11 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def main() -> int:
     """Run the command under watch."""
     out, clock, threads = Path(sys.argv[1]), StageClock(), _Threads()
-    for place in _WAITING:
+    for place in WAITING:
         setattr(place.owner, place.name, _timed_waiting(clock, getattr(place.owner, place.name), place.stage))
     threads.start()
     try:
-        with clock.watching(_PLACES):
+        with clock.watching(PLACES):
             return cli.main(sys.argv[2:])
     finally:
         out.write_text(json.dumps({"stages_s": clock.seconds, "threads_s": threads.seconds}), encoding="utf-8")
