@@ -1,0 +1,123 @@
+"""A whole installation on real servers, started by cardwatch's own commands, with processes that can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.services.process import wait_until
+from tests.streams.kafka_world import PARTITIONS, World
+
+ROLES = ("score", "respond", "learn")
+_WARM_S = 400.0
+_STOP_S = 60.0
+# Rows for tens of thousands of payments, so that a checkpoint is a matter of megabytes.
+_SMALL = {
+    "CARDS": 32_768, "PAYMENTS": 65_536, "PAIRS": 131_072, "EVENT_CHUNKS": 65_536, "CARD_LABEL_CHUNKS": 8_192,
+    "ENTITIES": 65_536, "BUCKET_CHUNKS": 262_144,
+}  # fmt: skip
+
+
+class Installation:
+    """Settings for cardwatch on a broker and a Redis, as an operator gives them: by the environment."""
+
+    def __init__(self, data: Path, world: World, redis_url: str) -> None:
+        """Choose the settings; nothing is started.
+
+        Args:
+            data: the data directory.
+            world: a real broker with fresh topics.
+            redis_url: an empty Redis.
+        """
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CARDWATCH_")}
+        settings = {
+            "DATA__DIRECTORY": str(data),
+            "KAFKA__BOOTSTRAP_SERVERS": world.settings.bootstrap_servers,
+            "KAFKA__PARTITIONS": str(PARTITIONS),
+            "KAFKA__GROUP_PREFIX": world.settings.group_prefix,
+            "REDIS__URL": redis_url,
+            "DETECTOR__FINGERPRINT_KEY": secrets.token_hex(16),
+            "SCORE__CHECKPOINT_INTERVAL_S": "1",
+            "SCORE__SESSION_TIMEOUT_S": "3",
+            "LEARN__PUBLISH_INTERVAL_S": "1",
+            **{f"METRICS__{role.upper()}_PORT": "0" for role in ROLES},
+            **{f"DETECTOR__{name}": str(rows) for name, rows in _SMALL.items()},
+        }
+        self.data = data
+        self.environment = kept | {f"CARDWATCH_{name}": value for name, value in settings.items()}
+
+    def run(self, *arguments: str) -> str:
+        """Run a command to its end; what it said. Another exit code than 0 is the test's failure."""
+        done = subprocess.run(
+            command(*arguments), env=self.environment, capture_output=True, text=True, check=False, timeout=_WARM_S
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "cardwatch", *arguments]
+
+
+class Worker:
+    """`cardwatch worker --roles score,respond,learn`: a process that watches over one process for each role."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._log = installation.data.parent / "worker.log"
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command("worker", "--roles", ",".join(ROLES)),
+                env=self._installation.environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self, target: str) -> None:
+        """Kill -9 one role, which its supervisor starts again, or `all`: the supervisor with all roles."""
+        if target == "all":
+            children = self._children().values()
+            self._process.kill()
+            for pid in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
+            self.start()
+            return
+        wait_until(lambda: target in self._children(), seconds=30, what=f"the role {target} runs")
+        os.kill(self._children()[target], signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End in order; the log is shown where that fails."""
+        self._process.terminate()
+        code = self._process.wait(_STOP_S)
+        assert code == 0, self.log()
+
+    def clean_up(self) -> None:
+        """Leave nothing behind, whatever happened: roles end with their supervisor."""
+        self._process.kill()
+        self._process.wait()
+
+    def log(self) -> str:
+        """What the supervisor said."""
+        return self._log.read_text(errors="replace")
+
+    def _children(self) -> dict[str, int]:
+        """Process ids by role; a child that is still to become its role is left out."""
+        assert self._process.poll() is None, self.log()
+        parent = self._process.pid
+        found = {}
+        for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+                if "--roles" in words:
+                    found[words[words.index("--roles") + 1]] = int(pid)
+        return found
