@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cardwatch.settings import Settings, configured_toml
-from cardwatch.wiring import fingerprint_key
+from cardwatch.wiring import fingerprint_key, require_one_reference
 from detector.catalogue import DAY_MS, HOUR_MS
 from detector.models import ModelsConfig, Trainer
 from detector.policy import Policy
@@ -54,6 +54,7 @@ def score(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -
     config = state_config(settings)
     rates = RateTable.from_mapping(configured_toml(settings.files.rates, "rates.toml"))
     policy = Policy.from_mapping(configured_toml(settings.files.policy, "policy.toml"))
+    require_one_reference(policy.reference_currency, rates.reference_currency)
     # Until a version is read from Kafka: knows nothing, so only rules act.
     nothing = Trainer(_models_config(settings)).version("m-000000", 0)
     core = DetectorCore(EngineState(config, rates), nothing, policy)

@@ -79,3 +79,17 @@ def redis_store(settings: Settings) -> RedisStore:
 def desk(settings: Settings, store: RedisStore) -> Desk:
     """The desk on that store; await its `open` before anything else."""
     return Desk(store, playbook(settings))
+
+
+def require_one_reference(policy_currency: str, rates_currency: str) -> None:
+    """Refuse costs and rates that speak of different reference currencies.
+
+    Raises:
+        SettingsError: they do.
+    """
+    if policy_currency != rates_currency:
+        message = (
+            f"policy: reference_currency is {policy_currency}; right is {rates_currency}, that of the rates, or rates "
+            f"whose reference is {policy_currency}"
+        )
+        raise SettingsError(message)

@@ -21,6 +21,8 @@ from cardwatch.replay.evaluation import auc_roc, average_precision, card_precisi
 from cardwatch.replay.mapping import FileMapping, load_mapping, own_names
 from cardwatch.replay.runner import OUTPUT_SCHEMA, KnownLabels, Replay
 from cardwatch.replay.source import Transactions, read_labels, read_table
+from cardwatch.wiring import require_one_reference
+from detector.errors import DetectorError
 from detector.models.config import ModelsConfig
 from detector.policy import Policy
 from detector.rates import RateTable
@@ -127,6 +129,23 @@ class _Progress:
         )
 
 
+def _replay(transactions: Transactions, labels: KnownLabels, sections: Mapping[str, Mapping[str, Any]]) -> Replay:
+    """The engine over the file, as configured.
+
+    Raises:
+        ReplayError: a section of the configuration cannot be used.
+        SettingsError: policy and rates have different reference currencies.
+    """
+    try:
+        rates, policy = RateTable.from_mapping(sections["rates"]), Policy.from_mapping(sections["policy"])
+        models = ModelsConfig.from_mapping(sections["models"])
+    except DetectorError as error:
+        message = f"--config: {error}"
+        raise ReplayError(message) from None
+    require_one_reference(policy.reference_currency, rates.reference_currency)
+    return Replay(transactions, labels, EngineState(_state_config(len(transactions)), rates), models, policy)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Replay a file.
 
@@ -138,11 +157,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not len(transactions):
         message = f"{arguments.transactions}: no rows"
         raise ReplayError(message)
-    sections = _sections(arguments.config)
     labels = _known_labels(transactions, arguments)
-    state = EngineState(_state_config(len(transactions)), RateTable.from_mapping(sections["rates"]))
-    policy = Policy.from_mapping(sections["policy"])
-    replay = Replay(transactions, labels, state, ModelsConfig.from_mapping(sections["models"]), policy)
+    replay = _replay(transactions, labels, _sections(arguments.config))
     started = time.monotonic()
     scores: list[np.ndarray[Any, Any]] = []
     with pq.ParquetWriter(str(arguments.out), OUTPUT_SCHEMA) as writer:

@@ -106,3 +106,24 @@ def test_a_file_that_cannot_be_used_ends_with_code_2(
     filled = [word.replace("{here}", str(files[0])) for word in arguments]
     assert main(["replay", *filled]) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ('[models]\ncold_start_frauds = "many"\n', "cold_start_frauds"),
+        (
+            '[rates]\nversion = "x"\nreference_currency = "USD"\ncurrencies = { USD = { exponent = 2, rate = 1.0 } }\n',
+            "reference_currency",
+        ),
+        ("[models\n", "--config"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_ends_with_code_2(
+    config: str, named: str, files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong in --config is named before anything runs."""
+    path = tmp_path / "config.toml"
+    path.write_text(config, encoding="utf-8")
+    assert main(["replay", str(files[0]), "--out", str(tmp_path / "x.parquet"), "--config", str(path)]) == 2
+    assert named in capsys.readouterr().err
