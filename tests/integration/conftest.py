@@ -43,6 +43,6 @@ def empty_redis(redis_server: RedisServer) -> Iterator[str]:
 
 @pytest.fixture
 def installation(world: World, empty_redis: str, warm_cache: Path, tmp_path: Path) -> Installation:
-    """cardwatch on these servers, its first model not yet published; `cardwatch warm --publish` finds it trained."""
+    """Settings for these servers; the first model not yet published; `cardwatch warm --publish` finds it trained."""
     shutil.copytree(warm_cache, tmp_path / "data" / "cache")
     return Installation(tmp_path / "data", world, empty_redis)

@@ -1,0 +1,157 @@
+"""The whole of cardwatch under load, its processes killed at random moments: nothing lost, nothing twice.
+
+`CARDWATCH_TEST_KILLS=10 make test-kafka ARGS="-s -k kill_nine"` kills more often and shows the table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cardwatch.simulator import ATTACK_NAMES, Simulator, WorldSettings
+from cardwatch.simulator.kafka import Sender
+from cardwatch.simulator.pacing import paced
+from cardwatch.simulator.wire import to_records
+from cardwatch.simulator.world import DAY_MS
+from streams.plain_consumer import ends_of, plain_consumer
+from streams.records import TopicPartition
+from streams.topics import DEAD_LETTERS, DECISIONS, TRANSACTIONS
+from tests.integration.installation import Installation, Worker
+from tests.integration.oracle import examine, is_done
+from tests.services.process import wait_until
+from tests.streams.kafka_world import PARTITIONS, World
+
+KILLS = int(os.environ.get("CARDWATCH_TEST_KILLS", "3"))
+SEED = 20261122
+CARD_NUMBER = "4111111111111111"
+REFUSED = {b"broken": b"not_json", CARD_NUMBER.encode(): b"card_number_in_clear"}
+_PAYMENTS_A_SECOND = 300.0
+_PAYMENTS_BETWEEN_ATTACKS = 300
+_ANSWERED_WITHIN_S = 150.0
+
+pytestmark = [
+    pytest.mark.kafka, pytest.mark.slow, pytest.mark.compiled, pytest.mark.timeout(300 + 120 * KILLS)
+]  # fmt: skip
+
+
+class Load(threading.Thread):
+    """Payments of a simulated world with attacks among them, until told to end."""
+
+    def __init__(self, servers: str) -> None:
+        super().__init__(name="load")
+        self._end = threading.Event()
+        self._sender = Sender(servers)
+        self.failure: BaseException | None = None
+
+    @property
+    def acknowledged(self) -> int:
+        """Records that Kafka has."""
+        return self._sender.delivery.acknowledged
+
+    def run(self) -> None:
+        """Send; what goes wrong is raised by `finish`."""
+        try:
+            self._play()
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
+            self.failure = error
+
+    def finish(self) -> None:
+        """End when Kafka has everything."""
+        self._end.set()
+        self.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def _play(self) -> None:
+        simulator = Simulator(WorldSettings(seed=SEED, cards=20_000, attacks_per_thousand_cards_day=0.0))
+        stream = simulator.stream(_now_ms() - 5 * DAY_MS // 6)
+        sent = attacks = 0
+        with self._sender as sender:
+            for payments in paced(
+                stream, rate_per_s=_PAYMENTS_A_SECOND, count=None, now_ms=_now_ms, wait_s=self._end.wait
+            ):
+                sender.send(to_records(stream.world, payments))
+                sent += len(payments)
+                while attacks < sent // _PAYMENTS_BETWEEN_ATTACKS:
+                    sender.send(simulator.attack(ATTACK_NAMES[attacks % len(ATTACK_NAMES)], _now_ms()))
+                    attacks += 1
+
+
+@contextmanager
+def loading(servers: str) -> Iterator[Load]:
+    load = Load(servers)
+    load.start()
+    try:
+        yield load
+    finally:
+        load.finish()
+
+
+def test_kill_9_of_the_whole_system_loses_and_doubles_nothing(
+    world: World, installation: Installation, empty_redis: str
+) -> None:
+    """Decisions, alerts, cards, cases and notices: each once, however often which process is killed."""
+    installation.run("warm", "--publish")
+    rng = random.Random(SEED)
+    worker = Worker(installation)
+    try:
+        with loading(world.settings.bootstrap_servers) as load:
+            _await_decisions(world, 1_000)
+            _send_broken_records(world)
+            for number in range(KILLS):
+                target = ("score", "respond", "learn")[number // 2 % 3] if number % 2 else "all"
+                if rng.random() < 0.75:
+                    _await_decisions(world, _decisions(world) + rng.randrange(1, 2_000))
+                threading.Event().wait(rng.uniform(0.0, 1.5))
+                print(f"kill {number + 1}: {target}, after {_decisions(world):,} decisions", flush=True)
+                worker.kill(target)
+            _await_decisions(world, _decisions(world) + 1_000)
+        acknowledged = load.acknowledged + len(REFUSED)
+        wait_until(
+            lambda: is_done(world, empty_redis, len(REFUSED)), seconds=_ANSWERED_WITHIN_S, what="everything is done"
+        )
+        worker.stop()
+    finally:
+        worker.clean_up()
+        findings = examine(world, empty_redis, REFUSED, load.acknowledged + len(REFUSED))
+        print(f"\nkill -9, {KILLS} times:\n{findings.table()}", flush=True)
+    assert acknowledged > 2_000
+    assert not {name: count for name, count in findings.faults.items() if count}
+    assert findings.facts["cards with a FREEZE decision"] > 0
+    assert not [letter for letter in world.read(DEAD_LETTERS) if CARD_NUMBER.encode() in repr(letter).encode()]
+
+
+def _send_broken_records(world: World) -> None:
+    """What must not stop the stream, and comes out as dead letters."""
+    world.write(TRANSACTIONS, "broken", b'{"transaction_id": ')
+    payment = {
+        "transaction_id": "t-in-clear", "card_token": CARD_NUMBER, "event_time_ms": _now_ms(), "amount_minor": 100,
+        "currency": "EUR",
+    }  # fmt: skip
+    world.write(TRANSACTIONS, CARD_NUMBER, json.dumps(payment).encode())
+    assert world.writer.flush(30) == 0
+
+
+def _await_decisions(world: World, count: int) -> None:
+    wait_until(lambda: _decisions(world) >= count, seconds=_ANSWERED_WITHIN_S, what=f"{count} decisions")
+
+
+def _decisions(world: World) -> int:
+    """How many there are, copies included."""
+    consumer = plain_consumer(world.settings, "count")
+    try:
+        spans = ends_of(consumer, {TopicPartition(DECISIONS, number): 0 for number in range(PARTITIONS)}, 30.0)
+        return sum(len(span) for span in spans.values())
+    finally:
+        consumer.close()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
