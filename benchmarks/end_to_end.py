@@ -34,12 +34,21 @@ _PEERS = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One worker on all payments."""
+    """One worker on all payments.
+
+    Attributes:
+        count: what was found when all was read back.
+        curve: how many decisions there were when.
+        first_decision_s: seconds from the start of the process to its first decision.
+        worker: what the worker had used at the end.
+        worker_s, broker_s: processor time of both from the first decision to the last.
+    """
 
     count: broker.Count
     curve: broker.Curve
     first_decision_s: float
     worker: Usage
+    worker_s: float
     broker_s: float
 
     @property
@@ -68,7 +77,8 @@ def run(options: Options) -> None:
     found: dict[str, Any] = {
         "load_before": options.busy_before, "headers": options.with_headers,
         "kafka": _KAFKA_VERSION, "java": machine.java_version(),
-        "count": asdict(measured.count), "worker": asdict(measured.worker), "broker_s": measured.broker_s,
+        "count": asdict(measured.count), "worker": asdict(measured.worker),
+        "worker_s": measured.worker_s, "broker_s": measured.broker_s,
         "per_second": measured.per_second, "per_second_by_wall_clock": measured.per_second_by_wall_clock,
         "first_decision_s": measured.first_decision_s, "curve": asdict(measured.curve),
         "peers": {models: {"records": records, "seconds": span_s} for models, (records, span_s) in peers.items()},
@@ -101,20 +111,26 @@ def _worker(kafka: KafkaSettings, folder: Path, options: Options, *, staged: Pat
         "CARDWATCH_METRICS__SCORE_PORT": "0",
     }
     ends, curve, broker_pid = broker.Ends(kafka), broker.Curve(), kafka_pid(folder / "kafka" / "server.properties")
-    broker_before = usage_of(broker_pid)
     started_s = time.monotonic()
     worker = Watched(words, folder / "worker.log", environment)
+    before = usage_of(broker_pid), worker.usage()
+
+    def look() -> None:
+        """Note what was used so far until the first decision is seen."""
+        nonlocal before
+        now = usage_of(broker_pid), worker.usage()
+        before = before if curve.records else now
+
     try:
-        curve.follow(ends, DECISIONS, options.records, worker.require_alive, options.say)
-        used, broker_after = worker.usage(), usage_of(broker_pid)
+        curve.follow(ends, DECISIONS, options.records, look, options.say)
+        after = usage_of(broker_pid), worker.usage()
     finally:
         worker.stop()
     options.say("all decisions are there; reading them back")
     count = broker.count_decisions(kafka)
     count.require_exact()
-    measured = Run(
-        count, curve, curve.seconds[0] - started_s, used, broker_after.processor_s - broker_before.processor_s
-    )
+    broker_s, worker_s = (now.processor_s - then.processor_s for then, now in zip(before, after, strict=True))
+    measured = Run(count, curve, curve.seconds[0] - started_s, after[1], worker_s, broker_s)
     options.say(f"{count.decisions:,} decisions, each once: {measured.per_second:,.0f}/s")
     return measured
 
@@ -169,7 +185,8 @@ def _text(
         ["slowest and median second", f"{rates.min():,.0f}/s, {sorted(rates)[len(rates) // 2]:,.0f}/s"],
         ["from the start of the process to the first decision", f"{measured.first_decision_s:.1f} s"],
         ["peak memory of the worker", f"{worker.peak_rss_mib:,.0f} MiB"],
-        ["processor time of worker and broker", f"{worker.processor_s:.1f} s, {measured.broker_s:.1f} s"],
+        ["processor time a payment, worker", f"{measured.worker_s / count.decisions * 1e6:.1f} µs"],
+        ["processor time a payment, broker", f"{measured.broker_s / count.decisions * 1e6:.1f} µs"],
     ]
     return "\n\n".join(
         (
