@@ -84,12 +84,7 @@ class Worker:
     def kill(self, target: str) -> None:
         """Kill -9 one role, which its supervisor starts again, or `all`: the supervisor with all roles."""
         if target == "all":
-            children = self._children().values()
-            self._process.kill()
-            for pid in children:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self._process.wait()
+            self._kill_all()
             self.start()
             return
         wait_until(lambda: target in self._children(), seconds=30, what=f"the role {target} runs")
@@ -102,13 +97,21 @@ class Worker:
         assert code == 0, self.log()
 
     def clean_up(self) -> None:
-        """Leave nothing behind, whatever happened: roles end with their supervisor."""
-        self._process.kill()
-        self._process.wait()
+        """Leave nothing behind, whatever happened."""
+        if self._process.poll() is None:
+            self._kill_all()
 
     def log(self) -> str:
         """What the supervisor said."""
         return self._log.read_text(errors="replace")
+
+    def _kill_all(self) -> None:
+        children = self._children().values()
+        self._process.kill()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
 
     def _children(self) -> dict[str, int]:
         """Process ids by role; a child that is still to become its role is left out."""
