@@ -62,6 +62,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@# pip would compile on one core. What does not compile is a template or test that some package carries along.
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
+	@echo "Compiling the kernels and training the demo's first model (once) ..."
+	@$(BIN)/cardwatch warm
 	@touch $@
 
 $(CARDWATCH_KAFKA_LIBS)/.fetched: tests/kafka/pom.xml

@@ -82,7 +82,7 @@ def alert(number: int = 1, *, card_token: str = "tok_3fa85f6457174562", action: 
         "country": "BR",
         "evidence": [
             evidence("impossible_travel", 11_240.0, 35.0, 2.9),
-            evidence("amount_above_usual", 14.2, 1.0, 1.7),
+            evidence("amount_above_usual", 124_900.0, 8_812.0, 1.7),
             evidence("new_country", 1.0, 0.0, 0.8),
         ],
         "last_payments": [
