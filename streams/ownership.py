@@ -27,6 +27,7 @@ class OwnedPartition:
         has_checkpoint: whether `position` says where to read; without, Kafka's committed offset does.
         answered: what the output topics already held when it was taken over.
         checkpointed: the position of its last complete checkpoint.
+        outputs_before: output positions of the checkpoint that it was opened with.
         waiting_labels: labels that wait for their transactions to be read.
         seen_to_ms: the latest Kafka timestamp among its transactions.
     """
@@ -36,11 +37,17 @@ class OwnedPartition:
     has_checkpoint: bool
     answered: Answered
     checkpointed: Position | None
+    outputs_before: Mapping[str, int] = field(default_factory=dict)
     waiting_labels: deque[RawRecord] = field(default_factory=deque)
     seen_to_ms: int = 0
 
     def output_positions(self, producer: Producer) -> dict[str, int]:
-        """The offset behind everything said about this partition; all of it must be acknowledged."""
+        """The offset behind everything said about what is in state; all of it must be acknowledged.
+
+        While what was answered before is still being replayed, that is where the replay's checkpoint began to read.
+        """
+        if not self.answered.is_behind(self.position.next_offset, self.position.label_next_offset):
+            return dict(self.outputs_before)
         positions = dict(self.answered.positions)
         for output in outputs_of(self.number):
             written = producer.positions.get(output)
@@ -116,6 +123,7 @@ class Ownership:
                 has_checkpoint=checkpoint is not None,
                 answered=answered[partition],
                 checkpointed=None if checkpoint is None else position,
+                outputs_before={} if checkpoint is None else checkpoint.manifest.output_positions,
             )
             logger.info(
                 "partition %d opened at %s, %d decisions stand",

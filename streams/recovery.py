@@ -25,11 +25,11 @@ from detector.vocabulary import FLAG_NAMES, Action
 from streams.dead_letters import origin_of
 from streams.errors import RecoveryError
 from streams.events import Outgoing
-from streams.examples import progress_of
+from streams.examples import LABELLED, MATURED, UNLABELLED, progress_of
 from streams.plain_consumer import ends_of, plain_consumer, read_to
 from streams.records import ReadRecord, TopicPartition
 from streams.settings import StreamSettings
-from streams.topics import ALERTS, DEAD_LETTERS, DECISIONS, EXAMPLES
+from streams.topics import ALERTS, DEAD_LETTERS, DECISIONS, EXAMPLES, LABELS, TRANSACTIONS
 
 _ACTIONS = Action.by_wire()
 _FLAG_BITS = {name: bit for bit, name in FLAG_NAMES}
@@ -88,6 +88,21 @@ class Answered:
     def last_decided(self) -> int:
         """The highest source offset that has a decision; -1 where none has."""
         return max(self.decisions, default=-1)
+
+    def is_behind(self, next_offset: int, label_next_offset: int) -> bool:
+        """Whether a state at these positions contains everything that was answered.
+
+        Before that, a checkpoint must name the outputs' old positions: who takes over from it has the rest of what was
+        answered to learn again.
+        """
+        next_offsets = {TRANSACTIONS: next_offset, LABELS: label_next_offset}
+        return (
+            self.last_decided < next_offset
+            and all(offset < next_offsets[topic] for topic, offset in self.dead_letters if topic in next_offsets)
+            and self.example_progress.get(UNLABELLED, 0) <= next_offset
+            and self.example_progress.get(LABELLED, 0) <= label_next_offset
+            and MATURED not in self.example_progress
+        )
 
 
 def output_name(partition: TopicPartition) -> str:

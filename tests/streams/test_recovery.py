@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from detector.vocabulary import Action
+from streams.checkpoints import Position
 from streams.events import HeaderList, iso_time, time_of
+from streams.examples import LABELLED, MATURED, UNLABELLED
 from streams.murmur2 import partition_of
+from streams.ownership import OwnedPartition
+from streams.producer import Producer
 from streams.records import TopicPartition
-from streams.recovery import output_name, outputs_of, read_answered
+from streams.recovery import Answered, StandingDecision, output_name, outputs_of, read_answered
 from streams.score import score_role
-from streams.topics import ALERTS, DEAD_LETTERS, DECISIONS, TRANSACTIONS
+from streams.topics import ALERTS, DEAD_LETTERS, DECISIONS, LABELS, TRANSACTIONS
 from tests.streams.kafka_world import PARTITIONS, World, eventually, running
 from tests.streams.stand_in import StandInCore
 
@@ -86,3 +91,28 @@ def test_the_tail_is_read_from_where_the_checkpoint_says(world: World) -> None:
 def test_times_in_headers_survive(now_ms: int) -> None:
     """A copy that is sent again tells the time of its decision, to the millisecond."""
     assert time_of(iso_time(now_ms)) == now_ms
+
+
+@pytest.mark.parametrize(
+    "unlearned",
+    [
+        Answered(decisions={11: StandingDecision(0, 0.0, 0.0, 0, 0, (), ())}),
+        Answered(dead_letters={(TRANSACTIONS, 11)}),
+        Answered(dead_letters={(LABELS, 6)}),
+        Answered(example_progress={UNLABELLED: 12}),
+        Answered(example_progress={LABELLED: 7}),
+        Answered(example_progress={MATURED: 1}),
+    ],
+)
+def test_a_checkpoint_within_a_replay_names_the_positions_before_it(unlearned: Answered) -> None:
+    """Killed once more within the replay, the next owner still reads all that was answered, and says nothing twice."""
+    producer = SimpleNamespace(positions={TopicPartition(DECISIONS, 3): 110})
+    unlearned.positions = {"fraud.decisions.v1/3": 100}
+    owned = OwnedPartition(
+        3, Position(11, 6), has_checkpoint=True, answered=unlearned, checkpointed=None,
+        outputs_before={"fraud.decisions.v1/3": 40},
+    )  # fmt: skip
+    assert owned.output_positions(cast("Producer", producer)) == {"fraud.decisions.v1/3": 40}
+    owned.position = Position(12, 7)
+    unlearned.example_progress.pop(MATURED, None)
+    assert owned.output_positions(cast("Producer", producer)) == {"fraud.decisions.v1/3": 110}
