@@ -106,11 +106,11 @@ class Worker:
         return self._log.read_text(errors="replace")
 
     def _kill_all(self) -> None:
-        children = self._children().values()
-        self._process.kill()
-        for pid in children:
+        # Roles first: the kernel tells them to end in order as soon as their supervisor is gone.
+        for pid in self._children().values():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self._process.kill()
         self._process.wait()
 
     def _children(self) -> dict[str, int]:
