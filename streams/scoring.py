@@ -209,7 +209,7 @@ class Scorer:
         start = 0
         for row in [row for row in rows if plain[row] is None or first_row + row in traces]:
             stop = bisect_left(rows, row)
-            await self._producer.send_many(target, _messages(batch, plain, rows[start:stop]))
+            await self._send_plain(target, batch, plain, rows[start:stop], timestamps)
             start = stop + 1
             trace = traces.get(first_row + row)
             decision = self._encode_full(assessed, versions, row, int(timestamps[row]), now_ms, trace)
@@ -222,10 +222,20 @@ class Scorer:
             if action != Action.ALLOW:
                 await self._producer.send(decision._replace(topic=ALERTS))
                 self._metrics.alerts.labels(_ACTIONS[action]).inc()
-        await self._producer.send_many(
-            target, _messages(batch, plain, rows[start:]), self._latency_noter(timestamps[rows])
-        )
-        self._metrics.decisions.labels(Action.ALLOW.wire).inc(sum(plain[row] is not None for row in rows))
+        await self._send_plain(target, batch, plain, rows[start:], timestamps)
+
+    async def _send_plain(
+        self,
+        target: TopicPartition,
+        batch: TransactionBatch,
+        plain: Sequence[bytes | None],
+        rows: list[int],
+        timestamps: NDArray[np.int64],
+    ) -> None:
+        """Send a run of ALLOW decisions without headers, each counted and timed once."""
+        if rows:
+            await self._producer.send_many(target, _messages(batch, plain, rows), self._latency_noter(timestamps[rows]))
+            self._metrics.decisions.labels(Action.ALLOW.wire).inc(len(rows))
 
     @staticmethod
     def _encode_full(
