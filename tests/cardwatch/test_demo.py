@@ -78,6 +78,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo") / "data"
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A run in the background of a shell ignores SIGINT, and so would what it starts; what has a handler does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def running(data: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A demo with a live view, without an attack, that other commands can find."""
