@@ -45,7 +45,8 @@ def demo_command(data: Path, *arguments: str) -> list[str]:
 
 def demo_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CARDWATCH_")}
-    return kept | {"PYTHONUNBUFFERED": "1"}
+    # A free port: somebody may be watching a demo of their own meanwhile.
+    return kept | {"PYTHONUNBUFFERED": "1", "CARDWATCH_API__PORT": "0"}
 
 
 def eventually(condition: Callable[[], bool], seconds: float) -> bool:
