@@ -207,7 +207,8 @@ class System:
             environment=self._layers.environment() | {PROCESS_VARIABLE: name},
             ready=ready,
             ready_within_s=_WORKER_READY_S,
-            stop_within_s=15.0,
+            # A worker that is still reading compiled kernels or a checkpoint answers a signal only afterwards.
+            stop_within_s=45.0,
         )
 
     def _answers(self, name: str, path: str) -> bool:
