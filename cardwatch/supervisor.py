@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +72,24 @@ class ProcessSpec:
     ready_within_s: float = 60.0
     stop_within_s: float = 10.0
     restart: RestartPolicy = field(default_factory=RestartPolicy)
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let SIGINT and SIGTERM take effect only at the end of the block.
+
+    A Ctrl-C between the fork and our knowing of the child would leave the child behind. Blocking the signals is no way:
+    they would reach another thread of this process, and the handlers run all the same.
+    """
+    came: list[int] = []
+    before = {it: signal.signal(it, lambda number, _: came.append(number)) for it in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for it, handler in before.items():
+            signal.signal(it, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 @dataclass(slots=True)
@@ -202,7 +220,7 @@ class Supervisor:
             path.replace(path.with_suffix(".log.1"))
         wrapper = (sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid()))
         try:
-            with path.open("ab") as log:
+            with path.open("ab") as log, _signals_held_back():
                 child.process = subprocess.Popen(  # noqa: S603  command lines are made by cardwatch, never by input
                     (*wrapper, *spec.command),
                     env={**os.environ, **spec.environment},

@@ -207,8 +207,8 @@ class System:
             environment=self._layers.environment() | {PROCESS_VARIABLE: name},
             ready=ready,
             ready_within_s=_WORKER_READY_S,
-            # A worker that is still reading compiled kernels or a checkpoint answers a signal only afterwards.
-            stop_within_s=45.0,
+            # Above the 25 s after which a worker ends itself and says what it hung on.
+            stop_within_s=30.0,
         )
 
     def _answers(self, name: str, path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import logging
 import signal
@@ -14,6 +15,9 @@ from streams.errors import StreamsError
 
 # Objects that may be referred to in circles, made since the last look.
 _COLLECT_AFTER = 50_000
+# From the signal to the end of the process, below the 30 s that Kubernetes gives by default. What was not saved until
+# then is done again by the next worker, exactly as after a crash.
+_STOP_WITHIN_S = 25.0
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +39,21 @@ class Role(Protocol):
 
 
 async def run_roles(roles: Sequence[Role], stop: asyncio.Event) -> None:
-    """Run roles until `stop` is set or one of them breaks; all are stopped in either case.
+    """Run roles until `stop` is set or one of them breaks; all that have started are stopped in either case.
 
     Raises:
         StreamsError: a role could not start or has broken; a supervisor starts the worker again.
     """
     started: list[Role] = []
+    stopper = asyncio.create_task(stop.wait())
     try:
         for role in roles:
-            await role.start()
+            starting = asyncio.create_task(role.start())
+            await asyncio.wait([starting, stopper], return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                return
+            starting.result()
             started.append(role)
         # What exists now lives as long as the worker: the collector need not look at it with every batch.
         gc.collect()
@@ -52,13 +62,13 @@ async def run_roles(roles: Sequence[Role], stop: asyncio.Event) -> None:
         # of a core at full load, and nothing is found.
         gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
         watchers = [asyncio.create_task(role.wait_broken()) for role in started]
-        stopper = asyncio.create_task(stop.wait())
         done, pending = await asyncio.wait([stopper, *watchers], return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         for task in done:
             task.result()
     finally:
+        stopper.cancel()
         for role in reversed(started):
             try:
                 await role.stop()
@@ -67,7 +77,7 @@ async def run_roles(roles: Sequence[Role], stop: asyncio.Event) -> None:
 
 
 def run_worker(make_roles: Callable[[], Sequence[Role]]) -> None:
-    """Run roles in this process until SIGTERM or SIGINT; blocks.
+    """Run roles in this process until SIGTERM or SIGINT; blocks. What has not stopped 25 s after the signal is ended.
 
     Args:
         make_roles: makes the roles inside the event loop that they will live in.
@@ -79,9 +89,15 @@ def run_worker(make_roles: Callable[[], Sequence[Role]]) -> None:
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def stop_in_time() -> None:
+            stop.set()
+            # Whatever hangs (a broker that is gone, a thread of a library) shows in the log and does not hold us up.
+            faulthandler.dump_traceback_later(_STOP_WITHIN_S, exit=True)
+
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError):
-                loop.add_signal_handler(number, stop.set)
+                loop.add_signal_handler(number, stop_in_time)
         await run_roles(make_roles(), stop)
 
     asyncio.run(main())

@@ -7,7 +7,6 @@ learner that starts reads it back and goes on from that offset, so nothing is le
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from streams.records import RawRecord, TopicPartition
 from streams.scoring import Clock, epoch_ms
 from streams.seam import StreamShell
 from streams.settings import StreamSettings
+from streams.tasks import end_tasks
 from streams.topics import EXAMPLES, MODELS
 
 _SOURCE_PARTITION = TopicPartition(EXAMPLES, 0)
@@ -86,9 +86,7 @@ class LearnRole:
     async def stop(self) -> None:
         """Publish what was learned, commit and leave the group."""
         if self._ticking is not None:
-            self._ticking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._ticking
+            await end_tasks([self._ticking])
         await self._shell.stop()
         await asyncio.to_thread(self._producer.close)
 

@@ -34,6 +34,7 @@ from streams.relay import Relay
 from streams.scoring import Clock, epoch_ms, put_aside
 from streams.seam import StreamShell
 from streams.settings import StreamSettings
+from streams.tasks import end_tasks
 from streams.topics import ALERTS, CARD_STATES, CASES, CONTROL, DEAD_LETTERS, LABELS, NOTIFICATIONS
 
 _TOPICS = (ALERTS, DEAD_LETTERS, CARD_STATES, CASES, NOTIFICATIONS, LABELS, CONTROL)
@@ -111,11 +112,7 @@ class RespondRole:
 
     async def stop(self) -> None:
         """Finish the batch in hand, commit, relay what is in flight, and leave the group."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end_tasks(self._tasks)
         await self._shell.stop()
         await asyncio.to_thread(self._producer.close)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 
@@ -25,6 +24,7 @@ from streams.records import RawRecord, TopicPartition
 from streams.scoring import Clock, Scorer, epoch_ms
 from streams.seam import StreamShell
 from streams.settings import StreamSettings
+from streams.tasks import end_tasks
 from streams.topics import (
     ALERTS,
     CARD_STATES,
@@ -98,9 +98,7 @@ class ScoreRole:
     async def stop(self) -> None:
         """Finish the batch in hand, checkpoint, commit and leave the group."""
         if self._ticking is not None:
-            self._ticking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._ticking
+            await end_tasks([self._ticking])
         await self._shell.stop()
         await asyncio.to_thread(self._broadcast.close)
         await asyncio.to_thread(self._producer.close)

@@ -17,7 +17,6 @@ listed in `PRIVATE_NAMES`; `tests/streams/test_seam_names.py` fails when one of 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import tempfile
 import time
@@ -43,6 +42,7 @@ from streams.errors import SeamError, WorkerError
 from streams.records import RawRecord, TopicPartition
 from streams.seam_security import broker_credentials
 from streams.settings import StreamSettings
+from streams.tasks import end_tasks
 
 FAUST_VERSIONS = ("0.15.3",)
 AIOKAFKA_VERSIONS = ("0.13", "0.14")
@@ -274,12 +274,14 @@ class StreamShell:
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_partitions_assigned.connect(self._on_assigned)
         app.on_before_shutdown.connect(self._on_before_shutdown)
+        self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Join the group and begin to read. Returns at once; `wait_broken` tells of failures."""
+        self._starting = asyncio.create_task(self._app.start(), name=f"{self.role} faust start")
         self._tasks = [
-            asyncio.create_task(self._run(), name=f"{self.role} faust"),
+            asyncio.create_task(self._run(self._starting), name=f"{self.role} faust"),
             asyncio.create_task(self._watch_progress(), name=f"{self.role} watchdog"),
             asyncio.create_task(self._watch_coordinator(), name=f"{self.role} coordinator"),
         ]
@@ -287,10 +289,10 @@ class StreamShell:
     async def stop(self) -> None:
         """Leave: the batch in hand is finished, `stopping` is called, then the group is left."""
         self._handler.interrupt()
-        for task in self._tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
+        if self._starting is not None:
+            # A Faust that is stopped in the middle of its start leaves its consumer's thread running for ever.
+            await asyncio.wait([self._starting])
         await self._app.stop()
         self._data.cleanup()
 
@@ -358,10 +360,10 @@ class StreamShell:
                 await self.break_down(error)
             raise
 
-    async def _run(self) -> None:
-        """Start Faust and wait for it to crash; a crash inside Faust is a failure of the role."""
+    async def _run(self, starting: asyncio.Task[None]) -> None:
+        """Wait for Faust to start and then to crash; a crash inside Faust is a failure of the role."""
         try:
-            await self._app.start()
+            await asyncio.shield(starting)
             await self._app._crashed.wait()  # noqa: SLF001
             await self.break_down(self._app.crash_reason or WorkerError("Faust stopped"))
         except Exception as error:  # noqa: BLE001 - whatever ends Faust ends the role, and is told to its owner

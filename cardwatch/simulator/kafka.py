@@ -16,7 +16,7 @@ from cardwatch.simulator.wire import Record
 TOPIC = "payments.transactions.v1"
 _SOURCE = b"/cardwatch/simulator"
 _TYPE = b"payments.transaction.v1"
-_FLUSH_S = 30.0
+_FLUSH_S = 10.0
 _QUEUE_FULL_WAIT_S = 0.1
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import fields
 from functools import partial
@@ -16,6 +19,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from streams.score import score_role
+from streams.tasks import end_tasks
 from streams.topics import ALERTS, DECISIONS
 from tests.streams.kafka_world import World, eventually, running
 from tests.streams.stand_in import StandInCore
@@ -128,5 +132,36 @@ def test_a_second_worker_takes_over_and_leaves(world: World) -> None:
             await eventually(lambda: len(roles[0].owned()) == 4, "the first has all again")
             await pay(200)
         check_that_each_counted_once(world, sent)
+
+    asyncio.run(story())
+
+
+@pytest.mark.slow
+def test_a_stop_at_any_moment_of_the_start_is_clean(world: World) -> None:
+    """SIGTERM while imports, checks, Faust or the group are on their way: nothing hangs, a worker ends in order."""
+    rng = random.Random(20261123)
+    worker = Worker(world)
+    try:
+        for life in range(8):
+            time.sleep(rng.uniform(1.0, 3.5))
+            assert worker.end() in {0, -signal.SIGTERM}, "ended by its watchdog"
+            worker.start(f"w{life}")
+    finally:
+        worker.kill()
+
+
+def test_a_lost_cancellation_does_not_keep_a_task_alive() -> None:
+    """Up to Python 3.11, `asyncio.wait_for` loses some: a task that goes on is cancelled again."""
+
+    async def deaf_once() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        await asyncio.sleep(3600)
+
+    async def story() -> None:
+        task = asyncio.create_task(deaf_once())
+        await asyncio.sleep(0)
+        await end_tasks([task])
+        assert task.cancelled()
 
     asyncio.run(story())
