@@ -23,6 +23,8 @@ BUCKETS_PER_CHUNK = 4
 # Words of a bucket.
 NUMBER, COUNT, SPENDS, SPEND_SUM, LABELLED, FRAUDS = range(6)
 BUCKET_WORDS = 6
+# What is added to a bucket: its words but for the number, in their order.
+Amounts = tuple[int, int, int, int, int]
 CHUNK_WORDS = FIRST + BUCKETS_PER_CHUNK * BUCKET_WORDS
 _HALF = BUCKETS_PER_CHUNK // 2
 
@@ -101,22 +103,35 @@ def _make_bucket(memory: Memory, chunks: int, chunk: int, slot: int, number: int
 
 
 @kernel
+def seek(memory: Memory, chunks: int, chunk: int, number: int) -> int:
+    """The last chunk that begins at or before a bucket number, or the first of all; walks from `chunk`."""
+    at = address(memory, chunks, chunk)
+    while memory[at + FIRST] > number and memory[at + PREVIOUS] != 0:
+        chunk = memory[at + PREVIOUS]
+        at = address(memory, chunks, chunk)
+    following = memory[at + FOLLOWING]
+    while following != 0:
+        at = address(memory, chunks, following)
+        if memory[at + FIRST] > number:
+            break
+        chunk, following = following, memory[at + FOLLOWING]
+    return chunk
+
+
+@kernel
 def _open_bucket(
-    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int, limit: int
+    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, near: int, number: int, limit: int
 ) -> int:
     """Find the bucket of this number or make it; returns its address, its chunk touched.
 
     Where the list grows by a chunk, chunks that end at or before `limit` are dropped from its front.
     """
-    chunk = memory[address(memory, owner_table, owner) + column + 1]
-    if chunk == 0:
+    if near == 0:
         chunk = allocate(memory, chunks)
         _insert_chunk(memory, owner_table, owner, column, chunks, 0, chunk)
         return _make_bucket(memory, chunks, chunk, 0, number)
+    chunk = seek(memory, chunks, near, number)
     at = address(memory, chunks, chunk)
-    while memory[at + FIRST] > number and memory[at + PREVIOUS] != 0:
-        chunk = memory[at + PREVIOUS]
-        at = address(memory, chunks, chunk)
     slot = memory[at + FILL]
     while slot > 0 and memory[at + FIRST + (slot - 1) * BUCKET_WORDS] > number:
         slot -= 1
@@ -138,26 +153,20 @@ def _open_bucket(
 
 
 @kernel
-def add_payment(
-    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int, limit: int, sign: int,
-    spends: int, spend: int,
+def add(
+    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, near: int, number: int, limit: int,
+    amounts: Amounts,
 ) -> None:  # fmt: skip
-    """Add a payment (sign 1) to a bucket, or take it back (sign -1); no query sees buckets up to `limit` any more."""
-    bucket = _open_bucket(memory, owner_table, owner, column, chunks, number, limit)
-    memory[bucket + COUNT] += sign
-    memory[bucket + SPENDS] += sign * spends
-    memory[bucket + SPEND_SUM] += sign * spend
+    """Add amounts to a bucket, or take them back with negative ones.
 
-
-@kernel
-def add_label(
-    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, number: int, limit: int, labelled: int,
-    frauds: int,
-) -> None:  # fmt: skip
-    """Add a label to a bucket, or take it back with negative numbers; no query sees buckets up to `limit` any more."""
-    bucket = _open_bucket(memory, owner_table, owner, column, chunks, number, limit)
-    memory[bucket + LABELLED] += labelled
-    memory[bucket + FRAUDS] += frauds
+    `near` is a chunk of the list to look from, 0 only for an empty list; no query sees buckets up to `limit` any more.
+    """
+    bucket = _open_bucket(memory, owner_table, owner, column, chunks, near, number, limit)
+    memory[bucket + COUNT] += amounts[0]
+    memory[bucket + SPENDS] += amounts[1]
+    memory[bucket + SPEND_SUM] += amounts[2]
+    memory[bucket + LABELLED] += amounts[3]
+    memory[bucket + FRAUDS] += amounts[4]
 
 
 @kernel

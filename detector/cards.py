@@ -96,10 +96,15 @@ def find_or_create_card(memory: Memory, key_0: int, key_1: int) -> int:
 
 
 @kernel
+def pair_key(card: int, kind: int, key_0: int) -> int:
+    """The hash word of a pair of this card."""
+    return key_0 ^ mix(card * PAIR_KINDS + kind)
+
+
+@kernel
 def _find_pair(memory: Memory, card: int, kind: int, key_0: int, key_1: int) -> int:
     """The pair's row, or 0."""
-    owner = card * PAIR_KINDS + kind
-    return find(memory, PAIR_INDEX, PAIRS, key_0 ^ mix(owner), key_1, owner)
+    return find(memory, PAIR_INDEX, PAIRS, pair_key(card, kind, key_0), key_1, card * PAIR_KINDS + kind)
 
 
 @kernel
@@ -108,7 +113,7 @@ def _create_pair(memory: Memory, card: int, kind: int, key_0: int, key_1: int) -
     owner = card * PAIR_KINDS + kind
     row = allocate(memory, PAIRS)
     at = address(memory, PAIRS, row)
-    memory[at + HASH] = key_0 ^ mix(owner)
+    memory[at + HASH] = pair_key(card, kind, key_0)
     memory[at + KEY_1] = key_1
     memory[at + KEY_2] = owner
     link(memory, PAIR_INDEX, PAIRS, row)

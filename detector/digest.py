@@ -43,6 +43,7 @@ from detector.layout import (
 )
 from detector.memory import HASH, KEY_1, KEY_2, USED, Memory, address, descriptor, table_rows
 from detector.shared import RESOLUTIONS_MS
+from detector.sliding import WINDOW_WORDS
 
 _Line = tuple[object, ...]
 
@@ -86,7 +87,7 @@ def entity_lines(shared: Memory, visible_from_ms: int) -> Iterator[_Line]:
         levels = tuple(
             tuple(
                 bucket
-                for bucket in list_buckets(shared, int(words[LEVELS + 2 * level]), int(BUCKETS))
+                for bucket in list_buckets(shared, int(words[LEVELS + WINDOW_WORDS * level]), int(BUCKETS))
                 if bucket[NUMBER] > (visible_from_ms - WINDOWS_MS[level]) // RESOLUTIONS_MS[level] and any(bucket[1:])
             )
             for level in range(WINDOW_COUNT)

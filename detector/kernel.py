@@ -80,6 +80,7 @@ from detector.layout import (
     Observed,
     Scratch,
 )
+from detector.lookahead import GROUP, look_ahead
 from detector.memory import (
     CAPACITY,
     HAND,
@@ -96,7 +97,7 @@ from detector.memory import (
     touch,
     unlink,
 )
-from detector.shared import add_entity_payment, find_or_create_entity, sum_windows
+from detector.shared import add_entity_payment, bucket_numbers, find_or_create_entity, sum_windows
 from detector.transactions import MISSING_MICRODEGREES
 from detector.vocabulary import Kind
 
@@ -173,7 +174,9 @@ def _recall(memory: Memory, key_0: int, key_1: int, limits: Limits) -> int:
 
 
 @kernel
-def _apply_reference(memory: Memory, shared: Memory, batch: Columns, record: int, limits: Limits) -> None:
+def _apply_reference(
+    memory: Memory, shared: Memory, batch: Columns, record: int, limits: Limits, scratch: Scratch
+) -> None:
     """What a reversal or an outcome does to the payment it names."""
     row = _recall(memory, batch.refers_to[record, 0], batch.refers_to[record, 1], limits)
     at = address(memory, PAYMENTS, row)
@@ -194,13 +197,14 @@ def _apply_reference(memory: Memory, shared: Memory, batch: Columns, record: int
     memory[at + PAYMENT_STATE] = STATE_REVERSED
     make_room_for_entities(shared)
     spends = memory[at + PAYMENT_SPENDS]
+    bucket_numbers(memory[at + PAYMENT_TIME], limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
     for kind in range(SHARED_KINDS):
         key_0, key_1 = memory[at + PAYMENT_ENTITY_KEYS + 2 * kind], memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + 1]
         if key_0 != 0 or key_1 != 0:
             entity = find_or_create_entity(shared, kind, key_0, key_1)
             add_entity_payment(
                 shared, kind, entity, memory[at + PAYMENT_TIME], -1, spends, spends * memory[at + PAYMENT_AMOUNT],
-                limits.slowest_watermark_ms - limits.lateness_ms,
+                scratch.bucket_numbers,
             )  # fmt: skip
 
 
@@ -265,11 +269,12 @@ def _note_place(memory: Memory, at: int, batch: Columns, record: int, time_ms: i
 
 @kernel
 def _observe_shared(
-    shared: Memory, batch: Columns, record: int, time_ms: int, spends: int, limits: Limits, sums: NDArray[np.int64]
+    shared: Memory, batch: Columns, record: int, time_ms: int, spends: int, limits: Limits, scratch: Scratch
 ) -> None:
     """Add the payment to its terminal, merchant and device, and sum their windows."""
     make_room_for_entities(shared)
-    visible_from_ms = limits.slowest_watermark_ms - limits.lateness_ms
+    sums = scratch.shared_sums
+    bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
     for kind in range(SHARED_KINDS):
         word = ENTITY_KEY_COLUMNS[kind]
         key_0, key_1 = batch.pairs[record, word], batch.pairs[record, word + 1]
@@ -279,8 +284,8 @@ def _observe_shared(
             continue
         entity = find_or_create_entity(shared, kind, key_0, key_1)
         spend = batch.amount_reference[record] * spends
-        add_entity_payment(shared, kind, entity, time_ms, 1, spends, spend, visible_from_ms)
-        sum_windows(shared, entity, time_ms, sums[kind])
+        add_entity_payment(shared, kind, entity, time_ms, 1, spends, spend, scratch.bucket_numbers)
+        sum_windows(shared, entity, scratch.bucket_numbers, sums[kind])
 
 
 @kernel
@@ -335,7 +340,7 @@ def _observe_payment(
     amounts = (batch.amount_reference[record], batch.amount_minor[record])
     place = append(memory, card, time_ms, amounts, attributes, batch.pairs, record, scratch.pair_rows)
     _note_place(memory, at, batch, record, time_ms)
-    _observe_shared(shared, batch, record, time_ms, spends, limits, scratch.shared_sums)
+    _observe_shared(shared, batch, record, time_ms, spends, limits, scratch)
     features = observed.features[record]
     evaluate(plan, memory, at, scratch, features)
     observed.payment_row[record] = _remember_payment(
@@ -361,7 +366,7 @@ def _observe_record(
             return
         _withdraw(memory, first)
     if batch.kind[record] == _REVERSAL or batch.kind[record] == _OUTCOME:
-        _apply_reference(memory, shared, batch, record, limits)
+        _apply_reference(memory, shared, batch, record, limits, scratch)
         time_ms = max(batch.event_time_ms[record], _watermark(memory) - limits.lateness_ms)
         observed.payment_row[record] = _remember(memory, batch, record, time_ms, STATE_OTHER, limits)
         observed.effective_time_ms[record] = time_ms
@@ -380,7 +385,10 @@ def observe_batch(
     """Walk a batch in log order. What it changes is in the journals; `observed.features` must come as NaN."""
     touch(memory, PROGRESS, 1)
     progress = address(memory, PROGRESS, 1)
-    for record in range(batch.event_time_ms.shape[0]):
+    records = batch.event_time_ms.shape[0]
+    for record in range(records):
+        if record % GROUP == 0:
+            look_ahead(memory, shared, batch, record, min(record + GROUP, records), scratch.ahead)
         event_time_ms = batch.event_time_ms[record]
         if memory[progress + STARTED] == 0 or event_time_ms > memory[progress + WATERMARK]:
             memory[progress + WATERMARK] = event_time_ms

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import add_label
+from detector.buckets import add
 from detector.cards import find_or_create_card
 from detector.catalogue import MEMORY_MS
 from detector.eviction import make_room_for_card, make_room_for_entities
-from detector.jit import kernel
+from detector.jit import constants, kernel
 from detector.kernel import ring_row
 from detector.layout import (
     CARD_LABELS,
@@ -32,19 +32,23 @@ from detector.layout import (
     STATE_OTHER,
     WATERMARK,
     Limits,
+    Scratch,
 )
+from detector.lookahead import GROUP, look_ahead_of_labels
 from detector.memory import CURSOR, HAND, TAIL, Memory, address, find, info, set_info, touch
-from detector.shared import add_entity_label, find_or_create_entity
+from detector.shared import add_entity_label, bucket_numbers, find_or_create_entity
 from detector.vocabulary import Label
 
 # What became of a label.
 APPLIED, UNKNOWN, REPEATED, CORRECTED, TOO_LATE = range(5)
 _GENUINE = int(Label.GENUINE)
+_NONE = constants(1)[0]
 
 
 @kernel
 def _count_label(
     memory: Memory, shared: Memory, row: int, time_ms: int, labelled: int, frauds: int, limits: Limits,
+    scratch: Scratch,
 ) -> None:  # fmt: skip
     """Add a label, or take it back, in the histories of the payment's card, terminal, merchant and device."""
     at = address(memory, PAYMENTS, row)
@@ -53,20 +57,25 @@ def _count_label(
         card = find_or_create_card(memory, memory[at + PAYMENT_CARD_KEY], memory[at + PAYMENT_CARD_KEY + 1])
         touch(memory, CARDS, card)
         oldest = memory[address(memory, PROGRESS, 1) + WATERMARK] - limits.lateness_ms - MEMORY_MS
-        add_label(memory, CARDS, card, LABEL_HEAD, CARD_LABELS, time_ms, oldest, labelled, frauds)
+        near = memory[address(memory, CARDS, card) + LABEL_HEAD + 1]
+        add(
+            memory, CARDS, card, LABEL_HEAD, CARD_LABELS, near, time_ms, oldest, (_NONE, _NONE, _NONE, labelled, frauds)
+        )
         clock = address(memory, CARDS, card) + LABEL_CLOCK
         memory[clock] = max(memory[clock], time_ms)
     make_room_for_entities(shared)
-    visible_from_ms = limits.slowest_watermark_ms - limits.lateness_ms
+    bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
     for kind in range(SHARED_KINDS):
         key_0, key_1 = memory[at + PAYMENT_ENTITY_KEYS + 2 * kind], memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + 1]
         if key_0 != 0 or key_1 != 0:
             entity = find_or_create_entity(shared, kind, key_0, key_1)
-            add_entity_label(shared, kind, entity, time_ms, labelled, frauds, visible_from_ms)
+            add_entity_label(shared, kind, entity, time_ms, labelled, frauds, scratch.bucket_numbers)
 
 
 @kernel
-def _set_label(memory: Memory, shared: Memory, row: int, label: int, time_ms: int, limits: Limits) -> int:
+def _set_label(
+    memory: Memory, shared: Memory, row: int, label: int, time_ms: int, limits: Limits, scratch: Scratch
+) -> int:
     """Give a payment its label; an earlier, different one is taken back exactly."""
     at = address(memory, PAYMENTS, row)
     before = memory[at + LABEL_STATE] - LABEL_OFFSET
@@ -75,8 +84,8 @@ def _set_label(memory: Memory, shared: Memory, row: int, label: int, time_ms: in
     touch(memory, PAYMENTS, row)
     corrected = memory[at + LABEL_STATE] != 0
     if corrected:
-        _count_label(memory, shared, row, memory[at + LABEL_TIME], -1, -before, limits)
-    _count_label(memory, shared, row, time_ms, 1, label, limits)
+        _count_label(memory, shared, row, memory[at + LABEL_TIME], -1, -before, limits, scratch)
+    _count_label(memory, shared, row, time_ms, 1, label, limits, scratch)
     memory[at + LABEL_STATE] = label + LABEL_OFFSET
     memory[at + LABEL_TIME] = time_ms
     return CORRECTED if corrected else APPLIED
@@ -86,11 +95,13 @@ def _set_label(memory: Memory, shared: Memory, row: int, label: int, time_ms: in
 def label_batch(
     memory: Memory, shared: Memory, identity: NDArray[np.int64], labels: NDArray[np.int64],
     label_time_ms: NDArray[np.int64], next_offset: int, limits: Limits, outcome: NDArray[np.int64],
-    payment_row: NDArray[np.int64],
+    payment_row: NDArray[np.int64], scratch: Scratch,
 ) -> None:  # fmt: skip
     """Apply labels in log order; says per label what became of it and which payment it met."""
     touch(memory, PROGRESS, 1)
     for index in range(labels.shape[0]):
+        if index % GROUP == 0:
+            look_ahead_of_labels(memory, shared, identity, index, min(index + GROUP, labels.shape[0]), scratch.ahead)
         row = find(memory, PAYMENT_INDEX, PAYMENTS, identity[index, 0], identity[index, 1], 0)
         payment_row[index] = row
         at = address(memory, PAYMENTS, row)
@@ -99,13 +110,19 @@ def label_batch(
         elif label_time_ms[index] - memory[at + PAYMENT_TIME] > limits.retention_ms:
             outcome[index] = TOO_LATE
         else:
-            outcome[index] = _set_label(memory, shared, row, labels[index], label_time_ms[index], limits)
+            outcome[index] = _set_label(memory, shared, row, labels[index], label_time_ms[index], limits, scratch)
     memory[address(memory, PROGRESS, 1) + LABEL_NEXT_OFFSET] = next_offset
 
 
 @kernel
 def mature_payments(
-    memory: Memory, shared: Memory, before_ms: int, maturity_ms: int, limits: Limits, payment_row: NDArray[np.int64]
+    memory: Memory,
+    shared: Memory,
+    before_ms: int,
+    maturity_ms: int,
+    limits: Limits,
+    payment_row: NDArray[np.int64],
+    scratch: Scratch,
 ) -> int:
     """Let unlabelled payments up to `before_ms` become genuine, at most as many as fit; returns how many."""
     touch(memory, PROGRESS, 1)
@@ -118,7 +135,7 @@ def mature_payments(
             break
         sequence += 1
         if memory[at + PAYMENT_STATE] == STATE_LIVE and memory[at + LABEL_STATE] == 0:
-            _set_label(memory, shared, row, _GENUINE, memory[at + PAYMENT_TIME] + maturity_ms, limits)
+            _set_label(memory, shared, row, _GENUINE, memory[at + PAYMENT_TIME] + maturity_ms, limits, scratch)
             payment_row[found] = row
             found += 1
     set_info(memory, PAYMENTS, CURSOR, sequence)

@@ -121,7 +121,7 @@ def apply_labels(state: EngineState, labels: LabelBatch) -> LabelResult:
     with state.change(partition):
         label_batch(
             partition.memory, state.shared, labels.identity.view(np.int64), labels.label, labels.label_time_ms,
-            int(labels.offset[-1]) + 1, state.limits(), outcome, rows,
+            int(labels.offset[-1]) + 1, state.limits(), outcome, rows, state.scratch,
         )  # fmt: skip
     learned = (outcome == APPLIED) | (outcome == CORRECTED)
     return LabelResult(_gather_labels(partition, rows, labels, learned), outcome)
@@ -150,7 +150,9 @@ def mature(state: EngineState, partition: int, now_ms: int) -> Examples:
     rows = np.zeros(_MATURE_AT_ONCE, dtype=np.int64)
     maturity_ms = state.config.maturity_ms
     with state.change(owner):
-        count = mature_payments(owner.memory, state.shared, now_ms - maturity_ms, maturity_ms, state.limits(), rows)
+        count = mature_payments(
+            owner.memory, state.shared, now_ms - maturity_ms, maturity_ms, state.limits(), rows, state.scratch
+        )
     found = rows[:count]
     times = table_rows(owner.memory, int(PAYMENTS))[found, PAYMENT_TIME] + maturity_ms
     return _gather(owner, found, times)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from detector.catalogue import FEATURE_COUNT, WINDOWS_MS
 from detector.jit import constants
+from detector.sliding import WINDOW_WORDS
 
 WINDOW_COUNT = len(WINDOWS_MS)
 LONGEST = constants(WINDOW_COUNT)[-1]
@@ -55,12 +56,12 @@ STATE_LIVE, STATE_REVERSED, STATE_OTHER = constants(4)[1:]
 # Values of LABEL_STATE are a label's code plus one; 0 is "no label yet".
 LABEL_OFFSET = 1
 
-# A shared entity: key (kind in KEY_2), chain, youngest time, and per window a bucket history (head, tail).
+# A shared entity: key (kind in KEY_2), chain, youngest time, and per window a bucket history with its sums.
 SHARED_TERMINAL, SHARED_MERCHANT, SHARED_DEVICE = 0, 1, 2
 SHARED_KINDS = 3
 LAST_TIME = 4
 LEVELS = 5
-ENTITY_WORDS = LEVELS + 2 * WINDOW_COUNT
+ENTITY_WORDS = LEVELS + WINDOW_WORDS * WINDOW_COUNT
 
 # Columns of the eight-word `Columns.pairs` where the fingerprints of terminal, merchant and device start.
 ENTITY_KEY_COLUMNS = (0, 2, 6)
@@ -121,3 +122,5 @@ class Scratch(NamedTuple):
     pair_rows: NDArray[np.int64]
     pair_earlier: NDArray[np.int64]
     values: NDArray[np.float64]
+    ahead: NDArray[np.int64]
+    bucket_numbers: NDArray[np.int64]

@@ -235,6 +235,12 @@ def _bucket(memory: Memory, index: int, word: int) -> int:
 
 
 @kernel
+def bucket_address(memory: Memory, index: int, word: int) -> int:
+    """Where the head of the chain of a hash word stands."""
+    return address(memory, index, _bucket(memory, index, word))
+
+
+@kernel
 def find(memory: Memory, index: int, table: int, word: int, key_1: int, key_2: int) -> int:
     """The row with exactly this key, or 0."""
     row = memory[address(memory, index, _bucket(memory, index, word))]

@@ -34,6 +34,7 @@ from detector.layout import (
     Limits,
     Scratch,
 )
+from detector.lookahead import AHEAD_SHAPE
 from detector.memory import (
     CAPACITY,
     HAND,
@@ -50,7 +51,7 @@ from detector.memory import (
 from detector.rates import RateTable
 from detector.tokens import KEY_BYTES
 
-FORMAT = 1
+FORMAT = 2
 # A batch of 16,384 records touches about 750 words a record; four times that, committed only as used.
 _JOURNAL_WORDS = 1 << 26
 
@@ -219,6 +220,8 @@ class EngineState:
             np.zeros(PAIR_KINDS, dtype=np.int64),
             np.zeros(PAIR_KINDS, dtype=np.int64),
             np.zeros(VALUE_COUNT, dtype=np.float64),
+            np.zeros(AHEAD_SHAPE, dtype=np.int64),
+            np.zeros((WINDOW_COUNT, 3), dtype=np.int64),
         )
 
     def open_partition(self, partition: int) -> PartitionState:
@@ -244,12 +247,14 @@ class EngineState:
         self.partitions.pop(partition, None)
 
     def limits(self) -> Limits:
-        """The bounds for a batch that starts now."""
-        watermarks = [state.watermark_ms for state in self.partitions.values() if state.started]
+        """The bounds for a batch that starts now.
+
+        A partition that has seen nothing yet may start anywhere in the past, so it holds back what shared entities let
+        go of: whichever partition is read first, the state is the same in the end.
+        """
+        slowest_ms = min((state.watermark_ms if state.started else 0 for state in self.partitions.values()), default=0)
         config = self.config
-        return Limits(
-            config.lateness_ms, config.identity_memory_ms, config.retention_ms, min(watermarks) if watermarks else 0
-        )
+        return Limits(config.lateness_ms, config.identity_memory_ms, config.retention_ms, slowest_ms)
 
     @contextmanager
     def change(self, partition: PartitionState) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""When and how a score worker checkpoints: steps 1 to 5 of `streams.checkpoints` around a running engine."""
+"""When and how a score worker checkpoints: the steps of `streams.checkpoints` around a running engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.core import ScoringCore
 from streams.errors import CheckpointError
 from streams.metrics import StreamMetrics
 from streams.ownership import OwnedPartition, Ownership
-from streams.producer import Producer
+from streams.producer import Fence, Producer
 from streams.records import TopicPartition
 from streams.topics import LABELS, TRANSACTIONS
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpointer:
-    """Copies at batch boundaries, writes in the background, commits when it is written."""
+    """Copies at batch boundaries; waits for acknowledgements, writes and commits in the background."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class Checkpointer:
         Args:
             ownership: what to copy.
             now_ms: names the checkpoint.
-            complete: wait until it is written and committed. Otherwise writing goes on in the background, and a call
-                while it does so does nothing.
+            complete: wait until it is written and committed. Otherwise that goes on in the background, and a call
+                meanwhile does nothing.
 
         Raises:
             ProducerError: an output was not acknowledged.
@@ -61,7 +61,6 @@ class Checkpointer:
                 return
             await self._writing
             self._writing = None
-        await self._producer.drained()
         changed = [owned for owned in ownership.partitions.values() if owned.position != owned.checkpointed]
         if not changed:
             return
@@ -72,7 +71,8 @@ class Checkpointer:
             positions={owned.number: owned.position for owned in ownership.partitions.values()},
             shared=self._core.snapshot_shared(),
         )
-        self._writing = asyncio.create_task(self._write(copies, changed), name="checkpoint")
+        work = self._write(copies, changed, self._producer.fence())
+        self._writing = asyncio.create_task(work, name="checkpoint")
         if complete:
             await self._writing
             self._writing = None
@@ -83,9 +83,16 @@ class Checkpointer:
         outputs = owned.output_positions(self._producer)
         return PartitionCopy(owned.number, owned.position, watermark_ms, outputs, self._core.snapshot(owned.number))
 
-    async def _write(self, copies: CheckpointSet, changed: list[OwnedPartition]) -> None:
-        """Write, then commit. A store that fails costs time after a crash, not correctness: the next one is tried."""
+    async def _write(self, copies: CheckpointSet, changed: list[OwnedPartition], outputs: Fence) -> None:
+        """Write once every output up to the copy is acknowledged, then commit.
+
+        A store that fails costs time after a crash, not correctness: the next one is tried.
+
+        Raises:
+            ProducerError: an output was not acknowledged.
+        """
         started_s = time.monotonic()
+        await self._producer.settled(outputs)
         try:
             size = await asyncio.to_thread(self._store.write, copies)
         except CheckpointError:

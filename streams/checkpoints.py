@@ -2,7 +2,7 @@
 
 The protocol, by numbers (DESIGN, decision 3):
 
-    1. At a batch boundary: wait until every output so far is acknowledged, copy the arrays.
+    1. At a batch boundary: copy the arrays; while later batches go on, wait until every output so far is acknowledged.
     2. In a background thread: write each array of each partition as an object of its own, then its manifest.
     3. Write the arrays of the shared entities, then their manifest, which names the positions of all partitions.
     4. Commit the offsets to Kafka.
@@ -80,7 +80,7 @@ class PartitionManifest(msgspec.Struct, frozen=True):
     """What a partition's checkpoint says of itself.
 
     Attributes:
-        output_positions: per output ("topic/partition"), the offset behind everything that was answered before.
+        output_positions: per output ("topic/partition"), an offset behind which everything answered later stands.
         created_ms: UTC epoch milliseconds.
     """
 

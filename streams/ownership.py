@@ -11,7 +11,7 @@ from streams.checkpoints import Arrays, CheckpointStore, Position, Restored
 from streams.core import ScoringCore
 from streams.producer import Producer
 from streams.records import RawRecord
-from streams.recovery import Answered, output_name, outputs_of, read_answered
+from streams.recovery import NO_CHECKPOINT, Answered, Start, output_name, outputs_of, read_answered
 from streams.settings import StreamSettings
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class OwnedPartition:
     seen_to_ms: int = 0
 
     def output_positions(self, producer: Producer) -> dict[str, int]:
-        """The offset behind everything said about what is in state; all of it must be acknowledged.
+        """The offset behind what is known to be said about what is in state; more of it may be under way.
 
         While what was answered before is still being replayed, that is where the replay's checkpoint began to read.
         """
@@ -98,9 +98,10 @@ class Ownership:
         if uncovered:
             logger.warning("shared entities lack what partitions %s did before their checkpoints", uncovered)
         starts = {
-            partition: found.partitions[partition].manifest.output_positions if partition in found.partitions else {}
-            for partition in partitions
+            partition: Start(restored.manifest.position.next_offset, restored.manifest.output_positions)
+            for partition, restored in found.partitions.items()
         }
+        starts |= dict.fromkeys(partitions - starts.keys(), NO_CHECKPOINT)
         return found.partitions, found.shared, read_answered(self._settings, starts)
 
     def open(

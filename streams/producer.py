@@ -42,13 +42,31 @@ def client_options(settings: StreamSettings) -> dict[str, str | int | float | bo
     }
 
 
+class _Flight:
+    """Records sent between two fences: how many, and of how many the fate is known.
+
+    The event loop counts the first, the producer's thread the second, so neither needs a lock.
+    """
+
+    __slots__ = ("known", "sent")
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.known = 0
+
+
+# What was sent before a moment and was under way then.
+Fence = tuple[_Flight, ...]
+
+
 class _Receipt:
     """Counts the acknowledgements of records sent together to one partition."""
 
-    __slots__ = ("_on_done", "_producer", "_remaining")
+    __slots__ = ("_flight", "_on_done", "_producer", "_remaining")
 
-    def __init__(self, producer: Producer, records: int, on_done: Callable[[], None] | None) -> None:
+    def __init__(self, producer: Producer, flight: _Flight, records: int, on_done: Callable[[], None] | None) -> None:
         self._producer = producer
+        self._flight = flight
         self._remaining = records
         self._on_done = on_done
 
@@ -57,7 +75,7 @@ class _Receipt:
         producer = self._producer
         if error is not None:
             producer.fail(ProducerError(f"{message.topic()}: {error.name()}"))
-        producer.acknowledged += 1
+        self._flight.known += 1
         self._remaining -= 1
         if self._remaining == 0 and error is None:
             producer.positions[TopicPartition(message.topic(), message.partition())] = message.offset() + 1
@@ -70,14 +88,12 @@ class Producer:
 
     Attributes:
         positions: the offset behind the last acknowledged record of each partition written so far.
-        acknowledged: records whose fate is known.
     """
 
     def __init__(self, settings: StreamSettings) -> None:
         """Connect lazily; a broker that cannot be reached shows in `drained`."""
         self.positions: dict[TopicPartition, int] = {}
-        self.acknowledged = 0
-        self._sent = 0
+        self._flights: list[_Flight] = [_Flight()]
         self._failure: ProducerError | None = None
         self._timeout_s = settings.delivery_timeout_s
         self._kafka = KafkaProducer(
@@ -134,7 +150,8 @@ class Producer:
         self._raise_failure()
         # A negative partition leaves the choice to the partitioner.
         partition = -1 if record.partition is None else record.partition
-        receipt = _Receipt(self, 1, on_done)
+        flight = self._flights[-1]
+        receipt = _Receipt(self, flight, 1, on_done)
         deadline_s = time.monotonic() + self._timeout_s
         while True:
             try:
@@ -147,7 +164,7 @@ class Producer:
                 message = f"{record.topic}: {error.args[0].name()}"
                 raise ProducerError(message) from error
             else:
-                self._sent += 1
+                flight.sent += 1
                 return
 
     async def send_many(
@@ -167,12 +184,13 @@ class Producer:
             ProducerError: as for `send`.
         """
         waiting = list(messages)
-        receipt = _Receipt(self, len(waiting), on_done)
+        flight = self._flights[-1]
+        receipt = _Receipt(self, flight, len(waiting), on_done)
         deadline_s = time.monotonic() + self._timeout_s
         while waiting:
             self._raise_failure()
             queued = self._kafka.produce_batch(target.topic, waiting, target.partition, on_delivery=receipt)
-            self._sent += queued
+            flight.sent += queued
             if queued < len(waiting):
                 # librdkafka marks what it refused; with a full queue that is everything from some record on.
                 refused = [message for message in waiting if "_error" in message]
@@ -194,17 +212,32 @@ class Producer:
         await asyncio.sleep(_BACK_OFF_S)
         self._raise_failure()
 
+    def fence(self) -> Fence:
+        """Everything sent so far whose fate is not known yet, to wait for with `settled` while more is sent."""
+        self._flights = [flight for flight in self._flights if flight.known < flight.sent]
+        under_way = tuple(self._flights)
+        self._flights.append(_Flight())
+        return under_way
+
+    async def settled(self, fence: Fence) -> None:
+        """Wait until everything sent before a fence is acknowledged.
+
+        Raises:
+            ProducerError: a record was refused, or the delivery timeout has passed.
+        """
+        deadline_s = time.monotonic() + self._timeout_s + 5.0
+        for flight in fence:
+            while flight.known < flight.sent:
+                await self._back_off(deadline_s)
+        self._raise_failure()
+
     async def drained(self) -> None:
         """Wait until everything sent before this call is acknowledged.
 
         Raises:
             ProducerError: a record was refused, or the delivery timeout has passed.
         """
-        target = self._sent
-        deadline_s = time.monotonic() + self._timeout_s + 5.0
-        while self.acknowledged < target:
-            await self._back_off(deadline_s)
-        self._raise_failure()
+        await self.settled(self.fence())
 
     def partitions_of(self, topic: str) -> int:
         """Number of partitions of a topic; blocks for a moment.

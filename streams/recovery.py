@@ -8,6 +8,9 @@ records is in the output topics behind the positions that the checkpoint names. 
   round, for the two topics are acknowledged independently: either copy says everything;
 - dead letters and examples that are there are not written twice.
 
+What is said there about offsets that the checkpoint contains is passed over: all of it was acknowledged before the
+checkpoint was written, but some of it may stand behind the positions that were known when the state was copied.
+
 The former owner is gone by then: a graceful one has waited for its acknowledgements, a dead one has been silent for the
 session timeout. One that only seems dead may still write; its decisions come later in the log and do not count.
 """
@@ -116,12 +119,22 @@ def outputs_of(partition: int) -> tuple[TopicPartition, ...]:
     return (*(TopicPartition(topic, partition) for topic in keyed), TopicPartition(EXAMPLES, 0))
 
 
-def read_answered(settings: StreamSettings, starts: Mapping[int, Mapping[str, int]]) -> dict[int, Answered]:
+class Start(NamedTuple):
+    """Where the checkpoint of a source partition stands: the next offset to apply, and its output positions."""
+
+    next_offset: int
+    output_positions: Mapping[str, int]
+
+
+NO_CHECKPOINT = Start(0, {})
+
+
+def read_answered(settings: StreamSettings, starts: Mapping[int, Start]) -> dict[int, Answered]:
     """Read the tails for some source partitions; blocks.
 
     Args:
         settings: how to reach Kafka, and for how long to try.
-        starts: source partition -> the output positions of its checkpoint; a missing one is read from the beginning.
+        starts: by source partition; an output without a position is read from the beginning.
 
     Raises:
         RecoveryError: the tails could not be read to their ends in time.
@@ -130,14 +143,14 @@ def read_answered(settings: StreamSettings, starts: Mapping[int, Mapping[str, in
     if not starts:
         return answered
     wanted: dict[TopicPartition, int] = {}
-    for partition, positions in starts.items():
+    for partition, checkpoint in starts.items():
         for output in outputs_of(partition):
-            start = positions.get(output_name(output), 0)
+            start = checkpoint.output_positions.get(output_name(output), 0)
             wanted[output] = min(start, wanted.get(output, start))
     consumer = plain_consumer(settings, "recovery")
     try:
         spans = ends_of(consumer, wanted, settings.recovery_timeout_s)
-        _collect(answered, read_to(consumer, spans, settings.recovery_timeout_s))
+        _collect(answered, starts, read_to(consumer, spans, settings.recovery_timeout_s))
     except (KafkaException, TimeoutError) as error:
         message = f"cannot read back what was answered: {error}"
         raise RecoveryError(message) from error
@@ -148,7 +161,7 @@ def read_answered(settings: StreamSettings, starts: Mapping[int, Mapping[str, in
     return answered
 
 
-def _collect(answered: dict[int, Answered], records: Iterable[ReadRecord]) -> None:
+def _collect(answered: dict[int, Answered], starts: Mapping[int, Start], records: Iterable[ReadRecord]) -> None:
     """Sort what was read by source partition."""
     decisions: dict[tuple[int, int], ReadRecord] = {}
     alerts: dict[tuple[int, int], ReadRecord] = {}
@@ -162,6 +175,8 @@ def _collect(answered: dict[int, Answered], records: Iterable[ReadRecord]) -> No
         else:
             decision = _decode(record.value)
             if decision is not None and decision.source.partition == record.partition in answered:
+                if decision.source.offset < starts[record.partition].next_offset:
+                    continue
                 place = (record.partition, decision.source.offset)
                 if record.topic == DECISIONS:
                     answered[record.partition].decisions.setdefault(decision.source.offset, _standing(decision))

@@ -17,8 +17,7 @@ from detector.buckets import (
     NUMBER,
     SPEND_SUM,
     SPENDS,
-    add_label,
-    add_payment,
+    add,
     list_buckets,
     trim,
     window_sums,
@@ -40,10 +39,8 @@ def new_history() -> tuple[Memory, int]:
 
 def fill(memory: Memory, owner: int, stream: list[tuple[int, bool, int, int]]) -> None:
     for number, is_label, flag, amount in stream:
-        if is_label:
-            add_label(memory, OWNERS, owner, COLUMN, CHUNKS, number, -1, 1, flag)
-        else:
-            add_payment(memory, OWNERS, owner, COLUMN, CHUNKS, number, -1, 1, flag, amount * flag)
+        amounts = (0, 0, 0, 1, flag) if is_label else (1, flag, amount * flag, 0, 0)
+        add(memory, OWNERS, owner, COLUMN, CHUNKS, last_chunk(memory, owner), number, -1, amounts)
 
 
 def twin_of(stream: list[tuple[int, bool, int, int]]) -> dict[int, list[int]]:

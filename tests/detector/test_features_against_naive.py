@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
 from importlib.resources import files
@@ -236,6 +236,20 @@ def payment(number: int, time_ms: int, **fields: Any) -> Event:
         "terminal_id": "trm_a",
     }
     return Event(0, is_label=False, value=value | fields)
+
+
+def test_a_partition_that_starts_in_the_past_finds_what_another_left() -> None:
+    """Nothing is forgotten of shared entities while a partition may still begin before it: both orders end alike."""
+    early = [
+        replace(payment(number, START_MS + number * HOUR_MS, card_token="tok_1"), partition=1) for number in (0, 1)
+    ]
+    late = [payment(number, START_MS + 33 * DAY_MS + number) for number in (2, 3)]
+    digests = set()
+    for order in ([*early, *late], [*late, *early]):
+        run = Run(new_state(2))
+        run.take_cut(order, None)
+        digests.add(run.state.digest())
+    assert len(digests) == 1
 
 
 def label(number: int, time_ms: int, word: str = "fraud") -> Event:
