@@ -112,6 +112,23 @@ class StateConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class _Copies:
+    """Room for copies of tables, used again and again: to get fresh pages takes longer than to copy into them."""
+
+    def __init__(self) -> None:
+        """Take no room yet."""
+        self._room: dict[str, NDArray[np.int64]] = {}
+
+    def copy(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Copy rows into the room of this name, over what it held."""
+        room = self._room.get(name)
+        if room is None or len(room) < len(rows):
+            room = self._room[name] = np.empty((len(rows) + len(rows) // 4, rows.shape[1]), dtype=np.int64)
+        copied = room[: len(rows)]
+        np.copyto(copied, rows)
+        return copied
+
+
 class PartitionState:
     """Everything that belongs to one source partition."""
 
@@ -120,6 +137,7 @@ class PartitionState:
         self.memory = memory
         self.names: dict[int, str] = {}
         self.reason_codes: list[str] = []
+        self.copies = _Copies()
 
     def _progress(self, word: int) -> int:
         """A word of the single progress row."""
@@ -170,12 +188,12 @@ def _shared_specs(config: StateConfig) -> tuple[TableSpec, ...]:
     )
 
 
-def _save_tables(memory: Memory, specs: tuple[TableSpec, ...]) -> dict[str, NDArray[np.generic]]:
+def _save_tables(memory: Memory, specs: tuple[TableSpec, ...], copies: _Copies) -> dict[str, NDArray[np.generic]]:
     """Copy the used part of each table."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for table, spec in enumerate(specs):
         rows = 2 if spec.name == "progress" else used_rows(memory, table, spec)
-        arrays[f"{spec.name}.rows"] = table_rows(memory, table)[:rows].copy()
+        arrays[f"{spec.name}.rows"] = copies.copy(spec.name, table_rows(memory, table)[:rows])
         arrays[f"{spec.name}.info"] = descriptor(memory, table).copy()
     return arrays
 
@@ -214,6 +232,7 @@ class EngineState:
         self.directives = Directives()
         self.partitions: dict[int, PartitionState] = {}
         self.shared = reserve(_shared_specs(config), _JOURNAL_WORDS)
+        self._shared_copies = _Copies()
         self.plan = plan()
         self.scratch = Scratch(
             np.zeros((SHARED_KINDS, WINDOW_COUNT, BUCKET_WORDS), dtype=np.int64),
@@ -277,9 +296,9 @@ class EngineState:
         return digest_of(lines)
 
     def snapshot(self, partition: int) -> dict[str, NDArray[np.generic]]:
-        """Copies of everything `restore` needs for a partition, by name."""
+        """Copies of everything `restore` needs for a partition, by name; the next snapshot of it overwrites them."""
         state = self.partition(partition)
-        arrays = _save_tables(state.memory, _partition_specs(self.config))
+        arrays = _save_tables(state.memory, _partition_specs(self.config), state.copies)
         arrays["names.keys"] = np.array(list(state.names), dtype=np.int64)
         arrays["names.texts"] = np.array([text.encode() for text in state.names.values()] or [b""], dtype=np.bytes_)
         arrays["reason_codes"] = np.array([code.encode() for code in state.reason_codes] or [b""], dtype=np.bytes_)
@@ -305,8 +324,8 @@ class EngineState:
         return state
 
     def snapshot_shared(self) -> dict[str, NDArray[np.generic]]:
-        """Copies of everything `restore_shared` needs."""
-        return _save_tables(self.shared, _shared_specs(self.config))
+        """Copies of everything `restore_shared` needs; the next snapshot overwrites them."""
+        return _save_tables(self.shared, _shared_specs(self.config), self._shared_copies)
 
     def restore_shared(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over saved shared entities.

@@ -212,19 +212,21 @@ class CheckpointStore:
         """Write arrays as objects of their own; returns their entries and the bytes written."""
         stored: list[StoredArray] = []
         for number, (name, array) in enumerate(arrays.items()):
-            buffer = io.BytesIO()
-            np.save(buffer, array, allow_pickle=False)
-            data = buffer.getbuffer()
+            # As np.save writes it, without its copy of the whole.
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+            parts = (header.getbuffer(), np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
             file = f"{number:03d}.npy"
-            self._write_object(f"{folder}/{file}", data)
-            stored.append(StoredArray(name, file, data.nbytes, _digest(data)))
+            self._write_object(f"{folder}/{file}", *parts)
+            stored.append(StoredArray(name, file, sum(part.nbytes for part in parts), _digest(*parts)))
         return stored, sum(entry.size_bytes for entry in stored)
 
-    def _write_object(self, path: str, data: bytes | memoryview) -> None:
+    def _write_object(self, path: str, *parts: bytes | memoryview) -> None:
         """Write one object whole."""
         self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         with self._files.open(path, "wb") as stream:
-            stream.write(data)
+            for part in parts:
+                stream.write(part)
 
     def load(self, partitions: Iterable[int]) -> RestoredSet:
         """Read what fits together best: shared entities that contain as many of the partitions as possible.
@@ -397,6 +399,9 @@ def _folder_name(generation: int, position: Position) -> str:
     return f"{generation:010d}-{_position_name(position)}"
 
 
-def _digest(data: bytes | memoryview) -> str:
+def _digest(*parts: bytes | memoryview) -> str:
     """Digest of an object."""
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

@@ -75,11 +75,11 @@ class ScoringCore(Protocol):
         ...
 
     def snapshot(self, partition: int) -> Arrays:
-        """Copies of a partition's arrays."""
+        """Copies of a partition's arrays, whole until the next snapshot of it."""
         ...
 
     def snapshot_shared(self) -> Arrays:
-        """Copies of the shared entities' arrays."""
+        """Copies of the shared entities' arrays, whole until the next snapshot of them."""
         ...
 
     def restore_shared(self, arrays: Arrays) -> None:

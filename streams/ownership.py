@@ -63,7 +63,8 @@ class Ownership:
         """Own nothing at first."""
         self._core = core
         self._settings = settings
-        self._nothing_shared: Arrays = core.snapshot_shared()
+        # Kept for long, and a snapshot is overwritten by the next one.
+        self._nothing_shared: Arrays = {name: array.copy() for name, array in core.snapshot_shared().items()}
         self.generation = -1
         self.partitions: dict[int, OwnedPartition] = {}
 

@@ -241,3 +241,16 @@ def test_a_simulated_day_is_assessed_and_remembered() -> None:
     assert np.isfinite(assessed.score).all()
     assert ((assessed.score >= 0) & (assessed.score <= 1)).all()
     assert state.partition(0).next_offset == 2_000
+
+
+def test_a_snapshot_is_a_copy_and_the_next_one_takes_its_room() -> None:
+    """What happens after a snapshot does not show in it; snapshots do not pile up in memory."""
+    state, batch = new_state(), payments(ROWS)
+    assess_batch(state, batch[:200], model(), policy())
+    first = state.snapshot(0)
+    before = {name: array.copy() for name, array in first.items()}
+    assess_batch(state, batch[200:], model(), policy())
+    assert all(np.array_equal(first[name], array) for name, array in before.items())
+    second = state.snapshot(0)
+    assert len(second["payments.rows"]) > len(before["payments.rows"])
+    assert np.shares_memory(state.snapshot(0)["payments.rows"], second["payments.rows"])
