@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from numpy.typing import NDArray
 
 from benchmarks.options import Options
-from cardwatch.kafka import client_options, create_topics, reader, wanted_topics
+from cardwatch.kafka import client_options, create_topics, reader, wait_led, wanted_topics
 from cardwatch.settings import KafkaSettings, load_settings
 from cardwatch.simulator.kafka import headers
 from streams.topics import ALERTS, DECISIONS, TOPICS_BY_NAME, TRANSACTIONS
@@ -52,30 +52,7 @@ def prepare_topics(kafka: KafkaSettings) -> None:
     admin = AdminClient(client_options(kafka))
     for future in admin.create_topics(new).values():
         future.result()
-    _wait_led(kafka)
-
-
-def _wait_led(kafka: KafkaSettings) -> None:
-    """Wait until the partitions of all topics have a leader that knows of it: a moment after they were made.
-
-    Raises:
-        KafkaException: some have none after a while.
-    """
-    wanted = {**wanted_topics(kafka), **dict.fromkeys(PEER_DECISIONS.values(), kafka.partitions)}
-    places = [TopicPartition(name, partition) for name, count in wanted.items() for partition in range(count)]
-    deadline_s = time.monotonic() + _WAIT_S
-    while True:
-        # A client remembers for long that it did not find a topic: a new one for each look.
-        admin = AdminClient(client_options(kafka))
-        try:
-            for future in admin.list_offsets(dict.fromkeys(places, _LATEST)).values():
-                future.result()
-        except KafkaException:
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(_LOOK_EVERY_S)
-        else:
-            return
+    wait_led(kafka, dict.fromkeys((DECISIONS, *PEER_DECISIONS.values()), kafka.partitions))
 
 
 def produce(kafka: KafkaSettings, payments: Path, options: Options) -> float:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from cardwatch.errors import ServiceError
 from cardwatch.settings import KafkaSettings
 from streams.topics import TOPICS
 
 _TIMEOUT_S = 10.0
+_LED_WITHIN_S = 60.0
+_LOOK_EVERY_S = 0.1
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 ClientOptions: TypeAlias = dict[str, str | int | float | bool]
 
@@ -77,10 +81,10 @@ def compare_topics(kafka: KafkaSettings, cluster: Cluster) -> list[TopicFinding]
 
 
 def create_topics(kafka: KafkaSettings, names: Iterable[str]) -> None:
-    """Create topics of ours that are missing.
+    """Create topics of ours that are missing, and wait until they can be written to and read.
 
     Raises:
-        ServiceError: the broker refuses one; the message says why.
+        ServiceError: the broker refuses one, or does not get it ready; the message says why.
     """
     chosen = set(names)
     new = [
@@ -103,6 +107,34 @@ def create_topics(kafka: KafkaSettings, names: Iterable[str]) -> None:
         except KafkaException as error:
             message = f"topic {name} cannot be created: {_reason(error)}"
             raise ServiceError(message) from None
+    wait_led(kafka, {topic.topic: topic.num_partitions for topic in new})
+
+
+def wait_led(kafka: KafkaSettings, partitions: Mapping[str, int]) -> None:
+    """Wait until partitions have a leader that knows of it: what the controller knows, a broker knows a moment later.
+
+    Args:
+        kafka: how to reach the cluster.
+        partitions: how many, by topic.
+
+    Raises:
+        ServiceError: some have none after a while.
+    """
+    places = [TopicPartition(name, partition) for name, count in partitions.items() for partition in range(count)]
+    deadline_s = time.monotonic() + _LED_WITHIN_S
+    while True:
+        # A client remembers for long that it did not find a topic: a new one for each look.
+        admin = AdminClient(client_options(kafka))
+        try:
+            for future in admin.list_offsets(dict.fromkeys(places, _LATEST), request_timeout=_TIMEOUT_S).values():
+                future.result()
+        except KafkaException as error:
+            if time.monotonic() > deadline_s:
+                message = f"topics were created, but the brokers do not lead them yet: {_reason(error)}"
+                raise ServiceError(message) from None
+            time.sleep(_LOOK_EVERY_S)
+        else:
+            return
 
 
 def reader(kafka: KafkaSettings) -> Consumer:
