@@ -36,6 +36,7 @@ from detector.layout import (
     LONGEST,
     PAIR_INDEX,
     PAIR_KINDS,
+    PAIR_MERCHANT,
     PAIRS,
     PAYMENT_ENTITY_KEYS,
     PAYMENT_INDEX,
@@ -156,7 +157,7 @@ def _leaving_pairs(memory: Memory, start: int, stop: int, rows: NDArray[np.int64
                 for kind in range(PAIR_KINDS):
                     prefetch(memory, address(memory, PAIRS, pair_of_event(memory, event, kind)))
             else:
-                prefetch(memory, address(memory, PAIRS, pair_of_event(memory, event, 1)))
+                prefetch(memory, address(memory, PAIRS, pair_of_event(memory, event, PAIR_MERCHANT)))
 
 
 @kernel

@@ -62,6 +62,7 @@ def test_resumed_trainer_goes_on_bit_for_bit() -> None:
     assert second.version("m-000002", 500).to_bytes() == expected.to_bytes()
 
 
+@pytest.mark.compiled
 def test_cuts_do_not_change_a_bit() -> None:
     """However a log of examples is cut into calls, across windows and turns of the ring, the version is the same."""
     examples = random_examples(4, 40_000)
