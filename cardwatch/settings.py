@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from redis.connection import parse_url
 
 from cardwatch.errors import SettingsError
 
@@ -53,6 +54,17 @@ def _power_of_two(number: int) -> int:
         message = "it is no power of two"
         raise ValueError(message)
     return number
+
+
+def _redis_url(secret: SecretStr) -> SecretStr:
+    """Refuse what redis-py could not connect to; it may hold a password, so it is not repeated."""
+    try:
+        if secret.get_secret_value():
+            parse_url(secret.get_secret_value())  # type: ignore[no-untyped-call] # redis-py leaves it bare
+    except ValueError:
+        message = "it is no address of a Redis"
+        raise ValueError(message) from None
+    return secret
 
 
 PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
@@ -89,7 +101,9 @@ class KafkaSettings(Section):
 class RedisSettings(Section):
     """The system of record for card states and open cases."""
 
-    url: SecretStr = Field(description="redis://host:6379/0, rediss://..., unix:///path, or empty")
+    url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
+        description="redis://host:6379/0, rediss://..., unix:///path, or empty"
+    )
     cluster: bool = Field(description="true or false")
     shards: Annotated[int, AfterValidator(_power_of_two)] = Field(
         ge=1, le=4096, description="a power of two up to 4096"

@@ -62,6 +62,8 @@ def test_tables_of_own_names_are_merged(config: Path, monkeypatch: pytest.Monkey
         ("[kafka]\npartition = 8", r"kafka\.partition \(.*my\.toml\): .* no such setting; did you mean partitions\?"),
         ("[kafk]\npartitions = 8", r"kafk \(.*my\.toml\): there is no such setting; did you mean kafka\?"),
         ("[kafka]\nbootstrap_servers = 'localhost'", r"kafka\.bootstrap_servers .* right is host:port,host:port"),
+        ("[redis]\nurl = 'redis-1:6379'", r"redis\.url .* right is redis://host:6379/0"),
+        ("[redis]\nurl = 'redis://redis-1:port'", r"redis\.url .* right is redis://host:6379/0"),
         ("[redis]\nshards = 12", r"redis\.shards .* right is a power of two up to 4096"),
         ("[api.keys.kim]\nrole = 'boss'\nsha256 = '0'", r"(?s)api\.keys\.kim\.role .*agent.*api\.keys\.kim\.sha256"),
         ("[kafka\n", r"my\.toml: is not TOML: .*line 1"),
