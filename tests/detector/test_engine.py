@@ -55,6 +55,7 @@ def answers(state: EngineState, batch: TransactionBatch) -> tuple[bytes, ...]:
     return assessed.features.tobytes(), assessed.score.tobytes(), assessed.action.tobytes()
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("failpoint", ["detector.engine.explain", "detector.engine.store_decisions"])
 def test_an_error_leaves_the_state_as_it_was(failpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever raises after the walk, nothing of the batch remains, and the next try gives the same bits."""

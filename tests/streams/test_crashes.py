@@ -142,7 +142,7 @@ def test_a_stop_at_any_moment_of_the_start_is_clean(world: World) -> None:
     rng = random.Random(20261123)
     worker = Worker(world)
     try:
-        for life in range(8):
+        for life in range(5):
             time.sleep(rng.uniform(1.0, 3.5))
             assert worker.end() in {0, -signal.SIGTERM}, "ended by its watchdog"
             worker.start(f"w{life}")
