@@ -170,10 +170,13 @@ def add(
 
 
 @kernel
-def window_sums(memory: Memory, last_chunk: int, chunks: int, low: int, high: int, out: NDArray[np.int64]) -> None:
-    """Sum the buckets with `low < number <= high` into `out` (BUCKET_WORDS long, word 0 set to 0)."""
-    for index in range(BUCKET_WORDS):
-        out[index] = 0
+def count_range(
+    memory: Memory, chunks: int, last_chunk: int, low: int, high: int, sign: int, sums: NDArray[np.int64], into: int
+) -> None:
+    """Add the buckets with `low < number <= high`, from `last_chunk` backwards, to words of `sums` from `into` on.
+
+    A sign of -1 takes them out. The words are those of a bucket but for its number.
+    """
     chunk = last_chunk
     while chunk != 0:
         at = address(memory, chunks, chunk)
@@ -182,9 +185,17 @@ def window_sums(memory: Memory, last_chunk: int, chunks: int, low: int, high: in
             if memory[place] <= low:
                 return
             if memory[place] <= high:
-                for index in range(1, BUCKET_WORDS):
-                    out[index] += memory[place + index]
+                for word in range(BUCKET_WORDS - 1):
+                    sums[into + word] += sign * memory[place + 1 + word]
         chunk = memory[at + PREVIOUS]
+
+
+@kernel
+def window_sums(memory: Memory, last_chunk: int, chunks: int, low: int, high: int, out: NDArray[np.int64]) -> None:
+    """Sum the buckets with `low < number <= high` into `out` (BUCKET_WORDS long, word 0 set to 0)."""
+    for index in range(BUCKET_WORDS):
+        out[index] = 0
+    count_range(memory, chunks, last_chunk, low, high, 1, out, 1)
 
 
 @kernel

@@ -10,7 +10,7 @@ then the range jumps once per turn. Which range is kept is no part of the state 
 
 from __future__ import annotations
 
-from detector.buckets import BUCKET_WORDS, FILL, FIRST, PREVIOUS, Amounts, add, seek
+from detector.buckets import BUCKET_WORDS, FILL, Amounts, add, count_range, seek
 from detector.jit import constants, kernel
 from detector.memory import Memory, address
 
@@ -31,17 +31,7 @@ def _near(memory: Memory, window: int, hint: int) -> int:
 def _count_range(memory: Memory, chunks: int, window: int, near: int, low: int, high: int, sign: int) -> int:
     """Add the buckets low < number <= high to the sums (sign 1) or take them out (-1); returns the chunk of `high`."""
     end = seek(memory, chunks, near, high)
-    chunk = end
-    while chunk != 0:
-        at = address(memory, chunks, chunk)
-        for slot in range(memory[at + FILL] - 1, -1, -1):
-            place = at + FIRST + slot * BUCKET_WORDS
-            if memory[place] <= low:
-                return end
-            if memory[place] <= high:
-                for word in range(_SUM_WORDS):
-                    memory[window + SUMS + word] += sign * memory[place + 1 + word]
-        chunk = memory[at + PREVIOUS]
+    count_range(memory, chunks, end, low, high, sign, memory, window + SUMS)
     return end
 
 
