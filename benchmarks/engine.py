@@ -111,8 +111,8 @@ def _assess(
 def _state_config(records: int) -> StateConfig:
     """Room for everything that is played."""
     return StateConfig(
-        _KEY, cards=200_000, event_chunks=2 * records, pairs=4 * records, payments=2 * records,
-        card_label_chunks=10_000, entities=500_000, bucket_chunks=12 * records,
+        _KEY, cards=200_000, events=8 * records, payments=2 * records,
+        entities=500_000, buckets=24 * records,
     )  # fmt: skip
 
 

@@ -121,11 +121,9 @@ class DetectorSettings(Section):
     )
     cards: Rows
     payments: Rows
-    pairs: Rows
-    event_chunks: Rows
-    card_label_chunks: Rows
+    events: Rows
     entities: Rows
-    bucket_chunks: Rows
+    buckets: Rows
     lateness_hours: Hours
     identity_memory_hours: Hours
     retention_days: Days

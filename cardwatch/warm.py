@@ -48,8 +48,8 @@ _BATCH_ROWS = 2_048
 _SEND_WITHIN_S = 30.0
 _KEY = bytes(range(16))
 _STATE = StateConfig(
-    _KEY, cards=20_000, event_chunks=300_000, pairs=300_000, payments=300_000, card_label_chunks=50_000,
-    entities=50_000, bucket_chunks=600_000,
+    _KEY, cards=20_000, events=1_000_000, payments=300_000,
+    entities=50_000, buckets=2_000_000,
 )  # fmt: skip
 _SOURCES = ("cardwatch.simulator", "detector", "detector.models")
 

@@ -1,10 +1,13 @@
 """Histories of absolute time buckets: integers that commute.
 
-A history is a time-ordered list of non-empty buckets, a bucket being `number = time_ms // resolution` with an integer
-count and integer sums. Adding is commutative, so the order in which partitions, workers or labels arrive does not
-matter. The list is kept in doubly linked chunks of a few buckets. Its owner is a row whose fields `column` and
-`column + 1` name the first and the last chunk; `owner_table` and `chunks` are table ids of the same memory. Buckets
-that no window can reach any more are trimmed from the front.
+A history is a time-ordered run of non-empty buckets, a bucket being `number = time_ms // resolution` with integer
+counts and sums. Adding is commutative, so the order in which partitions, workers or labels arrive does not matter. The
+buckets lie in one block of the arena, column by column: first the sums of 64 bits, then columns of uint32. The owner
+keeps two words, at `level`: the block's address, and packed the first bucket in use, how many are, and the block's
+order. Whoever calls a function that changes a history has saved these two words.
+
+A window is never more than 1/64 of itself coarse, so a query looks at the last 65 buckets at the most; what lies
+further back is dropped when a block is replaced.
 """
 
 from __future__ import annotations
@@ -12,210 +15,193 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.arena import allocate_block, entries_of, free_block, order_for
+from detector.catalogue import WINDOW_FRACTION
 from detector.jit import kernel
-from detector.memory import Memory, address, allocate, release, touch
+from detector.memory import Memory, save
 
-# Fields of a chunk; field 3 is the free list's link of `memory.release`.
-PREVIOUS, FOLLOWING, FILL = 0, 1, 2
-FIRST = 4
-BUCKETS_PER_CHUNK = 4
-
-# Words of a bucket.
-NUMBER, COUNT, SPENDS, SPEND_SUM, LABELLED, FRAUDS = range(6)
-BUCKET_WORDS = 6
-# What is added to a bucket: its words but for the number, in their order.
+# Words of what a query returns and of what is added, in this order.
+COUNT, SPENDS, LABELLED, FRAUDS, SPEND_SUM = range(5)
+SUM_WORDS = 5
 Amounts = tuple[int, int, int, int, int]
-CHUNK_WORDS = FIRST + BUCKETS_PER_CHUNK * BUCKET_WORDS
-_HALF = BUCKETS_PER_CHUNK // 2
+# Columns of uint32 behind the sums: the bucket's number, and the counts in the order above.
+_NUMBER, _COUNTS = 0, 1
+_COUNT_COLUMNS = 4
+_FIRST_ENTRIES = 4
+_SPARE = 3
+_FIRST_BITS, _FILL_BITS = 24, 24
+_MASK = (1 << 24) - 1
+_LONGEST_QUERY = WINDOW_FRACTION + 1
 
 
 @kernel
-def _insert_chunk(
-    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, before: int, new: int
-) -> None:
-    """Link an allocated chunk behind `before`, or in front of all if `before` is 0."""
-    touch(memory, owner_table, owner)
-    ends = address(memory, owner_table, owner) + column
-    following = memory[ends] if before == 0 else memory[address(memory, chunks, before) + FOLLOWING]
-    memory[address(memory, chunks, new) + PREVIOUS] = before
-    memory[address(memory, chunks, new) + FOLLOWING] = following
-    if before == 0:
-        memory[ends] = new
-    else:
-        touch(memory, chunks, before)
-        memory[address(memory, chunks, before) + FOLLOWING] = new
-    if following == 0:
-        memory[ends + 1] = new
-    else:
-        touch(memory, chunks, following)
-        memory[address(memory, chunks, following) + PREVIOUS] = new
+def first_of(memory: Memory, level: int) -> int:
+    """The first bucket in use, as a place in the block."""
+    return memory[level + 1] & _MASK
 
 
 @kernel
-def _split_chunk(memory: Memory, owner_table: int, owner: int, column: int, chunks: int, chunk: int) -> int:
-    """Move the younger half of a full chunk into a new one behind it; returns the new one."""
-    new = allocate(memory, chunks)
-    touch(memory, chunks, chunk)
-    old_at, new_at = address(memory, chunks, chunk), address(memory, chunks, new)
-    for index in range((BUCKETS_PER_CHUNK - _HALF) * BUCKET_WORDS):
-        memory[new_at + FIRST + index] = memory[old_at + FIRST + _HALF * BUCKET_WORDS + index]
-    memory[new_at + FILL] = BUCKETS_PER_CHUNK - _HALF
-    memory[old_at + FILL] = _HALF
-    _insert_chunk(memory, owner_table, owner, column, chunks, chunk, new)
-    return new
+def stop_of(memory: Memory, level: int) -> int:
+    """The place behind the last bucket."""
+    return (memory[level + 1] >> _FIRST_BITS) & _MASK
 
 
 @kernel
-def trim(memory: Memory, owner_table: int, owner: int, column: int, chunks: int, limit: int) -> None:
-    """Drop chunks from the front whose buckets all have `number <= limit`."""
-    ends = address(memory, owner_table, owner) + column
-    chunk = memory[ends]
-    while chunk != 0:
-        at = address(memory, chunks, chunk)
-        if memory[at + FIRST + (memory[at + FILL] - 1) * BUCKET_WORDS] > limit:
-            return
-        following = memory[at + FOLLOWING]
-        touch(memory, owner_table, owner)
-        memory[ends] = following
-        if following == 0:
-            memory[ends + 1] = 0
-        else:
-            touch(memory, chunks, following)
-            memory[address(memory, chunks, following) + PREVIOUS] = 0
-        release(memory, chunks, chunk)
-        chunk = following
+def order_of(memory: Memory, level: int) -> int:
+    """The block's order."""
+    return memory[level + 1] >> (_FIRST_BITS + _FILL_BITS)
 
 
 @kernel
-def _make_bucket(memory: Memory, chunks: int, chunk: int, slot: int, number: int) -> int:
-    """Open an empty bucket at a slot of a chunk with room; returns its address."""
-    touch(memory, chunks, chunk)
-    at = address(memory, chunks, chunk)
-    fill = memory[at + FILL]
-    place = at + FIRST + slot * BUCKET_WORDS
-    for index in range(at + FIRST + fill * BUCKET_WORDS - 1, place - 1, -1):
-        memory[index + BUCKET_WORDS] = memory[index]
-    for index in range(BUCKET_WORDS):
-        memory[place + index] = 0
-    memory[place + NUMBER] = number
-    memory[at + FILL] = fill + 1
+def _set_range(memory: Memory, level: int, first: int, stop: int, order: int) -> None:
+    """Keep which buckets are in use."""
+    memory[level + 1] = first | (stop << _FIRST_BITS) | (order << (_FIRST_BITS + _FILL_BITS))
+
+
+@kernel
+def column_start(block: int, order: int, column: int) -> int:
+    """Where a column of uint32 starts, in the memory seen as such."""
+    return 2 * block + (2 + column) * entries_of(order)
+
+
+@kernel
+def _find(half: NDArray[np.uint32], numbers: int, first: int, stop: int, number: int) -> int:
+    """The place of the last bucket up to this number, or the one before `first`: looked for from behind."""
+    place = stop - 1
+    while place >= first and np.int64(half[numbers + place]) > number:
+        place -= 1
     return place
 
 
 @kernel
-def seek(memory: Memory, chunks: int, chunk: int, number: int) -> int:
-    """The last chunk that begins at or before a bucket number, or the first of all; walks from `chunk`."""
-    at = address(memory, chunks, chunk)
-    while memory[at + FIRST] > number and memory[at + PREVIOUS] != 0:
-        chunk = memory[at + PREVIOUS]
-        at = address(memory, chunks, chunk)
-    following = memory[at + FOLLOWING]
-    while following != 0:
-        at = address(memory, chunks, following)
-        if memory[at + FIRST] > number:
-            break
-        chunk, following = following, memory[at + FOLLOWING]
-    return chunk
+def _replace_block(memory: Memory, half: NDArray[np.uint32], level: int, limit: int) -> bool:
+    """Move the buckets above `limit` into a block with room for more; False where the arena has none."""
+    first, stop, old, old_order = (
+        first_of(memory, level),
+        stop_of(memory, level),
+        memory[level],
+        order_of(memory, level),
+    )
+    while first < stop and np.int64(half[column_start(old, old_order, _NUMBER) + first]) <= limit:
+        first += 1
+    live = stop - first
+    order = order_for(max(_FIRST_ENTRIES, live + live // _SPARE + 1))
+    block = allocate_block(memory, order)
+    if block == 0:
+        return False
+    if old != 0:
+        for place in range(live):
+            memory[block + place] = memory[old + first + place]
+        for column in range(1 + _COUNT_COLUMNS):
+            source, target = column_start(old, old_order, column) + first, column_start(block, order, column)
+            for place in range(live):
+                half[target + place] = half[source + place]
+        free_block(memory, old, old_order)
+    memory[level] = block
+    _set_range(memory, level, 0, live, order)
+    return True
 
 
 @kernel
-def _open_bucket(
-    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, near: int, number: int, limit: int
-) -> int:
-    """Find the bucket of this number or make it; returns its address, its chunk touched.
+def _insert(memory: Memory, half: NDArray[np.uint32], level: int, place: int, number: int) -> None:
+    """Open an empty bucket at a place of a block with room, saving what moves."""
+    block, order, stop = memory[level], order_of(memory, level), stop_of(memory, level)
+    if place < stop:
+        save(memory, block + place, stop + 1 - place)
+        for column in range(1 + _COUNT_COLUMNS):
+            start = column_start(block, order, column)
+            save(memory, (start + place) // 2, (start + stop) // 2 - (start + place) // 2 + 1)
+            for index in range(stop, place, -1):
+                half[start + index] = half[start + index - 1]
+        for index in range(stop, place, -1):
+            memory[block + index] = memory[block + index - 1]
+    # What is written at the end lies beyond all buckets in use, and needs no saving.
+    memory[block + place] = 0
+    half[column_start(block, order, _NUMBER) + place] = number
+    for column in range(_COUNTS, _COUNTS + _COUNT_COLUMNS):
+        half[column_start(block, order, column) + place] = 0
+    _set_range(memory, level, first_of(memory, level), stop + 1, order)
 
-    Where the list grows by a chunk, chunks that end at or before `limit` are dropped from its front.
+
+@kernel
+def add(memory: Memory, half: NDArray[np.uint32], level: int, number: int, limit: int, amounts: Amounts) -> bool:
+    """Add amounts to a bucket, or take them back with negative ones; no query sees buckets up to `limit` any more.
+
+    Returns:
+        False where the arena has no room; then nothing has changed.
     """
-    if near == 0:
-        chunk = allocate(memory, chunks)
-        _insert_chunk(memory, owner_table, owner, column, chunks, 0, chunk)
-        return _make_bucket(memory, chunks, chunk, 0, number)
-    chunk = seek(memory, chunks, near, number)
-    at = address(memory, chunks, chunk)
-    slot = memory[at + FILL]
-    while slot > 0 and memory[at + FIRST + (slot - 1) * BUCKET_WORDS] > number:
-        slot -= 1
-    place = at + FIRST + (slot - 1) * BUCKET_WORDS
-    if slot > 0 and memory[place] == number:
-        touch(memory, chunks, chunk)
-        return place
-    if memory[at + FILL] == BUCKETS_PER_CHUNK:
-        if slot == BUCKETS_PER_CHUNK:
-            new = allocate(memory, chunks)
-            _insert_chunk(memory, owner_table, owner, column, chunks, chunk, new)
-            place = _make_bucket(memory, chunks, new, 0, number)
-            trim(memory, owner_table, owner, column, chunks, min(limit, number - 1))
-            return place
-        new = _split_chunk(memory, owner_table, owner, column, chunks, chunk)
-        if slot > _HALF:
-            chunk, slot = new, slot - _HALF
-    return _make_bucket(memory, chunks, chunk, slot, number)
+    block, order = memory[level], order_of(memory, level)
+    first, stop = first_of(memory, level), stop_of(memory, level)
+    place = -1
+    if block != 0:
+        place = _find(half, column_start(block, order, _NUMBER), first, stop, number)
+    if block == 0 or place < first or np.int64(half[column_start(block, order, _NUMBER) + place]) != number:
+        if block == 0 or stop == entries_of(order):
+            if not _replace_block(memory, half, level, limit):
+                return False
+            block, order = memory[level], order_of(memory, level)
+            place = _find(
+                half, column_start(block, order, _NUMBER), first_of(memory, level), stop_of(memory, level), number
+            )
+        place += 1
+        _insert(memory, half, level, place, number)
+    else:
+        save(memory, block + place, 1)
+        for column in range(_COUNTS, _COUNTS + _COUNT_COLUMNS):
+            if amounts[column - _COUNTS] != 0:
+                save(memory, (column_start(block, order, column) + place) // 2, 1)
+    memory[block + place] += amounts[SPEND_SUM]
+    for column in range(_COUNTS, _COUNTS + _COUNT_COLUMNS):
+        if amounts[column - _COUNTS] != 0:
+            index = column_start(block, order, column) + place
+            half[index] = np.uint32(np.int64(half[index]) + amounts[column - _COUNTS])
+    return True
 
 
 @kernel
-def add(
-    memory: Memory, owner_table: int, owner: int, column: int, chunks: int, near: int, number: int, limit: int,
-    amounts: Amounts,
-) -> None:  # fmt: skip
-    """Add amounts to a bucket, or take them back with negative ones.
-
-    `near` is a chunk of the list to look from, 0 only for an empty list; no query sees buckets up to `limit` any more.
-    """
-    bucket = _open_bucket(memory, owner_table, owner, column, chunks, near, number, limit)
-    memory[bucket + COUNT] += amounts[0]
-    memory[bucket + SPENDS] += amounts[1]
-    memory[bucket + SPEND_SUM] += amounts[2]
-    memory[bucket + LABELLED] += amounts[3]
-    memory[bucket + FRAUDS] += amounts[4]
-
-
-@kernel
-def count_range(
-    memory: Memory, chunks: int, last_chunk: int, low: int, high: int, sign: int, sums: NDArray[np.int64], into: int
+def sum_range(
+    memory: Memory, half: NDArray[np.uint32], level: int, low: int, high: int, out: NDArray[np.int64]
 ) -> None:
-    """Add the buckets with `low < number <= high`, from `last_chunk` backwards, to words of `sums` from `into` on.
-
-    A sign of -1 takes them out. The words are those of a bucket but for its number.
-    """
-    chunk = last_chunk
-    while chunk != 0:
-        at = address(memory, chunks, chunk)
-        for slot in range(memory[at + FILL] - 1, -1, -1):
-            place = at + FIRST + slot * BUCKET_WORDS
-            if memory[place] <= low:
-                return
-            if memory[place] <= high:
-                for word in range(BUCKET_WORDS - 1):
-                    sums[into + word] += sign * memory[place + 1 + word]
-        chunk = memory[at + PREVIOUS]
-
-
-@kernel
-def window_sums(memory: Memory, last_chunk: int, chunks: int, low: int, high: int, out: NDArray[np.int64]) -> None:
-    """Sum the buckets with `low < number <= high` into `out` (BUCKET_WORDS long, word 0 set to 0)."""
-    for index in range(BUCKET_WORDS):
-        out[index] = 0
-    count_range(memory, chunks, last_chunk, low, high, 1, out, 1)
+    """Sum the buckets with `low < number <= high` into `out`, which has SUM_WORDS elements."""
+    out[:] = 0
+    block = memory[level]
+    if block == 0:
+        return
+    order, first, stop = order_of(memory, level), first_of(memory, level), stop_of(memory, level)
+    numbers = column_start(block, order, _NUMBER)
+    stop = _find(half, numbers, first, stop, high) + 1
+    start = max(first, stop - _LONGEST_QUERY)
+    while start < stop and np.int64(half[numbers + start]) <= low:
+        start += 1
+    for column in range(_COUNTS, _COUNTS + _COUNT_COLUMNS):
+        values = column_start(block, order, column)
+        total = np.int32(0)
+        for place in range(start, stop):
+            total += np.int32(half[np.uint64(values + place)])
+        out[column - _COUNTS] = total
+    spent = 0
+    for place in range(start, stop):
+        spent += memory[np.uint64(block + place)]
+    out[SPEND_SUM] = spent
 
 
 @kernel
-def free_chunks(memory: Memory, chunks: int, first: int) -> None:
-    """Release a whole chain of chunks."""
-    chunk = first
-    while chunk != 0:
-        following = memory[address(memory, chunks, chunk) + FOLLOWING]
-        release(memory, chunks, chunk)
-        chunk = following
+def free_history(memory: Memory, level: int) -> None:
+    """Give a history's block back."""
+    if memory[level] != 0:
+        free_block(memory, memory[level], order_of(memory, level))
 
 
-def list_buckets(memory: Memory, first_chunk: int, chunks: int) -> list[tuple[int, ...]]:
-    """The buckets of a history in time order, as tuples of BUCKET_WORDS integers (for digests and inspection)."""
+def list_buckets(memory: Memory, level: int) -> list[tuple[int, ...]]:
+    """The buckets in time order: number, then the words of a sum (for digests and inspection)."""
+    half = memory.view(np.uint32)
+    block, order = int(memory[level]), int(order_of(memory, level))
     buckets: list[tuple[int, ...]] = []
-    chunk = first_chunk
-    while chunk != 0:
-        at = int(address(memory, chunks, chunk))
-        for slot in range(int(memory[at + FILL])):
-            place = at + FIRST + slot * BUCKET_WORDS
-            buckets.append(tuple(int(word) for word in memory[place : place + BUCKET_WORDS]))
-        chunk = int(memory[at + FOLLOWING])
+    for place in range(int(first_of(memory, level)), int(stop_of(memory, level))):
+        number = int(half[column_start(block, order, _NUMBER) + place])
+        counts = [
+            int(half[column_start(block, order, column) + place].astype(np.int32))
+            for column in range(_COUNTS, _COUNTS + _COUNT_COLUMNS)
+        ]
+        buckets.append((number, *counts, int(memory[block + place])))
     return buckets

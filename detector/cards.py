@@ -1,10 +1,11 @@
-"""A card's history: its payments in time order, exact sliding windows over them, and what it has met before.
+"""A card's history: its payments in time order in one block, exact sliding windows over them, and what it met before.
 
-Windows are (t - W, t] with a resolution of 1 ms. Each keeps a pointer to its oldest payment and running integer sums,
-so a payment enters and leaves every window once. Pairs (card with terminal, merchant, country, device) count their
-live payments; a pair lives exactly as long as the card remembers a payment of it.
+Windows are (t - W, t] with a resolution of 1 ms. Each keeps the place of its oldest payment and running integer sums,
+so a payment enters and leaves every window once. What the card has met before (this merchant, this country, how many
+different merchants) is looked for in the block itself, column by column, among its last `CARD_MEMORY_PAYMENTS`.
 
-`card` is a row number throughout, `at` the address of its row.
+`card` is a row number throughout, `at` the address of its row, `entry` a place in its block. Whoever calls a function
+that changes a card has saved its row. A block's columns are uint32: `half` is the memory seen as such.
 """
 
 from __future__ import annotations
@@ -12,75 +13,73 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import FILL, FOLLOWING, PREVIOUS, free_chunks
+from detector.arena import allocate_block, entries_of, free_block, order_for
 from detector.catalogue import WINDOWS_MS
 from detector.jit import kernel
 from detector.layout import (
-    AMOUNT_MINOR,
-    AMOUNT_REFERENCE,
+    AMOUNT,
+    ATTRIBUTE_FRAUD,
     ATTRIBUTE_REFUSED,
     ATTRIBUTE_REVERSED,
     ATTRIBUTE_SPEND,
+    ATTRIBUTE_SUPERSEDED,
     ATTRIBUTES,
+    BASE_MS,
+    BLOCK,
     CARD_INDEX,
-    CARD_LABELS,
+    CARD_MEMORY_PAYMENTS,
     CARD_WINDOW_WORDS,
     CARD_WINDOWS,
     CARDS,
     CLOCK,
-    EVENT_FIRST,
-    EVENT_HEAD,
-    EVENT_TAIL,
-    EVENT_TIME,
-    EVENT_WORDS,
-    EVENTS,
-    EVENTS_PER_CHUNK,
+    COUNT,
+    COUNTED,
+    COUNTRY_SHIFT,
+    DEVICE,
+    FIRST_NUMBER,
     GENERATION,
-    LABEL_HEAD,
     LONGEST,
-    MERCHANT_WORD,
-    PAIR_COUNTS,
-    PAIR_INDEX,
-    PAIR_KINDS,
-    PAIR_MASK,
-    PAIR_MERCHANT,
-    PAIR_SHIFT,
-    PAIRS,
-    PAIRS_OTHER,
-    PAIRS_PLACE,
-    START_CHUNK,
-    START_SLOT,
+    MERCHANT,
+    ORDER,
+    REFUSED_SHIFT,
+    RING,
+    SPEND_SUM,
+    SPENDS,
+    START,
+    TERMINAL,
+    TIME,
     WINDOW_COUNT,
-    WINDOW_COUNTED,
-    WINDOW_DISTINCT,
-    WINDOW_REFUSED,
-    WINDOW_SPEND_SUM,
-    WINDOW_SPENDS,
 )
 from detector.memory import (
     CURSOR,
     HASH,
     KEY_1,
-    KEY_2,
+    UNIT_WORDS,
     Memory,
     address,
     allocate,
     find,
     info,
     link,
-    mix,
+    put,
     release,
+    save,
     set_info,
-    touch,
     unlink,
 )
 
 _WINDOWS = WINDOWS_MS
+_COLUMNS = 8
+_LARGEST_AGE = (1 << 32) - 1
+# A block that must be replaced gets room for a third more than it holds.
+_SPARE = 3
+_FIRST_ENTRIES = 4
+_REVERSED_BIT, _SUPERSEDED_BIT, _FRAUD_BIT = 2, 3, 4
 
 
 @kernel
 def find_or_create_card(memory: Memory, key_0: int, key_1: int) -> int:
-    """The card's row; a new card gets a generation that no earlier tenant of the row had."""
+    """The card's row; a new one gets a generation that no earlier tenant of the row had."""
     row = find(memory, CARD_INDEX, CARDS, key_0, key_1, 0)
     if row != 0:
         return row
@@ -96,226 +95,256 @@ def find_or_create_card(memory: Memory, key_0: int, key_1: int) -> int:
 
 
 @kernel
-def pair_key(card: int, kind: int, key_0: int) -> int:
-    """The hash word of a pair of this card."""
-    return key_0 ^ mix(card * PAIR_KINDS + kind)
+def column_start(memory: Memory, at: int, column: int) -> int:
+    """Where a column of the card's block starts, in the memory seen as uint32."""
+    return 2 * memory[at + BLOCK] + column * entries_of(memory[at + ORDER])
 
 
 @kernel
-def _find_pair(memory: Memory, card: int, kind: int, key_0: int, key_1: int) -> int:
-    """The pair's row, or 0."""
-    return find(memory, PAIR_INDEX, PAIRS, pair_key(card, kind, key_0), key_1, card * PAIR_KINDS + kind)
+def entry_time(memory: Memory, half: NDArray[np.uint32], at: int, entry: int) -> int:
+    """Time of a payment, milliseconds."""
+    return memory[at + BASE_MS] + np.int64(half[column_start(memory, at, TIME) + entry])
 
 
 @kernel
-def _create_pair(memory: Memory, card: int, kind: int, key_0: int, key_1: int) -> int:
-    """A new pair of this card."""
-    owner = card * PAIR_KINDS + kind
-    row = allocate(memory, PAIRS)
-    at = address(memory, PAIRS, row)
-    memory[at + HASH] = pair_key(card, kind, key_0)
-    memory[at + KEY_1] = key_1
-    memory[at + KEY_2] = owner
-    link(memory, PAIR_INDEX, PAIRS, row)
-    return row
+def first_met(memory: Memory, at: int) -> int:
+    """The first entry among which the card looks for what it has met before."""
+    return max(
+        memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START], memory[at + COUNT] - CARD_MEMORY_PAYMENTS
+    )
 
 
 @kernel
-def pair_of_event(memory: Memory, event: int, kind: int) -> int:
-    """The pair row of this kind that the event at this address names, or 0."""
-    word = memory[event + PAIRS_PLACE + (kind >> 1)]
-    return (word >> PAIR_SHIFT) if kind & 1 else (word & PAIR_MASK)
-
-
-@kernel
-def _count_pair(memory: Memory, at: int, pair: int, kind: int, window: int, step: int) -> None:
-    """Count a payment into (1) or out of (-1) a pair's window, and the card's distinct merchants with it."""
-    touch(memory, PAIRS, pair)
-    counter = address(memory, PAIRS, pair) + PAIR_COUNTS + window
-    before = memory[counter]
-    memory[counter] = before + step
-    if kind == PAIR_MERCHANT and (before == 0 or before + step == 0):
-        memory[at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + WINDOW_DISTINCT] += step
-    if window == LONGEST and before + step == 0:
-        unlink(memory, PAIR_INDEX, PAIRS, pair)
-        release(memory, PAIRS, pair)
-
-
-@kernel
-def _count_event(memory: Memory, at: int, event: int, window: int, step: int) -> None:
-    """Count an event into (1) or out of (-1) one window of the card at this address, whose row is touched."""
+def _count(memory: Memory, half: NDArray[np.uint32], at: int, entry: int, window: int, step: int) -> None:
+    """Count a payment into (1) or out of (-1) a window."""
     base = at + CARD_WINDOWS + window * CARD_WINDOW_WORDS
-    attributes = memory[event + ATTRIBUTES]
-    memory[base + WINDOW_COUNTED] += step
+    attributes = np.int64(half[column_start(memory, at, ATTRIBUTES) + entry])
+    refused = 1 if attributes & ATTRIBUTE_REFUSED else 0
+    memory[base + COUNTED] += step * (1 + (refused << REFUSED_SHIFT))
     if attributes & ATTRIBUTE_SPEND:
-        memory[base + WINDOW_SPENDS] += step
-        memory[base + WINDOW_SPEND_SUM] += step * memory[event + AMOUNT_REFERENCE]
-    if attributes & ATTRIBUTE_REFUSED:
-        memory[base + WINDOW_REFUSED] += step
-    for kind in range(PAIR_KINDS):
-        if kind == PAIR_MERCHANT or window == LONGEST:
-            pair = pair_of_event(memory, event, kind)
-            if pair != 0:
-                _count_pair(memory, at, pair, kind, window, step)
+        memory[base + SPENDS] += step
+        memory[base + SPEND_SUM] += step * np.int64(half[column_start(memory, at, AMOUNT) + entry])
 
 
 @kernel
-def _leave_chunk(memory: Memory, at: int, chunk: int, following: int) -> None:
-    """Free the card's first chunk, which every window has left behind."""
-    memory[at + EVENT_HEAD] = following
-    touch(memory, EVENTS, following)
-    memory[address(memory, EVENTS, following) + PREVIOUS] = 0
-    release(memory, EVENTS, chunk)
-
-
-@kernel
-def expire(memory: Memory, card: int, time_ms: int) -> None:
-    """Let payments leave the windows that end at `time_ms`; what leaves the longest one is forgotten."""
-    touch(memory, CARDS, card)
-    at = address(memory, CARDS, card)
+def expire(memory: Memory, half: NDArray[np.uint32], at: int, time_ms: int) -> None:
+    """Let payments leave the windows that end at `time_ms`."""
+    count = memory[at + COUNT]
+    times, attributes = column_start(memory, at, TIME), column_start(memory, at, ATTRIBUTES)
     for window in range(WINDOW_COUNT):
-        base = at + CARD_WINDOWS + window * CARD_WINDOW_WORDS
-        limit = time_ms - _WINDOWS[window]
-        chunk, slot = memory[base + START_CHUNK], memory[base + START_SLOT]
-        while chunk != 0:
-            chunk_at = address(memory, EVENTS, chunk)
-            if slot == memory[chunk_at + FILL]:
-                following = memory[chunk_at + FOLLOWING]
-                if following == 0:
-                    break
-                if window == LONGEST:
-                    _leave_chunk(memory, at, chunk, following)
-                chunk, slot = following, 0
-                continue
-            event = chunk_at + EVENT_FIRST + slot * EVENT_WORDS
-            if memory[event + EVENT_TIME] > limit:
-                break
-            if not memory[event + ATTRIBUTES] & ATTRIBUTE_REVERSED:
-                _count_event(memory, at, event, window, -1)
-            slot += 1
-        memory[base + START_CHUNK] = chunk
-        memory[base + START_SLOT] = slot
+        start = at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + START
+        entry = memory[start]
+        age = time_ms - _WINDOWS[window] - memory[at + BASE_MS]
+        while entry < count and np.int64(half[times + entry]) <= age:
+            if not np.int64(half[attributes + entry]) & ATTRIBUTE_REVERSED:
+                _count(memory, half, at, entry, window, -1)
+            entry += 1
+        memory[start] = entry
 
 
 @kernel
-def _next_slot(memory: Memory, at: int) -> tuple[int, int]:
-    """Chunk and slot for one more event, in a new chunk if the last is full."""
-    tail = memory[at + EVENT_TAIL]
-    if tail == 0 or memory[address(memory, EVENTS, tail) + FILL] == EVENTS_PER_CHUNK:
-        new = allocate(memory, EVENTS)
-        memory[address(memory, EVENTS, new) + PREVIOUS] = tail
-        if tail == 0:
-            memory[at + EVENT_HEAD] = new
-            for window in range(WINDOW_COUNT):
-                memory[at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + START_CHUNK] = new
-        else:
-            touch(memory, EVENTS, tail)
-            memory[address(memory, EVENTS, tail) + FOLLOWING] = new
-        memory[at + EVENT_TAIL] = new
-        tail = new
-    touch(memory, EVENTS, tail)
-    fill = address(memory, EVENTS, tail) + FILL
-    memory[fill] += 1
-    return tail, memory[fill] - 1
+def has_entry_room(memory: Memory, at: int, time_ms: int) -> bool:
+    """Whether one more payment fits into the card's block as it is."""
+    if memory[at + BLOCK] == 0 or memory[at + COUNT] == entries_of(memory[at + ORDER]):
+        return False
+    return time_ms - memory[at + BASE_MS] <= _LARGEST_AGE
 
 
 @kernel
-def look_up_pairs(
-    memory: Memory, card: int, keys: NDArray[np.int64], record: int, pair_rows: NDArray[np.int64],
-    pair_earlier: NDArray[np.int64],
-) -> None:  # fmt: skip
-    """What the card already knows of a payment's terminal, merchant, country and device.
+def _move_entries(memory: Memory, half: NDArray[np.uint32], at: int, block: int, order: int, time_ms: int) -> None:
+    """Move what some window still holds to the front of a block, which may be the card's own, saved."""
+    first = memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START]
+    live = memory[at + COUNT] - first
+    base_ms = entry_time(memory, half, at, first) if live > 0 else time_ms
+    if live > 0:
+        for column in range(_COLUMNS):
+            source = column_start(memory, at, column) + first
+            target = 2 * block + column * entries_of(order)
+            shift = np.uint32(base_ms - memory[at + BASE_MS]) if column == TIME else np.uint32(0)
+            for entry in range(live):
+                half[target + entry] = np.uint32(half[source + entry] - shift)
+    memory[at + BLOCK], memory[at + ORDER], memory[at + COUNT] = block, order, live
+    memory[at + BASE_MS] = base_ms
+    memory[at + FIRST_NUMBER] += first
+    for window in range(WINDOW_COUNT):
+        memory[at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + START] -= first
 
-    Writes per kind the pair's row (0 if unknown) and the card's earlier payments with it (-1 if the record names none).
+
+@kernel
+def replace_block(memory: Memory, half: NDArray[np.uint32], at: int, time_ms: int) -> bool:
+    """Move what some window still holds into a block with room; False where the arena has none.
+
+    The card must have been expired to `time_ms`.
     """
-    for kind in range(PAIR_KINDS):
-        key_0, key_1 = keys[record, 2 * kind], keys[record, 2 * kind + 1]
-        pair_rows[kind] = 0
-        pair_earlier[kind] = -1
-        if key_0 != 0 or key_1 != 0:
-            pair = _find_pair(memory, card, kind, key_0, key_1)
-            pair_rows[kind] = pair
-            pair_earlier[kind] = memory[address(memory, PAIRS, pair) + PAIR_COUNTS + LONGEST] if pair != 0 else 0
+    live = memory[at + COUNT] - memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START]
+    order = order_for(max(_FIRST_ENTRIES, live + live // _SPARE + 1))
+    block = allocate_block(memory, order)
+    if block == 0:
+        return False
+    old, old_order = memory[at + BLOCK], memory[at + ORDER]
+    _move_entries(memory, half, at, block, order, time_ms)
+    if old != 0:
+        free_block(memory, old, old_order)
+    return True
+
+
+@kernel
+def drop_oldest(memory: Memory, half: NDArray[np.uint32], at: int, time_ms: int) -> None:
+    """Forget the older half of a card's payments, for want of room: the rest moves to the front of its block."""
+    count = memory[at + COUNT]
+    first = memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START]
+    limit = first + (count - first + 1) // 2
+    attributes = column_start(memory, at, ATTRIBUTES)
+    for window in range(WINDOW_COUNT):
+        start = at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + START
+        while memory[start] < limit:
+            if not np.int64(half[attributes + memory[start]]) & ATTRIBUTE_REVERSED:
+                _count(memory, half, at, memory[start], window, -1)
+            memory[start] += 1
+    save(memory, memory[at + BLOCK], UNIT_WORDS << memory[at + ORDER])
+    _move_entries(memory, half, at, memory[at + BLOCK], memory[at + ORDER], time_ms)
+
+
+@kernel
+def _set_bit(memory: Memory, half: NDArray[np.uint32], place: int, bit: int, on: int) -> None:
+    """Set or clear a bit of an entry that may stand since before this batch."""
+    put(memory, place // 2, memory[place // 2])
+    half[place] = (half[place] | np.uint32(bit)) if on else (half[place] & ~np.uint32(bit))
+
+
+@kernel
+def _last_at_merchant(memory: Memory, half: NDArray[np.uint32], at: int, merchant: int, stop: int, first: int) -> int:
+    """The last entry in `first` to `stop` of a payment at this merchant that was not taken back, or -1."""
+    merchants, attributes = column_start(memory, at, MERCHANT), column_start(memory, at, ATTRIBUTES)
+    for entry in range(stop - 1, first - 1, -1):
+        if half[merchants + entry] == merchant and not np.int64(half[attributes + entry]) & ATTRIBUTE_REVERSED:
+            return entry
+    return -1
 
 
 @kernel
 def append(
-    memory: Memory, card: int, time_ms: int, amounts: tuple[int, int], attributes: int, keys: NDArray[np.int64],
-    record: int, pair_rows: NDArray[np.int64],
-) -> tuple[int, int]:  # fmt: skip
-    """Add a payment (`amounts`: reference, minor) at the end of the card's history; returns its chunk and slot.
+    memory: Memory, half: NDArray[np.uint32], at: int, time_ms: int, amount: int, attributes: int,
+    tokens: tuple[int, int, int], met_merchant: int, ring: int,
+) -> int:  # fmt: skip
+    """Add a payment at the end of the card's block, which has room; returns its number in the card's life.
 
-    The card must have been expired to `time_ms`, and `pair_rows` be what `look_up_pairs` found; unknown pairs are made.
+    The card was expired to `time_ms`. `tokens` are of merchant, terminal and device, 0 where missing; `met_merchant` is
+    how often `look_back` found the merchant, `ring` 32 bits of the place at which the payment is remembered.
     """
-    at = address(memory, CARDS, card)
-    chunk, slot = _next_slot(memory, at)
-    for kind in range(PAIR_KINDS):
-        key_0, key_1 = keys[record, 2 * kind], keys[record, 2 * kind + 1]
-        if pair_rows[kind] == 0 and (key_0 != 0 or key_1 != 0):
-            pair_rows[kind] = _create_pair(memory, card, kind, key_0, key_1)
-    event = address(memory, EVENTS, chunk) + EVENT_FIRST + slot * EVENT_WORDS
-    memory[event + EVENT_TIME] = time_ms
-    memory[event + AMOUNT_REFERENCE] = amounts[0]
-    memory[event + AMOUNT_MINOR] = amounts[1]
-    memory[event + ATTRIBUTES] = attributes
-    memory[event + PAIRS_PLACE] = pair_rows[0] | (pair_rows[1] << PAIR_SHIFT)
-    memory[event + PAIRS_OTHER] = pair_rows[2] | (pair_rows[3] << PAIR_SHIFT)
-    memory[event + MERCHANT_WORD] = keys[record, 2 * PAIR_MERCHANT]
+    entry = memory[at + COUNT]
+    if met_merchant > 0:
+        before = _last_at_merchant(memory, half, at, tokens[0], entry, first_met(memory, at))
+        _set_bit(memory, half, column_start(memory, at, ATTRIBUTES) + before, ATTRIBUTE_SUPERSEDED, 1)
+    half[column_start(memory, at, TIME) + entry] = time_ms - memory[at + BASE_MS]
+    half[column_start(memory, at, AMOUNT) + entry] = amount
+    half[column_start(memory, at, ATTRIBUTES) + entry] = attributes
+    half[column_start(memory, at, MERCHANT) + entry] = tokens[0]
+    half[column_start(memory, at, TERMINAL) + entry] = tokens[1]
+    half[column_start(memory, at, DEVICE) + entry] = tokens[2]
+    half[column_start(memory, at, RING) + entry] = ring
     for window in range(WINDOW_COUNT):
-        _count_event(memory, at, event, window, 1)
+        _count(memory, half, at, entry, window, 1)
+    memory[at + COUNT] = entry + 1
     memory[at + CLOCK] = time_ms
-    return chunk, slot
+    return memory[at + FIRST_NUMBER] + entry
 
 
 @kernel
-def reverse(memory: Memory, card: int, chunk: int, slot: int) -> None:
+def look_back(
+    memory: Memory, half: NDArray[np.uint32], at: int, tokens: tuple[int, int, int], country: int
+) -> tuple[int, int, int, int, int]:
+    """How often the card met this merchant, terminal, device and country, and how many known frauds it has.
+
+    Looks at the payments of the longest window, at most the last `CARD_MEMORY_PAYMENTS`, without those taken back.
+    """
+    attributes, merchants = column_start(memory, at, ATTRIBUTES), column_start(memory, at, MERCHANT)
+    terminals, devices = column_start(memory, at, TERMINAL), column_start(memory, at, DEVICE)
+    merchant, terminal, device = np.uint32(tokens[0]), np.uint32(tokens[1]), np.uint32(tokens[2])
+    code = np.uint32(country)
+    at_merchant = at_terminal = on_device = in_country = frauds = np.uint32(0)
+    one = np.uint32(1)
+    for entry in range(first_met(memory, at), memory[at + COUNT]):
+        # Unsigned places and narrow types let LLVM make vectors of this.
+        bits = half[np.uint64(attributes + entry)]
+        live = ((bits >> np.uint32(_REVERSED_BIT)) & one) ^ one
+        at_merchant += live & np.uint32(half[np.uint64(merchants + entry)] == merchant)
+        at_terminal += live & np.uint32(half[np.uint64(terminals + entry)] == terminal)
+        on_device += live & np.uint32(half[np.uint64(devices + entry)] == device)
+        in_country += live & np.uint32((bits >> np.uint32(COUNTRY_SHIFT)) == code)
+        frauds += live & (bits >> np.uint32(_FRAUD_BIT)) & one
+    return int(at_merchant), int(at_terminal), int(on_device), int(in_country), int(frauds)
+
+
+@kernel
+def distinct_merchants(memory: Memory, half: NDArray[np.uint32], at: int, window: int) -> int:
+    """How many merchants the card paid in a window, among its last payment and those that it looked back at."""
+    attributes, merchants = column_start(memory, at, ATTRIBUTES), column_start(memory, at, MERCHANT)
+    first = memory[at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + START]
+    first = max(first, memory[at + COUNT] - 1 - CARD_MEMORY_PAYMENTS)
+    unlike = np.uint32(ATTRIBUTE_REVERSED | ATTRIBUTE_SUPERSEDED)
+    nobody = np.uint32(0)
+    found = np.uint32(0)
+    for entry in range(first, memory[at + COUNT]):
+        is_last = np.uint32((half[np.uint64(attributes + entry)] & unlike) == nobody)
+        found += is_last & np.uint32(half[np.uint64(merchants + entry)] != nobody)
+    return int(found)
+
+
+@kernel
+def _entry_of(memory: Memory, at: int, number: int) -> int:
+    """The entry of a payment by its number, or -1 where no window holds it any more."""
+    entry = number - memory[at + FIRST_NUMBER]
+    return entry if entry >= memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START] else -1
+
+
+@kernel
+def reverse(memory: Memory, half: NDArray[np.uint32], at: int, number: int) -> None:
     """Take a payment back: from now on it counts nowhere, as if it had not been. Clock and last place stay."""
-    touch(memory, CARDS, card)
-    touch(memory, EVENTS, chunk)
-    at = address(memory, CARDS, card)
-    event = address(memory, EVENTS, chunk) + EVENT_FIRST + slot * EVENT_WORDS
+    entry = _entry_of(memory, at, number)
+    if entry < 0:
+        return
     for window in range(WINDOW_COUNT):
-        if memory[event + EVENT_TIME] > memory[at + CLOCK] - _WINDOWS[window]:
-            _count_event(memory, at, event, window, -1)
-    memory[event + ATTRIBUTES] |= ATTRIBUTE_REVERSED
-    memory[event + PAIRS_PLACE] = 0
-    memory[event + PAIRS_OTHER] = 0
+        if entry >= memory[at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + START]:
+            _count(memory, half, at, entry, window, -1)
+    place = column_start(memory, at, ATTRIBUTES) + entry
+    merchant = int(half[column_start(memory, at, MERCHANT) + entry])
+    if merchant != 0 and not np.int64(half[place]) & ATTRIBUTE_SUPERSEDED:
+        first = max(memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START], entry - CARD_MEMORY_PAYMENTS)
+        before = _last_at_merchant(memory, half, at, merchant, entry, first)
+        if before >= 0:
+            _set_bit(memory, half, column_start(memory, at, ATTRIBUTES) + before, ATTRIBUTE_SUPERSEDED, 0)
+    _set_bit(memory, half, place, ATTRIBUTE_REVERSED, 1)
 
 
 @kernel
-def set_refused(memory: Memory, card: int, chunk: int, slot: int, refused: int) -> None:
+def set_refused(memory: Memory, half: NDArray[np.uint32], at: int, number: int, refused: int) -> None:
     """Note what authorisation said of a payment afterwards."""
-    event = address(memory, EVENTS, chunk) + EVENT_FIRST + slot * EVENT_WORDS
-    step = refused - (1 if memory[event + ATTRIBUTES] & ATTRIBUTE_REFUSED else 0)
-    if step == 0:
+    entry = _entry_of(memory, at, number)
+    if entry < 0:
         return
-    touch(memory, CARDS, card)
-    touch(memory, EVENTS, chunk)
-    memory[event + ATTRIBUTES] ^= ATTRIBUTE_REFUSED
-    at = address(memory, CARDS, card)
+    place = column_start(memory, at, ATTRIBUTES) + entry
+    step = refused - (1 if np.int64(half[place]) & ATTRIBUTE_REFUSED else 0)
+    _set_bit(memory, half, place, ATTRIBUTE_REFUSED, refused)
     for window in range(WINDOW_COUNT):
-        if memory[event + EVENT_TIME] > memory[at + CLOCK] - _WINDOWS[window]:
-            memory[at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + WINDOW_REFUSED] += step
+        base = at + CARD_WINDOWS + window * CARD_WINDOW_WORDS
+        if entry >= memory[base + START]:
+            memory[base + COUNTED] += step * (1 << REFUSED_SHIFT)
+
+
+@kernel
+def set_fraud(memory: Memory, half: NDArray[np.uint32], at: int, number: int, is_fraud: int) -> None:
+    """Note what became known of a payment."""
+    entry = _entry_of(memory, at, number)
+    if entry >= 0:
+        _set_bit(memory, half, column_start(memory, at, ATTRIBUTES) + entry, ATTRIBUTE_FRAUD, is_fraud)
 
 
 @kernel
 def forget_card(memory: Memory, card: int) -> None:
-    """Remove a card and everything that hangs on it."""
-    touch(memory, CARDS, card)
+    """Remove a card and its payments."""
     at = address(memory, CARDS, card)
-    base = at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS
-    chunk, slot = memory[base + START_CHUNK], memory[base + START_SLOT]
-    while chunk != 0:
-        chunk_at = address(memory, EVENTS, chunk)
-        for index in range(slot, memory[chunk_at + FILL]):
-            event = chunk_at + EVENT_FIRST + index * EVENT_WORDS
-            if not memory[event + ATTRIBUTES] & ATTRIBUTE_REVERSED:
-                for kind in range(PAIR_KINDS):
-                    pair = pair_of_event(memory, event, kind)
-                    if pair != 0:
-                        _count_pair(memory, at, pair, kind, LONGEST, -1)
-        chunk, slot = memory[chunk_at + FOLLOWING], 0
-    free_chunks(memory, EVENTS, memory[at + EVENT_HEAD])
-    free_chunks(memory, CARD_LABELS, memory[at + LABEL_HEAD])
+    if memory[at + BLOCK] != 0:
+        free_block(memory, memory[at + BLOCK], memory[at + ORDER])
     unlink(memory, CARD_INDEX, CARDS, card)
     release(memory, CARDS, card)

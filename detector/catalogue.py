@@ -12,9 +12,6 @@ import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
 SECOND_MS = 1_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -282,16 +279,6 @@ def window_needs(*, labels: bool) -> tuple[tuple[bool, ...], ...]:
     """
     needed = {(f.entity, f.window_ms) for f in CATALOGUE if (f.aggregate in _LABEL_AGGREGATES) == labels}
     return tuple(tuple((entity, window) in needed for window in WINDOWS_MS) for entity in SHARED_ENTITIES)
-
-
-def plan() -> NDArray[np.int64]:
-    """The catalogue as opcodes for the feature kernel.
-
-    Returns:
-        int64 array of shape (FEATURE_COUNT, 3): aggregate, entity, index of the window in WINDOWS_MS (0 without one).
-    """
-    rows = [(int(f.aggregate), int(f.entity), WINDOWS_MS.index(f.window_ms) if f.window_ms else 0) for f in CATALOGUE]
-    return np.array(rows, dtype=np.int64)
 
 
 def catalogue_digest() -> str:

@@ -10,85 +10,73 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from detector.buckets import FILL, FOLLOWING, NUMBER, list_buckets
+import numpy as np
+
+from detector.buckets import list_buckets
+from detector.cards import column_start
 from detector.catalogue import MEMORY_MS, WINDOWS_MS
 from detector.layout import (
-    AMOUNT_REFERENCE,
-    ATTRIBUTE_REFUSED,
+    AMOUNT,
     ATTRIBUTE_REVERSED,
-    ATTRIBUTE_SPEND,
     ATTRIBUTES,
-    BUCKETS,
-    CARD_LABELS,
+    BASE_MS,
     CARD_WINDOW_WORDS,
     CARD_WINDOWS,
     CARDS,
     CLOCK,
+    COUNT,
+    DEVICE,
     ENTITIES,
-    EVENT_FIRST,
-    EVENT_TIME,
-    EVENT_WORDS,
-    EVENTS,
     GENERATION,
-    LABEL_CLOCK,
-    LABEL_HEAD,
-    LAST_LATITUDE,
+    LAST_PLACE,
     LAST_PLACE_TIME,
     LAST_TIME,
+    LEVEL_WORDS,
     LEVELS,
     LONGEST,
-    START_CHUNK,
-    START_SLOT,
+    START,
+    TIME,
     WINDOW_COUNT,
 )
 from detector.memory import HASH, KEY_1, KEY_2, USED, Memory, address, descriptor, table_rows
 from detector.shared import RESOLUTIONS_MS
-from detector.sliding import WINDOW_WORDS
 
 _Line = tuple[object, ...]
 
 
-def _events(memory: Memory, card: int) -> Iterator[_Line]:
+def _events(memory: Memory, card: int, oldest: int) -> Iterator[_Line]:
     """The payments that a card remembers, without those taken back."""
-    words = table_rows(memory, int(CARDS))[card]
-    base = int(CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS)
-    chunk, slot = int(words[base + START_CHUNK]), int(words[base + START_SLOT])
-    while chunk:
-        at = int(address(memory, EVENTS, chunk))
-        for index in range(slot, int(memory[at + FILL])):
-            event = memory[at + EVENT_FIRST + index * EVENT_WORDS :]
-            attributes = int(event[ATTRIBUTES])
-            if not attributes & ATTRIBUTE_REVERSED:
-                seen = attributes & (ATTRIBUTE_SPEND | ATTRIBUTE_REFUSED)
-                yield int(event[EVENT_TIME]), int(event[AMOUNT_REFERENCE]), seen
-        chunk, slot = int(memory[at + FOLLOWING]), 0
+    half, at = memory.view(np.uint32), int(address(memory, CARDS, card))
+    starts = [int(column_start(memory, at, column)) for column in range(int(DEVICE) + 1)]
+    for entry in range(int(memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START]), int(memory[at + COUNT])):
+        words = [int(half[start + entry]) for start in starts]
+        time_ms = int(memory[at + BASE_MS]) + words[TIME]
+        if not words[ATTRIBUTES] & ATTRIBUTE_REVERSED and time_ms > oldest:
+            yield time_ms, *words[AMOUNT:]
 
 
 def card_lines(memory: Memory, watermark_ms: int, lateness_ms: int) -> Iterator[_Line]:
     """Every card that a later payment could still find, with all that it would find."""
     oldest = watermark_ms - lateness_ms - MEMORY_MS
     for row, words in enumerate(table_rows(memory, int(CARDS))[: int(descriptor(memory, int(CARDS))[USED])]):
-        if not words[GENERATION] or max(words[CLOCK], words[LABEL_CLOCK]) <= oldest:
+        if not words[GENERATION] or words[CLOCK] <= oldest:
             continue
-        labels = [
-            bucket
-            for bucket in list_buckets(memory, int(words[LABEL_HEAD]), int(CARD_LABELS))
-            if bucket[NUMBER] > oldest and any(bucket[1:])
-        ]
-        place = tuple(words[LAST_LATITUDE : LAST_PLACE_TIME + 1].tolist())
-        yield int(words[HASH]), int(words[KEY_1]), int(words[CLOCK]), place, tuple(_events(memory, row)), tuple(labels)
+        place = (int(words[LAST_PLACE]), int(words[LAST_PLACE_TIME]))
+        events = tuple(_events(memory, row, oldest))
+        yield int(words[HASH]), int(words[KEY_1]), int(words[CLOCK]), place, events
 
 
 def entity_lines(shared: Memory, visible_from_ms: int) -> Iterator[_Line]:
     """Every shared entity with the buckets that a query from `visible_from_ms` on could still see."""
-    for words in table_rows(shared, int(ENTITIES))[: int(descriptor(shared, int(ENTITIES))[USED])]:
+    for row, words in enumerate(table_rows(shared, int(ENTITIES))[: int(descriptor(shared, int(ENTITIES))[USED])]):
         if not words[LAST_TIME]:
             continue
+        histories = int(address(shared, ENTITIES, row)) + LEVELS
         levels = tuple(
             tuple(
                 bucket
-                for bucket in list_buckets(shared, int(words[LEVELS + WINDOW_WORDS * level]), int(BUCKETS))
-                if bucket[NUMBER] > (visible_from_ms - WINDOWS_MS[level]) // RESOLUTIONS_MS[level] and any(bucket[1:])
+                for bucket in list_buckets(shared, histories + LEVEL_WORDS * level)
+                if bucket[0] > (visible_from_ms - WINDOWS_MS[level]) // RESOLUTIONS_MS[level] and any(bucket[1:])
             )
             for level in range(WINDOW_COUNT)
         )

@@ -1,4 +1,4 @@
-"""What is forgotten: quietly, when no window can see it any more, or by force, when a table is full.
+"""What is forgotten: quietly, when no window can see it any more, or by force, when room runs out.
 
 Quiet eviction can never be observed: a card or entity goes only when its youngest time lies so far behind the
 watermark that every later payment, even the latest allowed, finds all its windows empty. It advances two rows a record
@@ -8,26 +8,23 @@ few rows; it is counted, and a sign that a capacity should be raised.
 
 from __future__ import annotations
 
-from detector.cards import forget_card
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.cards import drop_oldest, expire, forget_card, has_entry_room, replace_block
 from detector.catalogue import MEMORY_MS, WINDOW_FRACTION
+from detector.errors import CapacityError
 from detector.jit import kernel
 from detector.layout import (
-    BUCKETS,
-    CARD_LABELS,
+    BLOCK,
     CARDS,
     CLOCK,
     ENTITIES,
-    EVENTS,
     FORCED_EVICTIONS,
     GENERATION,
-    LABEL_CLOCK,
     LAST_TIME,
-    PAIR_KINDS,
-    PAIRS,
     PROGRESS,
-    SHARED_KINDS,
     WATERMARK,
-    WINDOW_COUNT,
     Limits,
 )
 from detector.memory import HAND, USED, Memory, address, has_room, info, set_info
@@ -38,7 +35,6 @@ _SAMPLE = 16
 _FAR = 1 << 62
 # A window of a shared entity reaches back one bucket further than its length.
 _SHARED_MEMORY_MS = MEMORY_MS + MEMORY_MS // WINDOW_FRACTION
-_SHARED_CHUNKS_PER_RECORD = 2 * SHARED_KINDS * WINDOW_COUNT
 
 
 @kernel
@@ -51,9 +47,7 @@ def _advance(hand: int, used: int) -> int:
 def _card_time(memory: Memory, row: int) -> int:
     """The youngest time a card knows of, -1 for a row that holds no card."""
     at = address(memory, CARDS, row)
-    if memory[at + GENERATION] == 0:
-        return -1
-    return max(memory[at + CLOCK], memory[at + LABEL_CLOCK])
+    return memory[at + CLOCK] if memory[at + GENERATION] != 0 else -1
 
 
 @kernel
@@ -89,56 +83,73 @@ def sweep_entities(shared: Memory, limits: Limits) -> None:
 
 
 @kernel
-def _evict_card(memory: Memory) -> None:
-    """Forget the stalest card among the next few, whether something could still see it or not."""
+def _evict_card(memory: Memory, spared: int) -> bool:
+    """Forget the stalest card among the next few but `spared`, whether something could still see it or not.
+
+    Returns:
+        Whether there was one.
+    """
     used = info(memory, CARDS, USED)
     stalest, stalest_time, seen, row = 0, _FAR, 0, info(memory, CARDS, HAND)
     for _ in range(used):
         time_ms = _card_time(memory, row)
-        if time_ms >= 0:
+        if time_ms >= 0 and row != spared:
             seen += 1
             if time_ms < stalest_time:
                 stalest, stalest_time = row, time_ms
         row = _advance(row, used)
         if seen == _SAMPLE:
             break
+    if stalest == 0:
+        return False
     set_info(memory, CARDS, HAND, row)
     forget_card(memory, stalest)
     memory[address(memory, PROGRESS, 1) + FORCED_EVICTIONS] += 1
+    return True
 
 
 @kernel
-def _evict_entity(shared: Memory) -> None:
-    """Forget the stalest shared entity among the next few."""
+def evict_entity(shared: Memory, spared: int) -> bool:
+    """Forget the stalest shared entity among the next few but `spared`; returns whether there was one."""
     used = info(shared, ENTITIES, USED)
     stalest, stalest_time, seen, row = 0, _FAR, 0, info(shared, ENTITIES, HAND)
     for _ in range(used):
         time_ms = _entity_time(shared, row)
-        if time_ms >= 0:
+        if time_ms >= 0 and row != spared:
             seen += 1
             if time_ms < stalest_time:
                 stalest, stalest_time = row, time_ms
         row = _advance(row, used)
         if seen == _SAMPLE:
             break
+    if stalest == 0:
+        return False
     set_info(shared, ENTITIES, HAND, row)
     forget_entity(shared, stalest)
+    return True
 
 
 @kernel
 def make_room_for_card(memory: Memory) -> None:
-    """Make sure that one more payment fits into the partition's tables. The progress row must be touched."""
-    while not (
-        has_room(memory, CARDS, 1)
-        and has_room(memory, EVENTS, 1)
-        and has_room(memory, PAIRS, PAIR_KINDS)
-        and has_room(memory, CARD_LABELS, 2)
-    ):
-        _evict_card(memory)
+    """Make sure that one more card fits into the table. The progress row must be saved."""
+    while not has_room(memory, CARDS, 1):
+        _evict_card(memory, 0)
 
 
 @kernel
-def make_room_for_entities(shared: Memory) -> None:
-    """Make sure that one more payment or label fits into the shared tables."""
-    while not (has_room(shared, ENTITIES, SHARED_KINDS) and has_room(shared, BUCKETS, _SHARED_CHUNKS_PER_RECORD)):
-        _evict_entity(shared)
+def make_room_for_payment(memory: Memory, half: NDArray[np.uint32], card: int, time_ms: int) -> None:
+    """Let payments leave the card's windows, and make sure that one more fits into its block; its row is saved.
+
+    Where the arena is full others are forgotten, and at last the card's own oldest payments.
+    """
+    at = address(memory, CARDS, card)
+    expire(memory, half, at, time_ms)
+    if has_entry_room(memory, at, time_ms):
+        return
+    while not replace_block(memory, half, at, time_ms):
+        if not _evict_card(memory, card):
+            if memory[at + BLOCK] == 0:
+                raise CapacityError
+            drop_oldest(memory, half, at, time_ms)
+            memory[address(memory, PROGRESS, 1) + FORCED_EVICTIONS] += 1
+            return

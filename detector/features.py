@@ -1,71 +1,95 @@
-"""From sums to feature values: one branch per aggregate of the catalogue.
+"""From sums to feature values: what the walk wrote down of one payment, and how the catalogue reads it.
 
-Values are computed in float64 from integers and stored as float32, so that learning sees exactly what scoring saw.
+The walk fills `values`, float64, with what it knows of the payment, its card, its shared entities and its pairs; the
+catalogue's plan says for each feature which value it is, or which quotient of values. Values are computed in float64
+from integers and stored as float32, so that learning sees exactly what scoring saw.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import COUNT, FRAUDS, LABELLED, SPEND_SUM, SPENDS
-from detector.catalogue import DAY_MS, HOUR_MS, Aggregate, Entity
-from detector.jit import kernel
-from detector.layout import (
-    CARD_WINDOW_WORDS,
-    CARD_WINDOWS,
-    WINDOW_COUNTED,
-    WINDOW_DISTINCT,
-    WINDOW_REFUSED,
-    WINDOW_SPEND_SUM,
-    WINDOW_SPENDS,
-    Scratch,
-)
-from detector.memory import Memory
+from detector.catalogue import DAY_MS, HOUR_MS, WINDOWS_MS, Aggregate, Entity, Feature
+from detector.jit import constants, kernel
 
 EARTH_RADIUS_KM = 6371.0088
 _SHORTEST_TRAVEL_MS = 1000
 _THURSDAY = 3
 
-# Values of the payment itself, in `Scratch.values`.
+# Places in `values`: of the payment and its card,
 (
-    VALUE_AMOUNT, VALUE_OWN_SPEND, VALUE_IS_SPEND, VALUE_HOUR, VALUE_WEEKDAY, VALUE_KIND, VALUE_CHANNEL,
-    VALUE_ENTRY_MODE, VALUE_IP_DIFFERS, VALUE_SINCE_LAST, VALUE_KM_LAST, VALUE_SPEED, VALUE_KM_HOME, VALUE_CARD_FRAUDS,
-) = range(14)  # fmt: skip
-VALUE_COUNT = 14
+    VALUE_AMOUNT, VALUE_HOUR, VALUE_WEEKDAY, VALUE_KIND, VALUE_CHANNEL, VALUE_ENTRY_MODE, VALUE_IP_DIFFERS,
+    VALUE_SINCE_LAST, VALUE_KM_LAST, VALUE_SPEED, VALUE_KM_HOME, VALUE_CARD_FRAUDS, VALUE_CARD,
+) = constants(13)  # fmt: skip
+# of each window of the card and then of each shared entity (kind by kind) six,
+COUNT, SPEND_SUM, COUNT_BEFORE, SUM_BEFORE, REFUSED, DISTINCT = constants(6)
+# the last two of which are for shared entities
+LABELLED, FRAUDS = REFUSED, DISTINCT
+WINDOW_VALUES = 6
+_WINDOW_COUNT = len(WINDOWS_MS)
+_SHARED_KINDS = 3
+VALUE_SHARED = VALUE_CARD + WINDOW_VALUES * _WINDOW_COUNT
+# and of each pair two.
+IS_NEW, TIMES_MET = constants(2)
+PAIR_VALUES = 2
+VALUE_PAIRS = VALUE_SHARED + WINDOW_VALUES * _WINDOW_COUNT * _SHARED_KINDS
+VALUE_COUNT = int(VALUE_PAIRS + PAIR_VALUES * 4)
 
-_AMOUNT, _HOUR, _WEEKDAY, _KIND = (
-    int(Aggregate.AMOUNT),
-    int(Aggregate.HOUR),
-    int(Aggregate.WEEKDAY),
-    int(Aggregate.KIND),
-)
-_CHANNEL, _ENTRY_MODE, _IP_DIFFERS = (
-    int(Aggregate.CHANNEL),
-    int(Aggregate.ENTRY_MODE),
-    int(Aggregate.IP_COUNTRY_DIFFERS),
-)
-_COUNT, _SPEND_SUM, _MEAN_BEFORE = int(Aggregate.COUNT), int(Aggregate.SPEND_SUM), int(Aggregate.SPEND_MEAN_BEFORE)
-_OVER_MEAN, _REFUSED, _DISTINCT = (
-    int(Aggregate.AMOUNT_OVER_MEAN),
-    int(Aggregate.REFUSED),
-    int(Aggregate.DISTINCT_MERCHANTS),
-)
-_FRAUDS, _FRAUD_RATE, _IS_NEW = int(Aggregate.FRAUDS), int(Aggregate.FRAUD_RATE), int(Aggregate.IS_NEW)
-_SINCE_LAST, _KM_LAST, _SPEED = (
-    int(Aggregate.SECONDS_SINCE_LAST),
-    int(Aggregate.KM_FROM_LAST),
-    int(Aggregate.KM_PER_HOUR_FROM_LAST),
-)
-_KM_HOME = int(Aggregate.KM_FROM_HOME)
-_CARD, _TERMINAL, _DEVICE, _FIRST_PAIR = (
-    int(Entity.CARD),
-    int(Entity.TERMINAL),
-    int(Entity.DEVICE),
-    int(Entity.CARD_TERMINAL),
-)
+# What the plan does with the values a and b: take a, a / b, or the payment's amount over the mean a / b.
+_TAKE, _QUOTIENT, _OVER_MEAN = constants(3)
+
+_OF_PAYMENT = {
+    Aggregate.AMOUNT: VALUE_AMOUNT,
+    Aggregate.HOUR: VALUE_HOUR,
+    Aggregate.WEEKDAY: VALUE_WEEKDAY,
+    Aggregate.KIND: VALUE_KIND,
+    Aggregate.CHANNEL: VALUE_CHANNEL,
+    Aggregate.ENTRY_MODE: VALUE_ENTRY_MODE,
+    Aggregate.IP_COUNTRY_DIFFERS: VALUE_IP_DIFFERS,
+    Aggregate.SECONDS_SINCE_LAST: VALUE_SINCE_LAST,
+    Aggregate.KM_FROM_LAST: VALUE_KM_LAST,
+    Aggregate.KM_PER_HOUR_FROM_LAST: VALUE_SPEED,
+    Aggregate.KM_FROM_HOME: VALUE_KM_HOME,
+}
+_OF_WINDOW = {
+    Aggregate.COUNT: (_TAKE, COUNT, COUNT),
+    Aggregate.SPEND_SUM: (_TAKE, SPEND_SUM, SPEND_SUM),
+    Aggregate.SPEND_MEAN_BEFORE: (_QUOTIENT, SUM_BEFORE, COUNT_BEFORE),
+    Aggregate.AMOUNT_OVER_MEAN: (_OVER_MEAN, SUM_BEFORE, COUNT_BEFORE),
+    Aggregate.REFUSED: (_TAKE, REFUSED, REFUSED),
+    Aggregate.DISTINCT_MERCHANTS: (_TAKE, DISTINCT, DISTINCT),
+    Aggregate.FRAUDS: (_TAKE, FRAUDS, FRAUDS),
+    Aggregate.FRAUD_RATE: (_QUOTIENT, FRAUDS, LABELLED),
+}
+
+
+def _plan_of(feature: Feature) -> tuple[int, int, int]:
+    """What to do for one feature: the operation, and the places of its values."""
+    if feature.aggregate in _OF_PAYMENT:
+        place = int(_OF_PAYMENT[feature.aggregate])
+        return int(_TAKE), place, place
+    if feature.entity == Entity.CARD and feature.aggregate == Aggregate.FRAUDS:
+        return int(_TAKE), int(VALUE_CARD_FRAUDS), int(VALUE_CARD_FRAUDS)
+    if feature.entity >= Entity.CARD_TERMINAL:
+        value = IS_NEW if feature.aggregate == Aggregate.IS_NEW else TIMES_MET
+        place = int(VALUE_PAIRS + PAIR_VALUES * (feature.entity - Entity.CARD_TERMINAL) + value)
+        return int(_TAKE), place, place
+    window = WINDOWS_MS.index(feature.window_ms)
+    start = int(VALUE_CARD)
+    if feature.entity != Entity.CARD:
+        start = int(VALUE_SHARED) + WINDOW_VALUES * _WINDOW_COUNT * (feature.entity - Entity.TERMINAL)
+    operation, first, second = _OF_WINDOW[feature.aggregate]
+    start += WINDOW_VALUES * window
+    return int(operation), start + int(first), start + int(second)
+
+
+def plan(features: Sequence[Feature]) -> NDArray[np.int64]:
+    """The catalogue as the kernel reads it: int64 of shape (F, 3), an operation and the places of two values."""
+    return np.array([_plan_of(feature) for feature in features], dtype=np.int64).reshape(-1, 3)
 
 
 @kernel
@@ -99,99 +123,16 @@ def day_of_week(time_ms: int) -> int:
 
 
 @kernel
-def _over(amount: float, total: float, count: float) -> float:
-    """Amount over the mean of `count` others, NaN where there is none or it is 0."""
-    return amount * count / total if count > 0 and total > 0 else math.nan
-
-
-@kernel
-def _card_value(memory: Memory, aggregate: int, base: int, values: NDArray[np.float64]) -> float:
-    """An aggregate of the card's own windows; `base` is the address of the window's words."""
-    if aggregate == _COUNT:
-        return float(memory[base + WINDOW_COUNTED])
-    if aggregate == _SPEND_SUM:
-        return float(memory[base + WINDOW_SPEND_SUM])
-    if aggregate == _REFUSED:
-        return float(memory[base + WINDOW_REFUSED])
-    if aggregate == _DISTINCT:
-        return float(memory[base + WINDOW_DISTINCT])
-    if aggregate == _FRAUDS:
-        return values[VALUE_CARD_FRAUDS]
-    if aggregate == _SINCE_LAST:
-        return values[VALUE_SINCE_LAST]
-    if aggregate == _KM_LAST:
-        return values[VALUE_KM_LAST]
-    if aggregate == _SPEED:
-        return values[VALUE_SPEED]
-    if aggregate == _KM_HOME:
-        return values[VALUE_KM_HOME]
-    earlier_count = memory[base + WINDOW_SPENDS] - values[VALUE_IS_SPEND]
-    earlier_sum = memory[base + WINDOW_SPEND_SUM] - values[VALUE_OWN_SPEND]
-    if aggregate == _MEAN_BEFORE:
-        return earlier_sum / earlier_count if earlier_count > 0 else math.nan
-    return _over(values[VALUE_AMOUNT], earlier_sum, earlier_count)
-
-
-@kernel
-def _shared_value(aggregate: int, sums: NDArray[np.int64], values: NDArray[np.float64]) -> float:
-    """An aggregate of a shared entity's window; sums[0] is -1 where the record names no such entity."""
-    if sums[0] < 0:
-        return math.nan
-    if aggregate == _COUNT:
-        return float(sums[COUNT])
-    if aggregate == _SPEND_SUM:
-        return float(sums[SPEND_SUM])
-    if aggregate == _FRAUDS:
-        return float(sums[FRAUDS])
-    if aggregate == _FRAUD_RATE:
-        return sums[FRAUDS] / sums[LABELLED] if sums[LABELLED] > 0 else math.nan
-    others_count = sums[SPENDS] - values[VALUE_IS_SPEND]
-    others_sum = sums[SPEND_SUM] - values[VALUE_OWN_SPEND]
-    if aggregate == _MEAN_BEFORE:
-        return others_sum / others_count if others_count > 0 else math.nan
-    return _over(values[VALUE_AMOUNT], others_sum, others_count)
-
-
-@kernel
-def _pair_value(aggregate: int, kind: int, pair_earlier: NDArray[np.int64]) -> float:
-    """Whether a pair is new, or how often the card has been there, this payment included."""
-    earlier = pair_earlier[kind]
-    if earlier < 0:
-        return math.nan
-    if aggregate == _IS_NEW:
-        return 1.0 if earlier == 0 else 0.0
-    return float(earlier + 1)
-
-
-@kernel
-def _payment_value(aggregate: int, values: NDArray[np.float64]) -> float:
-    """A value of the payment itself."""
-    if aggregate == _AMOUNT:
-        return values[VALUE_AMOUNT]
-    if aggregate == _HOUR:
-        return values[VALUE_HOUR]
-    if aggregate == _WEEKDAY:
-        return values[VALUE_WEEKDAY]
-    if aggregate == _KIND:
-        return values[VALUE_KIND]
-    if aggregate == _CHANNEL:
-        return values[VALUE_CHANNEL]
-    if aggregate == _ENTRY_MODE:
-        return values[VALUE_ENTRY_MODE]
-    return values[VALUE_IP_DIFFERS]
-
-
-@kernel
-def evaluate(plan: NDArray[np.int64], memory: Memory, card_at: int, scratch: Scratch, out: NDArray[np.float32]) -> None:
-    """Fill one row of the feature matrix from what the record's entities hold now; `card_at` is the card's address."""
+def evaluate(plan: NDArray[np.int64], values: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+    """Fill one row of the feature matrix; a quotient by 0, or of what is not known, is NaN."""
+    amount = values[VALUE_AMOUNT]
     for index in range(plan.shape[0]):
-        aggregate, entity, window = plan[index, 0], plan[index, 1], plan[index, 2]
-        if entity == 0:
-            value = _payment_value(aggregate, scratch.values)
-        elif entity == _CARD:
-            value = _card_value(memory, aggregate, card_at + CARD_WINDOWS + window * CARD_WINDOW_WORDS, scratch.values)
-        elif entity <= _DEVICE:
-            value = _shared_value(aggregate, scratch.shared_sums[entity - _TERMINAL, window], scratch.values)
+        operation = plan[index, 0]
+        first, second = values[plan[index, 1]], values[plan[index, 2]]
+        if operation == _TAKE:
+            value = first
+        elif operation == _QUOTIENT:
+            value = first / second if second > 0 else math.nan
         else:
-            value = _pair_value(aggregate, entity - _FIRST_PAIR, scratch.pair_earlier)
+            value = amount * second / first if second > 0 and first > 0 else math.nan
         out[index] = np.float32(value)

@@ -7,25 +7,42 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import FRAUDS, window_sums
-from detector.cards import append, expire, find_or_create_card, look_up_pairs, reverse, set_refused
+from detector.buckets import COUNT as _SUM_COUNT
+from detector.buckets import FRAUDS as _SUM_FRAUDS
+from detector.buckets import LABELLED as _SUM_LABELLED
+from detector.buckets import SPEND_SUM as _SUM_SPEND
+from detector.buckets import SPENDS as _SUM_SPENDS
+from detector.cards import append, distinct_merchants, find_or_create_card, look_back, reverse, set_refused
 from detector.catalogue import MEMORY_MS
-from detector.eviction import make_room_for_card, make_room_for_entities, sweep_cards, sweep_entities
+from detector.eviction import make_room_for_card, make_room_for_payment, sweep_cards, sweep_entities
 from detector.features import (
+    COUNT,
+    COUNT_BEFORE,
+    DISTINCT,
+    FRAUDS,
+    IS_NEW,
+    LABELLED,
+    PAIR_VALUES,
+    REFUSED,
+    SPEND_SUM,
+    SUM_BEFORE,
+    TIMES_MET,
     VALUE_AMOUNT,
+    VALUE_CARD,
     VALUE_CARD_FRAUDS,
     VALUE_CHANNEL,
     VALUE_ENTRY_MODE,
     VALUE_HOUR,
     VALUE_IP_DIFFERS,
-    VALUE_IS_SPEND,
     VALUE_KIND,
     VALUE_KM_HOME,
     VALUE_KM_LAST,
-    VALUE_OWN_SPEND,
+    VALUE_PAIRS,
+    VALUE_SHARED,
     VALUE_SINCE_LAST,
     VALUE_SPEED,
     VALUE_WEEKDAY,
+    WINDOW_VALUES,
     day_of_week,
     evaluate,
     hour_of_day,
@@ -34,40 +51,48 @@ from detector.features import (
 )
 from detector.jit import kernel
 from detector.layout import (
+    ABOUT_CHANNEL_SHIFT,
+    ABOUT_CURRENCY_SHIFT,
+    ABOUT_KIND_SHIFT,
+    ABOUT_REFUSED_AT_FIRST,
+    ABOUT_SPEND,
     ATTRIBUTE_REFUSED,
-    ATTRIBUTE_REFUSED_AT_FIRST,
     ATTRIBUTE_SPEND,
-    CARD_LABELS,
+    CARD_WINDOW_WORDS,
+    CARD_WINDOWS,
     CARDS,
-    CHANNEL_SHIFT,
     CLOCK,
-    CURRENCY_SHIFT,
+    COUNTED,
+    COUNTED_MASK,
+    COUNTRY_SHIFT,
     ENTITY_KEY_COLUMNS,
     FEATURES,
-    FIRST_OFFSET,
     GENERATION,
-    KIND_SHIFT,
-    LABEL_HEAD,
-    LAST_LATITUDE,
-    LAST_LONGITUDE,
+    LARGEST_AMOUNT,
+    LAST_PLACE,
     LAST_PLACE_TIME,
     LATE_RECORDS,
     NEXT_OFFSET,
+    PAIR_COUNTRY,
+    PAIR_DEVICE,
+    PAIR_MERCHANT,
+    PAIR_TERMINAL,
+    PAYMENT_ABOUT,
     PAYMENT_AMOUNT,
+    PAYMENT_AMOUNT_MINOR,
     PAYMENT_CARD,
     PAYMENT_CARD_KEY,
-    PAYMENT_CHUNK,
     PAYMENT_ENTITY_KEYS,
     PAYMENT_GENERATION,
     PAYMENT_INDEX,
-    PAYMENT_SLOT,
-    PAYMENT_SPENDS,
+    PAYMENT_NUMBER,
     PAYMENT_STATE,
     PAYMENT_TIME,
-    PAYMENT_WORDS,
     PAYMENTS,
     PROGRESS,
+    REFUSED_SHIFT,
     SHARED_KINDS,
+    SPENDS,
     STARTED,
     STATE_LIVE,
     STATE_OTHER,
@@ -80,97 +105,51 @@ from detector.layout import (
     Observed,
     Scratch,
 )
+from detector.layout import SPEND_SUM as WINDOW_SPEND_SUM
 from detector.lookahead import GROUP, look_ahead
 from detector.memory import (
-    CAPACITY,
     HAND,
-    HASH,
-    KEY_1,
-    TAIL,
-    USED,
     Memory,
     address,
     find,
     info,
-    link,
-    set_info,
-    touch,
-    unlink,
+    put,
+    save_row,
 )
-from detector.shared import add_entity_payment, bucket_numbers, find_or_create_entity, sum_windows
+from detector.ring import recall, remember, watermark_of, withdraw
+from detector.shared import bucket_numbers
+from detector.shared_windows import add_entity_payment, find_or_create_entity, sum_window
 from detector.transactions import MISSING_MICRODEGREES
 from detector.vocabulary import Kind
 
 _PURCHASE, _CASH, _REVERSAL, _OUTCOME = int(Kind.PURCHASE), int(Kind.CASH), int(Kind.REVERSAL), int(Kind.OUTCOME)
 _MISSING = int(MISSING_MICRODEGREES)
+_TOKEN_BITS = 32
+_TOKEN_MASK = (1 << _TOKEN_BITS) - 1
+# Degrees that are kept in one word: the latitude above the longitude, both in microdegrees and never negative.
+_PLACE_BITS, _PLACE_ZERO = 32, 1 << 30
+_COUNTRY_SHIFT = 15
 
 
 @kernel
-def ring_row(memory: Memory, sequence: int) -> int:
-    """The row of the ring of payments that the n-th entry stands in."""
-    return 1 + (sequence - 1) % info(memory, PAYMENTS, CAPACITY)
+def token_of(key_0: int, key_1: int) -> int:
+    """32 bits of a fingerprint, as a card's history holds it; 0 for a missing token only."""
+    return max((key_0 >> _TOKEN_BITS) & _TOKEN_MASK, 1) if key_0 != 0 or key_1 != 0 else 0
 
 
 @kernel
-def _watermark(memory: Memory) -> int:
-    """Largest event time of the partition so far."""
-    return memory[address(memory, PROGRESS, 1) + WATERMARK]
-
-
-@kernel
-def _withdraw(memory: Memory, row: int) -> None:
-    """Take a remembered payment out of the index."""
-    unlink(memory, PAYMENT_INDEX, PAYMENTS, row)
-    touch(memory, PAYMENTS, row)
-    memory[address(memory, PAYMENTS, row) + PAYMENT_STATE] = 0
-
-
-@kernel
-def _drop_old_payments(memory: Memory, limits: Limits) -> None:
-    """Let go of the oldest payments where the ring is full or their features have waited long enough."""
-    for _ in range(2):
-        tail, hand = info(memory, PAYMENTS, TAIL), info(memory, PAYMENTS, HAND)
-        if tail == hand:
-            return
-        row = ring_row(memory, tail)
-        at = address(memory, PAYMENTS, row)
-        full = hand - tail >= info(memory, PAYMENTS, CAPACITY)
-        if not full and memory[at + PAYMENT_TIME] > _watermark(memory) - limits.retention_ms:
-            return
-        if memory[at + PAYMENT_STATE] != 0:
-            _withdraw(memory, row)
-        set_info(memory, PAYMENTS, TAIL, tail + 1)
-
-
-@kernel
-def _remember(memory: Memory, batch: Columns, record: int, time_ms: int, state: int, limits: Limits) -> int:
-    """Enter a record into the ring of remembered payments; returns its row."""
-    _drop_old_payments(memory, limits)
-    hand = info(memory, PAYMENTS, HAND)
-    row = ring_row(memory, hand)
-    set_info(memory, PAYMENTS, HAND, hand + 1)
-    set_info(memory, PAYMENTS, USED, max(info(memory, PAYMENTS, USED), row + 1))
-    touch(memory, PAYMENTS, row)
-    at = address(memory, PAYMENTS, row)
-    for index in range(PAYMENT_WORDS):
-        memory[at + index] = 0
-    memory[at + HASH] = batch.identity[record, 0]
-    memory[at + KEY_1] = batch.identity[record, 1]
-    memory[at + PAYMENT_TIME] = time_ms
-    memory[at + PAYMENT_STATE] = state
-    memory[at + FIRST_OFFSET] = batch.offset[record]
-    link(memory, PAYMENT_INDEX, PAYMENTS, row)
-    return row
-
-
-@kernel
-def _recall(memory: Memory, key_0: int, key_1: int, limits: Limits) -> int:
-    """The payment with this identity within the memory of identities, or 0."""
-    row = find(memory, PAYMENT_INDEX, PAYMENTS, key_0, key_1, 0)
-    if row == 0:
-        return 0
-    oldest = _watermark(memory) - limits.identity_memory_ms
-    return row if memory[address(memory, PAYMENTS, row) + PAYMENT_TIME] > oldest else 0
+def _take_back_shared(memory: Memory, shared: Memory, at: int, limits: Limits, numbers: NDArray[np.int64]) -> None:
+    """Take the remembered payment at this address out of its terminal, merchant and device."""
+    half = shared.view(np.uint32)
+    spends = memory[at + PAYMENT_ABOUT] & ABOUT_SPEND
+    time_ms = memory[at + PAYMENT_TIME]
+    bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, numbers)
+    for kind in range(SHARED_KINDS):
+        key_0, key_1 = memory[at + PAYMENT_ENTITY_KEYS + 2 * kind], memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + 1]
+        if key_0 != 0 or key_1 != 0:
+            entity = find_or_create_entity(shared, kind, key_0, key_1)
+            amounts = (-1, -spends, -spends * memory[at + PAYMENT_AMOUNT])
+            add_entity_payment(shared, half, kind, entity, time_ms, amounts, numbers)
 
 
 @kernel
@@ -178,42 +157,31 @@ def _apply_reference(
     memory: Memory, shared: Memory, batch: Columns, record: int, limits: Limits, scratch: Scratch
 ) -> None:
     """What a reversal or an outcome does to the payment it names."""
-    row = _recall(memory, batch.refers_to[record, 0], batch.refers_to[record, 1], limits)
+    row = recall(memory, batch.refers_to[record, 0], batch.refers_to[record, 1], limits)
     at = address(memory, PAYMENTS, row)
     card = memory[at + PAYMENT_CARD]
+    card_at = address(memory, CARDS, card)
     if (
         row == 0
         or memory[at + PAYMENT_STATE] != STATE_LIVE
-        or memory[address(memory, CARDS, card) + GENERATION] != memory[at + PAYMENT_GENERATION]
+        or memory[card_at + GENERATION] != memory[at + PAYMENT_GENERATION]
     ):
         memory[address(memory, PROGRESS, 1) + USELESS_REFERENCES] += 1
         return
-    chunk, slot = memory[at + PAYMENT_CHUNK], memory[at + PAYMENT_SLOT]
+    half = memory.view(np.uint32)
+    save_row(memory, CARDS, card)
     if batch.kind[record] == _OUTCOME:
-        set_refused(memory, card, chunk, slot, batch.refused[record])
+        set_refused(memory, half, card_at, memory[at + PAYMENT_NUMBER], batch.refused[record])
         return
-    reverse(memory, card, chunk, slot)
-    touch(memory, PAYMENTS, row)
-    memory[at + PAYMENT_STATE] = STATE_REVERSED
-    make_room_for_entities(shared)
-    spends = memory[at + PAYMENT_SPENDS]
-    bucket_numbers(memory[at + PAYMENT_TIME], limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
-    for kind in range(SHARED_KINDS):
-        key_0, key_1 = memory[at + PAYMENT_ENTITY_KEYS + 2 * kind], memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + 1]
-        if key_0 != 0 or key_1 != 0:
-            entity = find_or_create_entity(shared, kind, key_0, key_1)
-            add_entity_payment(
-                shared, kind, entity, memory[at + PAYMENT_TIME], -1, spends, spends * memory[at + PAYMENT_AMOUNT],
-                scratch.bucket_numbers,
-            )  # fmt: skip
+    reverse(memory, half, card_at, memory[at + PAYMENT_NUMBER])
+    put(memory, at + PAYMENT_STATE, STATE_REVERSED)
+    _take_back_shared(memory, shared, at, limits, scratch.bucket_numbers)
 
 
 @kernel
-def _fill_payment_values(batch: Columns, record: int, time_ms: int, spends: int, values: NDArray[np.float64]) -> None:
+def _fill_payment_values(batch: Columns, record: int, time_ms: int, amount: int, values: NDArray[np.float64]) -> None:
     """What the record says by itself."""
-    values[VALUE_AMOUNT] = batch.amount_reference[record]
-    values[VALUE_OWN_SPEND] = batch.amount_reference[record] * spends
-    values[VALUE_IS_SPEND] = spends
+    values[VALUE_AMOUNT] = amount
     values[VALUE_HOUR] = hour_of_day(time_ms)
     values[VALUE_WEEKDAY] = day_of_week(time_ms)
     values[VALUE_KIND] = batch.kind[record]
@@ -228,7 +196,7 @@ def _fill_payment_values(batch: Columns, record: int, time_ms: int, spends: int,
 
 
 @kernel
-def _fill_card_values(
+def _fill_last_values(
     memory: Memory, at: int, batch: Columns, record: int, time_ms: int, values: NDArray[np.float64]
 ) -> None:
     """What the last state of the card at this address says, before this payment changes it."""
@@ -241,7 +209,10 @@ def _fill_card_values(
         return
     place_time = memory[at + LAST_PLACE_TIME]
     if place_time != 0 and place_time > time_ms - MEMORY_MS:
-        distance = kilometres(memory[at + LAST_LATITUDE], memory[at + LAST_LONGITUDE], latitude, longitude)
+        place = memory[at + LAST_PLACE]
+        distance = kilometres(
+            (place >> _PLACE_BITS) - _PLACE_ZERO, (place & _TOKEN_MASK) - _PLACE_ZERO, latitude, longitude
+        )
         values[VALUE_KM_LAST] = distance
         values[VALUE_SPEED] = speed_km_per_hour(distance, time_ms - place_time)
     if batch.places[record, 2] != _MISSING and batch.places[record, 3] != _MISSING:
@@ -249,67 +220,141 @@ def _fill_card_values(
 
 
 @kernel
-def _card_frauds(memory: Memory, at: int, time_ms: int, sums: NDArray[np.int64]) -> float:
-    """Frauds on the card that became known in (t - 30 d, t]."""
-    last_chunk = memory[at + LABEL_HEAD + 1]
-    if last_chunk == 0:
-        return 0.0
-    window_sums(memory, last_chunk, CARD_LABELS, time_ms - MEMORY_MS, time_ms, sums)
-    return float(sums[FRAUDS])
-
-
-@kernel
 def _note_place(memory: Memory, at: int, batch: Columns, record: int, time_ms: int) -> None:
-    """Keep where the card was last; its row is already touched."""
-    if batch.places[record, 0] != _MISSING and batch.places[record, 1] != _MISSING:
-        memory[at + LAST_LATITUDE] = batch.places[record, 0]
-        memory[at + LAST_LONGITUDE] = batch.places[record, 1]
+    """Keep where the card was last; its row is saved."""
+    latitude, longitude = batch.places[record, 0], batch.places[record, 1]
+    if latitude != _MISSING and longitude != _MISSING:
+        memory[at + LAST_PLACE] = ((latitude + _PLACE_ZERO) << _PLACE_BITS) | (longitude + _PLACE_ZERO)
         memory[at + LAST_PLACE_TIME] = time_ms
 
 
 @kernel
-def _observe_shared(
-    shared: Memory, batch: Columns, record: int, time_ms: int, spends: int, limits: Limits, scratch: Scratch
+def _fill_window_values(
+    memory: Memory, half: NDArray[np.uint32], at: int, spends: int, amount: int, values: NDArray[np.float64]
 ) -> None:
-    """Add the payment to its terminal, merchant and device, and sum their windows."""
-    make_room_for_entities(shared)
-    sums = scratch.shared_sums
+    """The windows of the card at this address, this payment included."""
+    for window in range(WINDOW_COUNT):
+        base = at + CARD_WINDOWS + window * CARD_WINDOW_WORDS
+        into = VALUE_CARD + window * WINDOW_VALUES
+        counted = memory[base + COUNTED]
+        values[into + COUNT] = counted & COUNTED_MASK
+        values[into + REFUSED] = counted >> REFUSED_SHIFT
+        values[into + SPEND_SUM] = memory[base + WINDOW_SPEND_SUM]
+        values[into + COUNT_BEFORE] = memory[base + SPENDS] - spends
+        values[into + SUM_BEFORE] = memory[base + WINDOW_SPEND_SUM] - spends * amount
+        values[into + DISTINCT] = distinct_merchants(memory, half, at, window)
+
+
+@kernel
+def _fill_pair(pair: int, token: int, met: int, values: NDArray[np.float64]) -> None:
+    """How often the card met one terminal, merchant, country or device before this payment; token 0 is none given."""
+    into = VALUE_PAIRS + PAIR_VALUES * pair
+    values[into + IS_NEW] = (1.0 if met == 0 else 0.0) if token != 0 else math.nan
+    values[into + TIMES_MET] = met + 1.0 if token != 0 else math.nan
+
+
+@kernel
+def _observe_card(
+    memory: Memory, card: int, batch: Columns, record: int, time_ms: int, about: tuple[int, int],
+    values: NDArray[np.float64],
+) -> int:  # fmt: skip
+    """Add the payment (`about`: spends, amount) to its card; fills the card's values, returns the payment's number."""
+    half = memory.view(np.uint32)
+    at = address(memory, CARDS, card)
+    spends, amount = about
+    make_room_for_payment(memory, half, card, time_ms)
+    _fill_last_values(memory, at, batch, record, time_ms, values)
+    terminal = token_of(batch.pairs[record, 0], batch.pairs[record, 1])
+    merchant = token_of(batch.pairs[record, 2], batch.pairs[record, 3])
+    device = token_of(batch.pairs[record, 6], batch.pairs[record, 7])
+    country = batch.currency_country[record] >> _COUNTRY_SHIFT
+    tokens = (merchant, terminal, device)
+    at_merchant, at_terminal, on_device, in_country, frauds = look_back(memory, half, at, tokens, country)
+    attributes = (
+        (ATTRIBUTE_SPEND if spends else 0)
+        | (ATTRIBUTE_REFUSED if batch.refused[record] else 0)
+        | (country << COUNTRY_SHIFT)
+    )
+    met = at_merchant if merchant != 0 else 0
+    ring = info(memory, PAYMENTS, HAND) & _TOKEN_MASK
+    number = append(memory, half, at, time_ms, amount, attributes, tokens, met, ring)
+    _note_place(memory, at, batch, record, time_ms)
+    values[VALUE_CARD_FRAUDS] = frauds
+    _fill_pair(PAIR_TERMINAL, terminal, at_terminal, values)
+    _fill_pair(PAIR_MERCHANT, merchant, at_merchant, values)
+    _fill_pair(PAIR_COUNTRY, country, in_country, values)
+    _fill_pair(PAIR_DEVICE, device, on_device, values)
+    _fill_window_values(memory, half, at, spends, amount, values)
+    return number
+
+
+@kernel
+def _fill_shared_values(
+    sums: NDArray[np.int64], spends: int, amount: int, into: int, values: NDArray[np.float64]
+) -> None:
+    """One window of a shared entity, this payment included."""
+    values[into + COUNT] = sums[_SUM_COUNT]
+    values[into + SPEND_SUM] = sums[_SUM_SPEND]
+    values[into + COUNT_BEFORE] = sums[_SUM_SPENDS] - spends
+    values[into + SUM_BEFORE] = sums[_SUM_SPEND] - spends * amount
+    values[into + LABELLED] = sums[_SUM_LABELLED]
+    values[into + FRAUDS] = sums[_SUM_FRAUDS]
+
+
+@kernel
+def _observe_shared(
+    shared: Memory, batch: Columns, record: int, time_ms: int, about: tuple[int, int], limits: Limits,
+    scratch: Scratch,
+) -> None:  # fmt: skip
+    """Add the payment (`about`: spends, amount) to its terminal, merchant and device; fills their values."""
+    half = shared.view(np.uint32)
+    spends, amount = about
     bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
     for kind in range(SHARED_KINDS):
         word = ENTITY_KEY_COLUMNS[kind]
         key_0, key_1 = batch.pairs[record, word], batch.pairs[record, word + 1]
         if key_0 == 0 and key_1 == 0:
-            for window in range(WINDOW_COUNT):
-                sums[kind, window, 0] = -1
+            start = VALUE_SHARED + kind * WINDOW_COUNT * WINDOW_VALUES
+            scratch.values[start : start + WINDOW_COUNT * WINDOW_VALUES] = math.nan
             continue
         entity = find_or_create_entity(shared, kind, key_0, key_1)
-        spend = batch.amount_reference[record] * spends
-        add_entity_payment(shared, kind, entity, time_ms, 1, spends, spend, scratch.bucket_numbers)
-        sum_windows(shared, entity, scratch.bucket_numbers, sums[kind])
+        amounts = (1, spends, spends * amount)
+        add_entity_payment(shared, half, kind, entity, time_ms, amounts, scratch.bucket_numbers)
+        for window in range(WINDOW_COUNT):
+            into = VALUE_SHARED + (kind * WINDOW_COUNT + window) * WINDOW_VALUES
+            sum_window(shared, half, kind, entity, window, scratch.bucket_numbers, scratch.sums)
+            _fill_shared_values(scratch.sums, spends, amount, into, scratch.values)
 
 
 @kernel
 def _remember_payment(
-    memory: Memory, batch: Columns, record: int, time_ms: int, card: int, place: tuple[int, int], spends: int,
+    memory: Memory, batch: Columns, record: int, time_ms: int, card: int, number: int, about: tuple[int, int],
     limits: Limits, features: NDArray[np.float32],
 ) -> int:  # fmt: skip
-    """Enter a payment into the ring with its card, its event (`place`: chunk, slot), its entities and its features."""
-    row = _remember(memory, batch, record, time_ms, STATE_LIVE, limits)
+    """Enter a payment (`about`: spends, amount) into the ring with its card, its entities and its features."""
+    row = remember(memory, batch, record, time_ms, STATE_LIVE, limits)
     at = address(memory, PAYMENTS, row)
     memory[at + PAYMENT_CARD] = card
     memory[at + PAYMENT_GENERATION] = memory[address(memory, CARDS, card) + GENERATION]
-    memory[at + PAYMENT_CHUNK] = place[0]
-    memory[at + PAYMENT_SLOT] = place[1]
-    memory[at + PAYMENT_SPENDS] = spends
-    memory[at + PAYMENT_AMOUNT] = batch.amount_reference[record]
+    memory[at + PAYMENT_NUMBER] = number
+    memory[at + PAYMENT_AMOUNT] = about[1]
+    memory[at + PAYMENT_AMOUNT_MINOR] = batch.amount_minor[record]
+    memory[at + PAYMENT_ABOUT] = (
+        (ABOUT_SPEND if about[0] else 0)
+        | (ABOUT_REFUSED_AT_FIRST if batch.refused[record] else 0)
+        | (batch.kind[record] << ABOUT_KIND_SHIFT)
+        | (batch.channel[record] << ABOUT_CHANNEL_SHIFT)
+        | (batch.currency_country[record] << ABOUT_CURRENCY_SHIFT)
+    )
     memory[at + PAYMENT_CARD_KEY] = batch.card[record, 0]
     memory[at + PAYMENT_CARD_KEY + 1] = batch.card[record, 1]
     for kind in range(SHARED_KINDS):
         for word in range(2):
             memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + word] = batch.pairs[record, ENTITY_KEY_COLUMNS[kind] + word]
-    stored = memory[at + FEATURES : at + PAYMENT_WORDS].view(np.float32)
+    stored = memory.view(np.float32)
+    start = 2 * address(memory, FEATURES, row)
     for index in range(features.shape[0]):
-        stored[index] = features[index]
+        stored[start + index] = features[index]
     return row
 
 
@@ -321,30 +366,19 @@ def _observe_payment(
     """A payment seen for the first time: its features, and what it leaves behind."""
     make_room_for_card(memory)
     card = find_or_create_card(memory, batch.card[record, 0], batch.card[record, 1])
-    at = address(memory, CARDS, card)
+    save_row(memory, CARDS, card)
     kind = batch.kind[record]
     spends = 1 if kind == _PURCHASE or kind == _CASH else 0
-    time_ms = max(batch.event_time_ms[record], memory[at + CLOCK], _watermark(memory) - limits.lateness_ms)
-    expire(memory, card, time_ms)
-    _fill_payment_values(batch, record, time_ms, spends, scratch.values)
-    _fill_card_values(memory, at, batch, record, time_ms, scratch.values)
-    scratch.values[VALUE_CARD_FRAUDS] = _card_frauds(memory, at, time_ms, scratch.shared_sums[0, 0])
-    look_up_pairs(memory, card, batch.pairs, record, scratch.pair_rows, scratch.pair_earlier)
-    attributes = (
-        (ATTRIBUTE_SPEND if spends else 0)
-        | (ATTRIBUTE_REFUSED | ATTRIBUTE_REFUSED_AT_FIRST if batch.refused[record] else 0)
-        | (kind << KIND_SHIFT)
-        | (batch.channel[record] << CHANNEL_SHIFT)
-        | (batch.currency_country[record] << CURRENCY_SHIFT)
-    )
-    amounts = (batch.amount_reference[record], batch.amount_minor[record])
-    place = append(memory, card, time_ms, amounts, attributes, batch.pairs, record, scratch.pair_rows)
-    _note_place(memory, at, batch, record, time_ms)
-    _observe_shared(shared, batch, record, time_ms, spends, limits, scratch)
+    about = (spends, min(batch.amount_reference[record], LARGEST_AMOUNT))
+    clock = memory[address(memory, CARDS, card) + CLOCK]
+    time_ms = max(batch.event_time_ms[record], clock, watermark_of(memory) - limits.lateness_ms)
+    _fill_payment_values(batch, record, time_ms, about[1], scratch.values)
+    number = _observe_card(memory, card, batch, record, time_ms, about, scratch.values)
+    _observe_shared(shared, batch, record, time_ms, about, limits, scratch)
     features = observed.features[record]
-    evaluate(plan, memory, at, scratch, features)
+    evaluate(plan, scratch.values, features)
     observed.payment_row[record] = _remember_payment(
-        memory, batch, record, time_ms, card, place, spends, limits, features
+        memory, batch, record, time_ms, card, number, about, limits, features
     )
     observed.effective_time_ms[record] = time_ms
 
@@ -359,16 +393,16 @@ def _observe_record(
     first = find(memory, PAYMENT_INDEX, PAYMENTS, key_0, key_1, 0)
     if first != 0:
         first_time_ms = memory[address(memory, PAYMENTS, first) + PAYMENT_TIME]
-        if first_time_ms > _watermark(memory) - limits.identity_memory_ms:
+        if first_time_ms > watermark_of(memory) - limits.identity_memory_ms:
             observed.duplicate[record] = 1
             observed.payment_row[record] = first
             observed.effective_time_ms[record] = first_time_ms
             return
-        _withdraw(memory, first)
+        withdraw(memory, first)
     if batch.kind[record] == _REVERSAL or batch.kind[record] == _OUTCOME:
         _apply_reference(memory, shared, batch, record, limits, scratch)
-        time_ms = max(batch.event_time_ms[record], _watermark(memory) - limits.lateness_ms)
-        observed.payment_row[record] = _remember(memory, batch, record, time_ms, STATE_OTHER, limits)
+        time_ms = max(batch.event_time_ms[record], watermark_of(memory) - limits.lateness_ms)
+        observed.payment_row[record] = remember(memory, batch, record, time_ms, STATE_OTHER, limits)
         observed.effective_time_ms[record] = time_ms
     else:
         _observe_payment(memory, shared, batch, record, limits, plan, scratch, observed)
@@ -383,7 +417,7 @@ def observe_batch(
     observed: Observed,
 ) -> None:  # fmt: skip
     """Walk a batch in log order. What it changes is in the journals; `observed.features` must come as NaN."""
-    touch(memory, PROGRESS, 1)
+    save_row(memory, PROGRESS, 1)
     progress = address(memory, PROGRESS, 1)
     records = batch.event_time_ms.shape[0]
     for record in range(records):

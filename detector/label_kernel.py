@@ -5,24 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import add
-from detector.cards import find_or_create_card
-from detector.catalogue import MEMORY_MS
-from detector.eviction import make_room_for_card, make_room_for_entities
-from detector.jit import constants, kernel
-from detector.kernel import ring_row
+from detector.cards import set_fraud
+from detector.jit import kernel
 from detector.layout import (
-    CARD_LABELS,
     CARDS,
-    LABEL_CLOCK,
-    LABEL_HEAD,
+    GENERATION,
     LABEL_NEXT_OFFSET,
     LABEL_OFFSET,
     LABEL_STATE,
     LABEL_TIME,
-    PAYMENT_CARD_KEY,
+    PAYMENT_CARD,
     PAYMENT_ENTITY_KEYS,
+    PAYMENT_GENERATION,
     PAYMENT_INDEX,
+    PAYMENT_NUMBER,
     PAYMENT_STATE,
     PAYMENT_TIME,
     PAYMENTS,
@@ -30,19 +26,21 @@ from detector.layout import (
     SHARED_KINDS,
     STATE_LIVE,
     STATE_OTHER,
-    WATERMARK,
     Limits,
     Scratch,
 )
 from detector.lookahead import GROUP, look_ahead_of_labels
-from detector.memory import CURSOR, HAND, TAIL, Memory, address, find, info, set_info, touch
-from detector.shared import add_entity_label, bucket_numbers, find_or_create_entity
+from detector.memory import CURSOR, HAND, TAIL, Memory, address, find, info, save, save_row, set_info
+from detector.ring import ring_row
+from detector.shared import bucket_numbers
+from detector.shared_windows import add_entity_label, find_or_create_entity
 from detector.vocabulary import Label
 
 # What became of a label.
 APPLIED, UNKNOWN, REPEATED, CORRECTED, TOO_LATE = range(5)
 _GENUINE = int(Label.GENUINE)
-_NONE = constants(1)[0]
+_FRAUD = int(Label.FRAUD)
+_LABEL_WORDS = 2
 
 
 @kernel
@@ -50,26 +48,24 @@ def _count_label(
     memory: Memory, shared: Memory, row: int, time_ms: int, labelled: int, frauds: int, limits: Limits,
     scratch: Scratch,
 ) -> None:  # fmt: skip
-    """Add a label, or take it back, in the histories of the payment's card, terminal, merchant and device."""
+    """Add a label, or take it back, in the histories of the payment's terminal, merchant and device."""
+    half = shared.view(np.uint32)
     at = address(memory, PAYMENTS, row)
-    if frauds != 0:
-        make_room_for_card(memory)
-        card = find_or_create_card(memory, memory[at + PAYMENT_CARD_KEY], memory[at + PAYMENT_CARD_KEY + 1])
-        touch(memory, CARDS, card)
-        oldest = memory[address(memory, PROGRESS, 1) + WATERMARK] - limits.lateness_ms - MEMORY_MS
-        near = memory[address(memory, CARDS, card) + LABEL_HEAD + 1]
-        add(
-            memory, CARDS, card, LABEL_HEAD, CARD_LABELS, near, time_ms, oldest, (_NONE, _NONE, _NONE, labelled, frauds)
-        )
-        clock = address(memory, CARDS, card) + LABEL_CLOCK
-        memory[clock] = max(memory[clock], time_ms)
-    make_room_for_entities(shared)
     bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
     for kind in range(SHARED_KINDS):
         key_0, key_1 = memory[at + PAYMENT_ENTITY_KEYS + 2 * kind], memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + 1]
         if key_0 != 0 or key_1 != 0:
             entity = find_or_create_entity(shared, kind, key_0, key_1)
-            add_entity_label(shared, kind, entity, time_ms, labelled, frauds, scratch.bucket_numbers)
+            add_entity_label(shared, half, kind, entity, time_ms, labelled, frauds, scratch.bucket_numbers)
+
+
+@kernel
+def _tell_card(memory: Memory, row: int, label: int) -> None:
+    """Let the payment's card know the label, as long as one of its windows holds the payment."""
+    at = address(memory, PAYMENTS, row)
+    card_at = address(memory, CARDS, memory[at + PAYMENT_CARD])
+    if memory[card_at + GENERATION] == memory[at + PAYMENT_GENERATION]:
+        set_fraud(memory, memory.view(np.uint32), card_at, memory[at + PAYMENT_NUMBER], 1 if label == _FRAUD else 0)
 
 
 @kernel
@@ -81,11 +77,13 @@ def _set_label(
     before = memory[at + LABEL_STATE] - LABEL_OFFSET
     if memory[at + LABEL_STATE] != 0 and before == label:
         return REPEATED
-    touch(memory, PAYMENTS, row)
+    save(memory, at + LABEL_STATE, _LABEL_WORDS)
     corrected = memory[at + LABEL_STATE] != 0
     if corrected:
         _count_label(memory, shared, row, memory[at + LABEL_TIME], -1, -before, limits, scratch)
     _count_label(memory, shared, row, time_ms, 1, label, limits, scratch)
+    if label == _FRAUD or corrected:
+        _tell_card(memory, row, label)
     memory[at + LABEL_STATE] = label + LABEL_OFFSET
     memory[at + LABEL_TIME] = time_ms
     return CORRECTED if corrected else APPLIED
@@ -98,7 +96,7 @@ def label_batch(
     payment_row: NDArray[np.int64], scratch: Scratch,
 ) -> None:  # fmt: skip
     """Apply labels in log order; says per label what became of it and which payment it met."""
-    touch(memory, PROGRESS, 1)
+    save_row(memory, PROGRESS, 1)
     for index in range(labels.shape[0]):
         if index % GROUP == 0:
             look_ahead_of_labels(memory, shared, identity, index, min(index + GROUP, labels.shape[0]), scratch.ahead)
@@ -125,7 +123,7 @@ def mature_payments(
     scratch: Scratch,
 ) -> int:
     """Let unlabelled payments up to `before_ms` become genuine, at most as many as fit; returns how many."""
-    touch(memory, PROGRESS, 1)
+    save_row(memory, PROGRESS, 1)
     found = 0
     sequence = max(info(memory, PAYMENTS, CURSOR), info(memory, PAYMENTS, TAIL))
     while sequence < info(memory, PAYMENTS, HAND) and found < payment_row.shape[0]:

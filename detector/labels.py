@@ -13,7 +13,7 @@ from detector.catalogue import FEATURE_COUNT
 from detector.errors import BatchError, StaleOffsetError
 from detector.examples import Examples
 from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOWN, label_batch, mature_payments
-from detector.layout import FEATURES, LABEL_STATE, PAYMENT_TIME, PAYMENT_WORDS, PAYMENTS
+from detector.layout import FEATURES, LABEL_STATE, PAYMENT_TIME, PAYMENTS
 from detector.memory import table_rows
 from detector.state import EngineState, PartitionState
 from detector.tokens import fingerprint_many
@@ -94,11 +94,9 @@ def build_label_batch(
 
 def _gather(state: PartitionState, rows: NDArray[np.int64], label_time_ms: NDArray[np.int64]) -> Examples:
     """The features and labels that stand in rows of the ring of payments."""
-    payments = table_rows(state.memory, int(PAYMENTS))[rows]
-    words = np.ascontiguousarray(payments[:, FEATURES:PAYMENT_WORDS])
-    features = words.view(np.float32)[:, :FEATURE_COUNT]
-    labels = payments[:, LABEL_STATE] - 1
-    return Examples(np.ascontiguousarray(features), labels, np.ones(len(rows)), label_time_ms)
+    features = table_rows(state.memory, int(FEATURES)).view(np.float32)[:, :FEATURE_COUNT][rows]
+    labels = table_rows(state.memory, int(PAYMENTS))[rows, LABEL_STATE] - 1
+    return Examples(features, labels, np.ones(len(rows)), label_time_ms)
 
 
 def apply_labels(state: EngineState, labels: LabelBatch) -> LabelResult:

@@ -9,59 +9,65 @@ from numpy.typing import NDArray
 
 from detector.catalogue import FEATURE_COUNT, WINDOWS_MS
 from detector.jit import constants
-from detector.sliding import WINDOW_WORDS
 
 WINDOW_COUNT = len(WINDOWS_MS)
 LONGEST = constants(WINDOW_COUNT)[-1]
 
-# A card. Fields 0 to 3 are the index key and chain of `memory`; a window is seven words from CARD_WINDOWS on.
-GENERATION, CLOCK, LABEL_CLOCK, EVENT_HEAD, EVENT_TAIL, LAST_LATITUDE, LAST_LONGITUDE, LAST_PLACE_TIME = constants(12)[
-    4:
-]
-LABEL_HEAD, CARD_WINDOWS = constants(15)[12::2]
-START_CHUNK, START_SLOT, WINDOW_COUNTED, WINDOW_SPENDS, WINDOW_SPEND_SUM, WINDOW_REFUSED, WINDOW_DISTINCT = constants(7)
-CARD_WINDOW_WORDS = 7
+# A card. Fields 0 to 3 are the key and free list of `memory`; its payments lie in a block of the arena, and what has
+# the number n in the card's life is entry n - FIRST_NUMBER of it. A window is four words from CARD_WINDOWS on.
+(
+    GENERATION, CLOCK, LAST_PLACE, LAST_PLACE_TIME, BLOCK, ORDER, COUNT, FIRST_NUMBER, BASE_MS, CARD_WINDOWS,
+) = constants(14)[4:]  # fmt: skip
+# COUNTED holds two counts: payments, and of them the refused ones above REFUSED_SHIFT.
+START, COUNTED, SPENDS, SPEND_SUM = constants(4)
+CARD_WINDOW_WORDS = 4
+REFUSED_SHIFT = 32
+COUNTED_MASK = (1 << REFUSED_SHIFT) - 1
 CARD_WORDS = CARD_WINDOWS + WINDOW_COUNT * CARD_WINDOW_WORDS
 
-# A payment in a card's event list; chunks look like those of `buckets`.
-EVENTS_PER_CHUNK = 4
-EVENT_TIME, AMOUNT_REFERENCE, AMOUNT_MINOR, ATTRIBUTES, PAIRS_PLACE, PAIRS_OTHER, MERCHANT_WORD = constants(7)
-EVENT_WORDS = 7
-EVENT_FIRST = 4
-EVENT_CHUNK_WORDS = EVENT_FIRST + EVENTS_PER_CHUNK * EVENT_WORDS
-# REFUSED follows outcomes that come later; REFUSED_AT_FIRST is what the payment's own record said.
-ATTRIBUTE_SPEND, ATTRIBUTE_REFUSED, ATTRIBUTE_REVERSED, ATTRIBUTE_REFUSED_AT_FIRST = 1, 2, 4, 8
-KIND_SHIFT, CHANNEL_SHIFT, CURRENCY_SHIFT, COUNTRY_SHIFT = 4, 7, 12, 27
-PAIR_SHIFT = 32
-PAIR_MASK = (1 << PAIR_SHIFT) - 1
+# A payment in a card's block: columns of uint32, each as long as the block has entries. TIME is relative to the card's
+# BASE_MS. Tokens are 32 bits of their fingerprint: within one card's history that is as good as the whole.
+TIME, AMOUNT, ATTRIBUTES, MERCHANT, TERMINAL, DEVICE, RING = constants(7)
+LARGEST_AMOUNT = (1 << 32) - 1
+# REFUSED follows outcomes that come later; SUPERSEDED says that a later payment at the same merchant stands behind it.
+(
+    ATTRIBUTE_SPEND, ATTRIBUTE_REFUSED, ATTRIBUTE_REVERSED, ATTRIBUTE_SUPERSEDED, ATTRIBUTE_FRAUD,
+) = (1, 2, 4, 8, 16)  # fmt: skip
+COUNTRY_SHIFT = 16
+# What a card has met before (merchants, terminals, ...) is looked for among so many of its last payments.
+CARD_MEMORY_PAYMENTS = 1024
 
-# A pair of a card with a terminal, merchant, country or device: key, chain, and its live events per window.
+# Whom a card meets.
 PAIR_TERMINAL, PAIR_MERCHANT, PAIR_COUNTRY, PAIR_DEVICE = constants(4)
 PAIR_KINDS = 4
-PAIR_COUNTS = 4
-PAIR_WORDS = PAIR_COUNTS + WINDOW_COUNT
 
-# A remembered payment: identity and chain, what it did, how it was decided, the features as scored, and its label.
+# A remembered payment: identity, what it did, how it was decided, and its label. Its features stand in a row of the
+# same number of the table FEATURES.
 (
-    PAYMENT_TIME, PAYMENT_CARD, PAYMENT_GENERATION, PAYMENT_CHUNK, PAYMENT_SLOT, PAYMENT_STATE, DECIDED, SCORE_BITS,
-    ANOMALY_BITS, FIRST_OFFSET, EXPECTED_LOSS, RULE_HITS, REASONS, LABEL_STATE, LABEL_TIME, PAYMENT_SPENDS,
-    PAYMENT_AMOUNT,
-) = constants(21)[4:]  # fmt: skip
-PAYMENT_CARD_KEY = 21
-PAYMENT_ENTITY_KEYS = 23
-FEATURES = PAYMENT_ENTITY_KEYS + 6
-PAYMENT_WORDS = FEATURES + (FEATURE_COUNT + 1) // 2
+    PAYMENT_TIME, PAYMENT_CARD, PAYMENT_GENERATION, PAYMENT_NUMBER, PAYMENT_STATE, DECIDED, SCORE_BITS, ANOMALY_BITS,
+    FIRST_OFFSET, EXPECTED_LOSS, RULE_HITS, REASONS, LABEL_STATE, LABEL_TIME, PAYMENT_AMOUNT, PAYMENT_AMOUNT_MINOR,
+    PAYMENT_ABOUT, PAYMENT_SEQUENCE,
+) = constants(22)[4:]  # fmt: skip
+PAYMENT_CARD_KEY = 22
+PAYMENT_ENTITY_KEYS = 24
+PAYMENT_WORDS = PAYMENT_ENTITY_KEYS + 6
+FEATURE_WORDS = (FEATURE_COUNT + 1) // 2
+# Bits of PAYMENT_ABOUT, for what people are shown and for taking a payment back.
+ABOUT_SPEND, ABOUT_REFUSED_AT_FIRST = 1, 2
+ABOUT_KIND_SHIFT, ABOUT_CHANNEL_SHIFT, ABOUT_CURRENCY_SHIFT, ABOUT_COUNTRY_SHIFT = 4, 7, 12, 27
 # Values of PAYMENT_STATE.
 STATE_LIVE, STATE_REVERSED, STATE_OTHER = constants(4)[1:]
 # Values of LABEL_STATE are a label's code plus one; 0 is "no label yet".
 LABEL_OFFSET = 1
 
-# A shared entity: key (kind in KEY_2), chain, youngest time, and per window a bucket history with its sums.
+# A shared entity: key (kind in KEY_2), youngest time, and per window a history of buckets: its block, and in one word
+# the first bucket in use, how many follow, and the block's order.
 SHARED_TERMINAL, SHARED_MERCHANT, SHARED_DEVICE = 0, 1, 2
 SHARED_KINDS = 3
 LAST_TIME = 4
 LEVELS = 5
-ENTITY_WORDS = LEVELS + WINDOW_WORDS * WINDOW_COUNT
+LEVEL_WORDS = 2
+ENTITY_WORDS = LEVELS + LEVEL_WORDS * WINDOW_COUNT
 
 # Columns of the eight-word `Columns.pairs` where the fingerprints of terminal, merchant and device start.
 ENTITY_KEY_COLUMNS = (0, 2, 6)
@@ -71,8 +77,8 @@ WATERMARK, NEXT_OFFSET, LABEL_NEXT_OFFSET, STARTED, LATE_RECORDS, USELESS_REFERE
 PROGRESS_WORDS = 8
 
 # Table ids of a partition's memory, and of the memory of shared entities.
-PROGRESS, CARDS, CARD_INDEX, EVENTS, PAIRS, PAIR_INDEX, PAYMENTS, PAYMENT_INDEX, CARD_LABELS = constants(9)
-ENTITIES, ENTITY_INDEX, BUCKETS = constants(3)
+PROGRESS, CARDS, CARD_INDEX, PAYMENTS, PAYMENT_INDEX, FEATURES = constants(6)
+ENTITIES, ENTITY_INDEX = constants(2)
 
 
 class Limits(NamedTuple):
@@ -118,9 +124,7 @@ class Observed(NamedTuple):
 class Scratch(NamedTuple):
     """Small arrays the kernel reuses for every record."""
 
-    shared_sums: NDArray[np.int64]
-    pair_rows: NDArray[np.int64]
-    pair_earlier: NDArray[np.int64]
     values: NDArray[np.float64]
     ahead: NDArray[np.int64]
     bucket_numbers: NDArray[np.int64]
+    sums: NDArray[np.int64]

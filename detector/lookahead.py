@@ -11,181 +11,143 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import CHUNK_WORDS
-from detector.cards import pair_key, pair_of_event
+from detector.arena import entries_of
+from detector.buckets import column_start as bucket_column
+from detector.buckets import order_of, stop_of
+from detector.cards import column_start, first_met
 from detector.jit import constants, kernel, prefetch
 from detector.layout import (
-    BUCKETS,
+    AMOUNT,
+    ATTRIBUTES,
+    BLOCK,
     CARD_INDEX,
     CARD_WINDOW_WORDS,
     CARD_WINDOWS,
-    CARD_WORDS,
     CARDS,
+    COUNT,
     ENTITIES,
     ENTITY_INDEX,
     ENTITY_KEY_COLUMNS,
-    ENTITY_WORDS,
-    EVENT_CHUNK_WORDS,
-    EVENT_FIRST,
-    EVENT_TAIL,
-    EVENT_WORDS,
-    EVENTS,
-    EVENTS_PER_CHUNK,
-    FEATURES,
+    LEVEL_WORDS,
     LEVELS,
-    LONGEST,
-    PAIR_INDEX,
-    PAIR_KINDS,
-    PAIR_MERCHANT,
-    PAIRS,
     PAYMENT_ENTITY_KEYS,
     PAYMENT_INDEX,
+    PAYMENT_WORDS,
     PAYMENTS,
+    RING,
     SHARED_KINDS,
-    START_CHUNK,
-    START_SLOT,
+    START,
+    TIME,
     WINDOW_COUNT,
     Columns,
 )
-from detector.memory import LEVEL, SPLIT, Memory, address, bucket_address, find, info, mix
-from detector.sliding import CUT_CHUNK, TOP_CHUNK, WINDOW_WORDS
+from detector.memory import LINE, WIDTH, Memory, address, find, info, slot_address
+from detector.shared import entity_word, find_entity
 
 # Records looked ahead of at once: enough to keep the memory busy, few enough to find their lines still in the cache.
 GROUP = 32
 AHEAD_SHAPE = (GROUP, 1 + SHARED_KINDS)
-# Words of a cache line.
-_LINE = 8
 _CARD, _ENTITY = constants(2)
+_TAG_MASK = (1 << 32) - 1
+_BUCKET_COLUMNS = 5
+# A column's lines beyond the first few are fetched by the processor itself.
+_HALVES_PER_LINE = 16
+_LINES_AHEAD = 4
 
 
 @kernel
-def _lines(memory: Memory, at: int, words: int) -> None:
+def _lines(memory: Memory, start: int, words: int) -> None:
     """Prefetch a run of words."""
-    for word in range(0, words, _LINE):
-        prefetch(memory, at + word)
-    prefetch(memory, at + words)
+    for offset in range(0, words, LINE):
+        prefetch(memory, start + offset)
 
 
 @kernel
-def _heads(memory: Memory, shared: Memory, batch: Columns, start: int, stop: int) -> None:
-    """The heads of the chains of identity, card and entities."""
+def _probed_row(memory: Memory, index: int, table: int, word: int) -> int:
+    """Where the row behind the first entry that is looked at for a hash word starts: nearly always the right one."""
+    return address(memory, table, memory[slot_address(memory, index, word)] & _TAG_MASK)
+
+
+@kernel
+def _slots(memory: Memory, shared: Memory, batch: Columns, start: int, stop: int) -> None:
+    """The entries of the indexes over identity, card and entities."""
     for record in range(start, stop):
-        prefetch(memory, bucket_address(memory, PAYMENT_INDEX, batch.identity[record, 0]))
-        prefetch(memory, bucket_address(memory, CARD_INDEX, batch.card[record, 0]))
+        prefetch(memory, slot_address(memory, PAYMENT_INDEX, batch.identity[record, 0]))
+        prefetch(memory, slot_address(memory, CARD_INDEX, batch.card[record, 0]))
         for kind in range(SHARED_KINDS):
-            word = batch.pairs[record, ENTITY_KEY_COLUMNS[kind]] ^ mix(kind)
-            prefetch(shared, bucket_address(shared, ENTITY_INDEX, word))
+            word = entity_word(kind, batch.pairs[record, ENTITY_KEY_COLUMNS[kind]])
+            prefetch(shared, slot_address(shared, ENTITY_INDEX, word))
 
 
 @kernel
-def _splits(memory: Memory, index: int, table: int, count: int) -> None:
-    """The first rows of the chains that the next insertions split."""
-    split = info(memory, index, SPLIT)
-    for bucket in range(split, min(split + count, 1 << info(memory, index, LEVEL))):
-        prefetch(memory, address(memory, table, memory[address(memory, index, bucket + 1)]))
-
-
-@kernel
-def _first_rows(memory: Memory, shared: Memory, batch: Columns, start: int, stop: int) -> None:
-    """The first row of each chain."""
+def _rows(memory: Memory, shared: Memory, batch: Columns, start: int, stop: int) -> None:
+    """The rows behind them."""
+    card_words, entity_words = info(memory, CARDS, WIDTH), info(shared, ENTITIES, WIDTH)
     for record in range(start, stop):
-        row = memory[bucket_address(memory, PAYMENT_INDEX, batch.identity[record, 0])]
-        prefetch(memory, address(memory, PAYMENTS, row))
-        row = memory[bucket_address(memory, CARD_INDEX, batch.card[record, 0])]
-        prefetch(memory, address(memory, CARDS, row))
+        _lines(memory, _probed_row(memory, CARD_INDEX, CARDS, batch.card[record, 0]), card_words)
         for kind in range(SHARED_KINDS):
-            word = batch.pairs[record, ENTITY_KEY_COLUMNS[kind]] ^ mix(kind)
-            row = shared[bucket_address(shared, ENTITY_INDEX, word)]
-            prefetch(shared, address(shared, ENTITIES, row))
+            word = entity_word(kind, batch.pairs[record, ENTITY_KEY_COLUMNS[kind]])
+            _lines(shared, _probed_row(shared, ENTITY_INDEX, ENTITIES, word), entity_words)
 
 
 @kernel
-def _rows(memory: Memory, shared: Memory, batch: Columns, start: int, stop: int, rows: NDArray[np.int64]) -> None:
-    """All of the rows of card and entities, and the heads of the chains of the card's pairs."""
+def _card_blocks(memory: Memory, batch: Columns, start: int, stop: int) -> None:
+    """The columns of the card's block from where looking back begins, and where its windows begin."""
     for record in range(start, stop):
-        into = record - start
         card = find(memory, CARD_INDEX, CARDS, batch.card[record, 0], batch.card[record, 1], 0)
-        rows[into, _CARD] = card
-        if card != 0:
-            _lines(memory, address(memory, CARDS, card), CARD_WORDS)
-            for kind in range(PAIR_KINDS):
-                key = pair_key(card, kind, batch.pairs[record, 2 * kind])
-                prefetch(memory, bucket_address(memory, PAIR_INDEX, key))
-        for kind in range(SHARED_KINDS):
-            word = ENTITY_KEY_COLUMNS[kind]
-            key_0, key_1 = batch.pairs[record, word], batch.pairs[record, word + 1]
-            entity = 0
-            if key_0 != 0 or key_1 != 0:
-                entity = find(shared, ENTITY_INDEX, ENTITIES, key_0 ^ mix(kind), key_1, kind)
-                _lines(shared, address(shared, ENTITIES, entity), ENTITY_WORDS)
-            rows[into, _ENTITY + kind] = entity
-
-
-@kernel
-def _events_and_pairs(memory: Memory, batch: Columns, start: int, stop: int, rows: NDArray[np.int64]) -> None:
-    """The card's last chunk, the first events of its windows, and the pairs of this payment."""
-    for record in range(start, stop):
-        card = rows[record - start, _CARD]
-        if card == 0:
-            continue
         at = address(memory, CARDS, card)
-        _lines(memory, address(memory, EVENTS, memory[at + EVENT_TAIL]), EVENT_CHUNK_WORDS)
-        for window in range(WINDOW_COUNT):
-            base = at + CARD_WINDOWS + window * CARD_WINDOW_WORDS
-            first = address(memory, EVENTS, memory[base + START_CHUNK])
-            prefetch(memory, first)
-            prefetch(memory, first + EVENT_FIRST + memory[base + START_SLOT] * EVENT_WORDS)
-            prefetch(memory, first + EVENT_FIRST + memory[base + START_SLOT] * EVENT_WORDS + EVENT_WORDS - 1)
-        for kind in range(PAIR_KINDS):
-            key = pair_key(card, kind, batch.pairs[record, 2 * kind])
-            row = memory[bucket_address(memory, PAIR_INDEX, key)]
-            prefetch(memory, address(memory, PAIRS, row))
-
-
-@kernel
-def _leaving_pairs(memory: Memory, start: int, stop: int, rows: NDArray[np.int64]) -> None:
-    """The pairs of the payment that each window of the card lets go of next."""
-    for record in range(start, stop):
-        card = rows[record - start, _CARD]
-        if card == 0:
+        if card == 0 or memory[at + BLOCK] == 0:
             continue
+        count, first = memory[at + COUNT], first_met(memory, at)
+        for column in range(TIME, RING + 1):
+            place = column_start(memory, at, column)
+            prefetch(memory, (place + count) // 2)
+            if column >= ATTRIBUTES and column < RING:
+                for line in range(_LINES_AHEAD):
+                    entry = first + line * _HALVES_PER_LINE
+                    if entry < count:
+                        prefetch(memory, (place + entry) // 2)
         for window in range(WINDOW_COUNT):
-            base = address(memory, CARDS, card) + CARD_WINDOWS + window * CARD_WINDOW_WORDS
-            event = address(memory, EVENTS, memory[base + START_CHUNK]) + EVENT_FIRST
-            event += min(memory[base + START_SLOT], EVENTS_PER_CHUNK - 1) * EVENT_WORDS
-            if window == LONGEST:
-                for kind in range(PAIR_KINDS):
-                    prefetch(memory, address(memory, PAIRS, pair_of_event(memory, event, kind)))
-            else:
-                prefetch(memory, address(memory, PAIRS, pair_of_event(memory, event, PAIR_MERCHANT)))
+            entry = memory[at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + START]
+            prefetch(memory, (column_start(memory, at, TIME) + entry) // 2)
+            prefetch(memory, (column_start(memory, at, AMOUNT) + entry) // 2)
 
 
 @kernel
-def _windows(shared: Memory, count: int, rows: NDArray[np.int64]) -> None:
-    """The buckets at both ends of each entity's windows: the start of a chunk, and its last bucket."""
+def _buckets(shared: Memory, rows: NDArray[np.int64], count: int) -> None:
+    """The youngest buckets of each entity's windows."""
     for into in range(count):
         for kind in range(SHARED_KINDS):
-            entity = address(shared, ENTITIES, rows[into, _ENTITY + kind])
-            for level in range(WINDOW_COUNT):
-                window = entity + LEVELS + WINDOW_WORDS * level
-                for hint in (TOP_CHUNK, CUT_CHUNK):
-                    chunk = address(shared, BUCKETS, shared[window + hint])
-                    prefetch(shared, chunk)
-                    prefetch(shared, chunk + CHUNK_WORDS // 2)
-                    prefetch(shared, chunk + CHUNK_WORDS)
+            row = rows[into, _ENTITY + kind]
+            if row == 0:
+                continue
+            for window in range(WINDOW_COUNT):
+                level = address(shared, ENTITIES, row) + LEVELS + LEVEL_WORDS * window
+                block = shared[level]
+                if block == 0:
+                    continue
+                order, last = order_of(shared, level), stop_of(shared, level)
+                prefetch(shared, block + last)
+                if entries_of(order) > _HALVES_PER_LINE // 2:
+                    for column in range(_BUCKET_COLUMNS):
+                        prefetch(shared, (bucket_column(block, order, column) + last) // 2)
+                else:
+                    _lines(shared, block, entries_of(order) * 4)
 
 
 @kernel
 def look_ahead(memory: Memory, shared: Memory, batch: Columns, start: int, stop: int, rows: NDArray[np.int64]) -> None:
     """Prefetch what the walk over records `start` to `stop` needs; `rows` is scratch of shape AHEAD_SHAPE."""
-    _heads(memory, shared, batch, start, stop)
-    _splits(memory, PAYMENT_INDEX, PAYMENTS, stop - start)
-    _splits(memory, PAIR_INDEX, PAIRS, 2 * (stop - start))
-    _first_rows(memory, shared, batch, start, stop)
-    _rows(memory, shared, batch, start, stop, rows)
-    _events_and_pairs(memory, batch, start, stop, rows)
-    _windows(shared, stop - start, rows)
-    _leaving_pairs(memory, start, stop, rows)
+    _slots(memory, shared, batch, start, stop)
+    _rows(memory, shared, batch, start, stop)
+    _card_blocks(memory, batch, start, stop)
+    for record in range(start, stop):
+        for kind in range(SHARED_KINDS):
+            word = ENTITY_KEY_COLUMNS[kind]
+            key_0, key_1 = batch.pairs[record, word], batch.pairs[record, word + 1]
+            is_given = key_0 != 0 or key_1 != 0
+            rows[record - start, _ENTITY + kind] = find_entity(shared, kind, key_0, key_1) if is_given else 0
+    _buckets(shared, rows, stop - start)
 
 
 @kernel
@@ -194,24 +156,25 @@ def look_ahead_of_labels(
 ) -> None:
     """Prefetch what giving the payments `start` to `stop` their labels needs."""
     for index in range(start, stop):
-        prefetch(memory, bucket_address(memory, PAYMENT_INDEX, identity[index, 0]))
+        prefetch(memory, slot_address(memory, PAYMENT_INDEX, identity[index, 0]))
     for index in range(start, stop):
-        row = memory[bucket_address(memory, PAYMENT_INDEX, identity[index, 0])]
-        _lines(memory, address(memory, PAYMENTS, row), FEATURES)
+        _lines(memory, _probed_row(memory, PAYMENT_INDEX, PAYMENTS, identity[index, 0]), PAYMENT_WORDS)
     for index in range(start, stop):
         row = find(memory, PAYMENT_INDEX, PAYMENTS, identity[index, 0], identity[index, 1], 0)
         rows[index - start, _CARD] = row
         at = address(memory, PAYMENTS, row) + PAYMENT_ENTITY_KEYS
         for kind in range(SHARED_KINDS):
-            prefetch(shared, bucket_address(shared, ENTITY_INDEX, memory[at + 2 * kind] ^ mix(kind)))
+            prefetch(shared, slot_address(shared, ENTITY_INDEX, entity_word(kind, memory[at + 2 * kind])))
+    entity_words = info(shared, ENTITIES, WIDTH)
     for index in range(start, stop):
         at = address(memory, PAYMENTS, rows[index - start, _CARD]) + PAYMENT_ENTITY_KEYS
         for kind in range(SHARED_KINDS):
-            row = shared[bucket_address(shared, ENTITY_INDEX, memory[at + 2 * kind] ^ mix(kind))]
-            _lines(shared, address(shared, ENTITIES, row), ENTITY_WORDS)
+            word = entity_word(kind, memory[at + 2 * kind])
+            _lines(shared, _probed_row(shared, ENTITY_INDEX, ENTITIES, word), entity_words)
     for index in range(start, stop):
         at = address(memory, PAYMENTS, rows[index - start, _CARD]) + PAYMENT_ENTITY_KEYS
         for kind in range(SHARED_KINDS):
             key_0, key_1 = memory[at + 2 * kind], memory[at + 2 * kind + 1]
-            rows[index - start, _ENTITY + kind] = find(shared, ENTITY_INDEX, ENTITIES, key_0 ^ mix(kind), key_1, kind)
-    _windows(shared, stop - start, rows)
+            is_given = key_0 != 0 or key_1 != 0
+            rows[index - start, _ENTITY + kind] = find_entity(shared, kind, key_0, key_1) if is_given else 0
+    _buckets(shared, rows, stop - start)

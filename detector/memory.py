@@ -2,16 +2,19 @@
 
 All scoring state is int64 words in a `Memory`, reserved at its configured size. The operating system commits a page
 only when it is first written, so nothing grows by copying and no insertion stalls. One array instead of dozens also
-keeps the kernels quick to compile and to call. A table is a run of rows of equal width; links between rows are row
-numbers, `address` turns one into an index of the array. Row 0 of a table is never used: 0 names "none".
+keeps the kernels quick to compile and to call. A table is a run of rows of equal width, a whole number of cache lines;
+links between rows are row numbers, `address` turns one into an index of the array. Row 0 of a table is never used: 0
+names "none".
 
-Kernels change state as they walk a batch, yet an error must leave it as it was. So every row is saved to the journal
-the first time a batch touches it (`touch`), links of the index word by word (`touch_word`), and `roll_back` puts them
-back, the last first. The mark that makes "the first time" cheap is the epoch in a hidden word behind each row.
+Kernels change state as they walk a batch, yet an error must leave it as it was. So what stood in a place is saved to
+the journal before it is written over (`save`, `put`), and `roll_back` puts it back, the last first. What lies beyond
+the used part of a table needs no saving: rolling back the header forgets it.
 
-The index over a table is linear hashing with chains: it grows by splitting one bucket per insertion, so there is no
-rehash to wait for. Source: W. Litwin, *Linear hashing: a new tool for file and table addressing* (1980). Rows that are
-indexed hold their hash word in field 0, the rest of their exact key in fields 1 and 2, and the chain in field 3.
+The index over a table is open addressing with linear probing, at most half full, and deletion by shifting back, so
+nothing is ever rebuilt. An entry holds 32 bits of the hash word beside the row, so a look-up reads the row only where
+these agree; equality is always decided by the whole key. Source: Knuth, *The Art of Computer Programming* 3, 6.4,
+algorithms L and R. Rows that are indexed hold their hash word in field 0 and the rest of their exact key in fields 1
+and 2; field 3 links rows that are free.
 """
 
 from __future__ import annotations
@@ -29,13 +32,22 @@ Memory = NDArray[np.int64]
 
 HASH, KEY_1, KEY_2, NEXT = 0, 1, 2, 3
 
-# The first words of a memory.
-EPOCH, JOURNAL_START, JOURNAL_USED, JOURNAL_SIZE, HEADER_SIZE = range(5)
-_DESCRIPTORS = 8
+# The first words of a memory: of the journal, of the header, and of the arena of `detector.arena`.
+JOURNAL_START, JOURNAL_USED, JOURNAL_SIZE, HEADER_SIZE = range(4)
+ARENA_BASE, ARENA_MAP, ARENA_UNITS, ARENA_TOP, ARENA_LARGEST, ARENA_ALLOCATED = constants(10)[4:]
+ARENA_HEADS = 10
+ARENA_ORDERS = 22
+UNIT_WORDS = 16
+_DESCRIPTORS = ARENA_HEADS + ARENA_ORDERS
 # A table's descriptor.
-BASE, WIDTH, CAPACITY, USED, FREE, LIVE, HAND, LEVEL, SPLIT, TAIL, CURSOR = constants(11)
-DESCRIPTOR_WORDS = 11
-_FIRST_LEVEL = 6
+BASE, WIDTH, CAPACITY, USED, FREE, LIVE, HAND, TAIL, CURSOR = constants(9)
+DESCRIPTOR_WORDS = 9
+# Words of a cache line: rows start on one.
+LINE = 8
+_LINE_BYTES = 64
+_SMALLEST_INDEX = 128
+_TAG_BITS = 32
+_TAG_MASK = (1 << _TAG_BITS) - 1
 # A journal entry is its words, then where they stood and how many they are.
 _ENTRY_WORDS = 2
 
@@ -47,8 +59,8 @@ class TableSpec:
     Attributes:
         name: for saved arrays and messages.
         capacity: rows that can be used; of an index, the rows it must be able to index.
-        width: words a row; 1 for an index.
-        is_index: whether the rows are bucket heads of linear hashing.
+        width: words a row needs; 1 for an index.
+        is_index: whether the rows are entries of a hash table.
         is_ring: whether rows are used round and round.
     """
 
@@ -60,29 +72,40 @@ class TableSpec:
 
     @property
     def rows(self) -> int:
-        """Rows to reserve, the unused row 0 included."""
+        """Rows to reserve, the unused row 0 of a table included."""
         if self.is_index:
-            return 1 + (1 << max(_FIRST_LEVEL, int(self.capacity - 1).bit_length()))
+            return max(_SMALLEST_INDEX, 1 << int(2 * self.capacity - 1).bit_length())
         return 1 + self.capacity
 
+    @property
+    def row_words(self) -> int:
+        """Words that a row takes: whole cache lines, but for the entries of an index."""
+        return 1 if self.is_index else -(-self.width // LINE) * LINE
 
-def reserve(specs: Sequence[TableSpec], journal_words: int) -> Memory:
-    """Reserve a memory for these tables; nothing is committed before it is written."""
-    header = _DESCRIPTORS + len(specs) * DESCRIPTOR_WORDS
-    total = header + journal_words + sum(spec.rows * (spec.width + 1) for spec in specs)
-    memory: Memory = np.zeros(total, dtype=np.int64)
-    memory[EPOCH] = 1
-    memory[JOURNAL_START] = header
-    memory[JOURNAL_SIZE] = journal_words
-    memory[HEADER_SIZE] = header
-    position = header + journal_words
+    @property
+    def words(self) -> int:
+        """Words that the table takes."""
+        return -(-self.rows * self.row_words // LINE) * LINE
+
+
+def reserve(specs: Sequence[TableSpec], journal_words: int, arena_units: int = 0) -> Memory:
+    """Reserve a memory for tables and for an arena of units of 16 words; nothing is committed before it is written."""
+    header = -(-(_DESCRIPTORS + len(specs) * DESCRIPTOR_WORDS) // LINE) * LINE
+    journal = -(-journal_words // LINE) * LINE
+    map_words = -(-arena_units // LINE) * LINE
+    total = header + journal + sum(spec.words for spec in specs) + map_words + arena_units * UNIT_WORDS
+    room = np.zeros(total + LINE, dtype=np.int64)
+    start = -room.ctypes.data % _LINE_BYTES // room.itemsize
+    memory: Memory = room[start : start + total]
+    memory[JOURNAL_START], memory[JOURNAL_SIZE], memory[HEADER_SIZE] = header, journal, header
+    position = header + journal
     for table, spec in enumerate(specs):
         words = descriptor(memory, table)
-        words[BASE], words[WIDTH], words[CAPACITY] = position, spec.width, spec.rows - 1
+        words[BASE], words[WIDTH], words[CAPACITY] = position, spec.row_words, spec.rows - 1
         words[USED] = words[HAND] = words[TAIL] = words[CURSOR] = 1
-        if spec.is_index:
-            words[USED], words[LEVEL] = spec.rows, _FIRST_LEVEL
-        position += spec.rows * (spec.width + 1)
+        position += spec.words
+    memory[ARENA_MAP], memory[ARENA_BASE], memory[ARENA_UNITS] = position, position + map_words, arena_units
+    memory[ARENA_LARGEST] = min(ARENA_ORDERS, max(1, arena_units).bit_length()) - 1
     return memory
 
 
@@ -93,35 +116,26 @@ def descriptor(memory: Memory, table: int) -> NDArray[np.int64]:
 
 
 def table_rows(memory: Memory, table: int) -> NDArray[np.int64]:
-    """All rows of a table as a view of shape (rows, width), row 0 included."""
+    """All rows of a table as a view of shape (rows, words a row), row 0 included."""
     words = descriptor(memory, table)
     base, width, rows = int(words[BASE]), int(words[WIDTH]), int(words[CAPACITY]) + 1
-    return memory[base : base + rows * (width + 1)].reshape(rows, width + 1)[:, :width]
-
-
-def used_rows(memory: Memory, table: int, spec: TableSpec) -> int:
-    """How many rows from the start of a table carry something, row 0 included."""
-    words = descriptor(memory, table)
-    if spec.is_index:
-        return (1 << int(words[LEVEL])) + int(words[SPLIT]) + 1
-    return int(words[USED])
+    return memory[base : base + rows * width].reshape(rows, width)
 
 
 def begin(memory: Memory) -> NDArray[np.int64]:
-    """Start a batch: a new epoch and an empty journal; returns what `roll_back` needs."""
-    memory[EPOCH] += 1
+    """Start a batch with an empty journal; returns what `roll_back` needs."""
     memory[JOURNAL_USED] = 0
     return memory[: memory[HEADER_SIZE]].copy()
 
 
 def roll_back(memory: Memory, saved_header: NDArray[np.int64]) -> None:
     """Undo everything since `begin`."""
-    _restore_rows(memory)
+    _restore_words(memory)
     memory[: len(saved_header)] = saved_header
 
 
 @kernel
-def _restore_rows(memory: Memory) -> None:
+def _restore_words(memory: Memory) -> None:
     """Put back what the journal saved, the last first."""
     start = memory[JOURNAL_START]
     position = start + memory[JOURNAL_USED]
@@ -149,12 +163,12 @@ def set_info(memory: Memory, table: int, word: int, value: int) -> None:
 def address(memory: Memory, table: int, row: int) -> int:
     """Where a row starts."""
     about = _DESCRIPTORS + table * DESCRIPTOR_WORDS
-    return memory[about + BASE] + row * (memory[about + WIDTH] + 1)
+    return memory[about + BASE] + row * memory[about + WIDTH]
 
 
 @kernel
-def _save(memory: Memory, place: int, length: int) -> None:
-    """Append words to the journal."""
+def save(memory: Memory, place: int, length: int) -> None:
+    """Save words to the journal, before they are written over."""
     used = memory[JOURNAL_USED]
     if used + length + _ENTRY_WORDS > memory[JOURNAL_SIZE]:
         raise CapacityError
@@ -167,19 +181,16 @@ def _save(memory: Memory, place: int, length: int) -> None:
 
 
 @kernel
-def touch(memory: Memory, table: int, row: int) -> None:
-    """Save a row before this batch first changes it."""
-    start = address(memory, table, row)
-    width = memory[_DESCRIPTORS + table * DESCRIPTOR_WORDS + WIDTH]
-    if memory[start + width] != memory[EPOCH]:
-        _save(memory, start, width + 1)
-        memory[start + width] = memory[EPOCH]
+def put(memory: Memory, place: int, value: int) -> None:
+    """Write over a word, saving what stood there."""
+    save(memory, place, 1)
+    memory[place] = value
 
 
 @kernel
-def touch_word(memory: Memory, place: int) -> None:
-    """Save a single word, where saving its row would cost more."""
-    _save(memory, place, 1)
+def save_row(memory: Memory, table: int, row: int) -> None:
+    """Save a row, before it is changed."""
+    save(memory, address(memory, table, row), info(memory, table, WIDTH))
 
 
 @kernel
@@ -191,18 +202,16 @@ def has_room(memory: Memory, table: int, rows: int) -> bool:
 
 @kernel
 def allocate(memory: Memory, table: int) -> int:
-    """Take a row, zeroed: a freed one, else the next unused one."""
+    """Take a row, zeroed: a freed one, else the next unused one. It needs no saving in this batch."""
     about = _DESCRIPTORS + table * DESCRIPTOR_WORDS
     row = memory[about + FREE]
     if row != 0:
-        touch(memory, table, row)
+        save_row(memory, table, row)
         memory[about + FREE] = memory[address(memory, table, row) + NEXT]
     else:
         row = memory[about + USED]
         if row > memory[about + CAPACITY]:
             raise CapacityError
-        # A row beyond `USED` holds nothing to save: rolling back `USED` forgets it.
-        memory[address(memory, table, row) + memory[about + WIDTH]] = memory[EPOCH]
         memory[about + USED] = row + 1
     memory[about + LIVE] += 1
     start = address(memory, table, row)
@@ -214,7 +223,7 @@ def allocate(memory: Memory, table: int) -> int:
 @kernel
 def release(memory: Memory, table: int, row: int) -> None:
     """Give a row back; its fields become zero but for the free list's link."""
-    touch(memory, table, row)
+    save_row(memory, table, row)
     about = _DESCRIPTORS + table * DESCRIPTOR_WORDS
     start = address(memory, table, row)
     for index in range(memory[about + WIDTH]):
@@ -225,94 +234,75 @@ def release(memory: Memory, table: int, row: int) -> None:
 
 
 @kernel
-def _bucket(memory: Memory, index: int, word: int) -> int:
-    """The chain a hash word belongs to, as a row of the index."""
-    level = info(memory, index, LEVEL)
-    slot = word & ((2 << level) - 1)
-    if slot >= (1 << level) + info(memory, index, SPLIT):
-        slot = word & ((1 << level) - 1)
-    return slot + 1
-
-
-@kernel
-def bucket_address(memory: Memory, index: int, word: int) -> int:
-    """Where the head of the chain of a hash word stands."""
-    return address(memory, index, _bucket(memory, index, word))
+def slot_address(memory: Memory, index: int, word: int) -> int:
+    """Where the search for a hash word begins."""
+    about = _DESCRIPTORS + index * DESCRIPTOR_WORDS
+    return memory[about + BASE] + (word & memory[about + CAPACITY])
 
 
 @kernel
 def find(memory: Memory, index: int, table: int, word: int, key_1: int, key_2: int) -> int:
     """The row with exactly this key, or 0."""
-    row = memory[address(memory, index, _bucket(memory, index, word))]
-    while row != 0:
-        at = address(memory, table, row)
-        if memory[at + HASH] == word and memory[at + KEY_1] == key_1 and memory[at + KEY_2] == key_2:
-            return row
-        row = memory[at + NEXT]
-    return 0
-
-
-@kernel
-def _split(memory: Memory, index: int, table: int) -> None:
-    """Grow the index by one bucket: divide the chain whose turn it is."""
-    level = info(memory, index, LEVEL)
-    old = info(memory, index, SPLIT)
-    new = old + (1 << level)
-    if new + 1 > info(memory, index, CAPACITY):
-        return
-    mask = (2 << level) - 1
-    old_head = address(memory, index, old + 1)
-    new_head = address(memory, index, new + 1)
-    touch_word(memory, old_head)
-    touch_word(memory, new_head)
-    # `place` is the word that names the row at hand: the head, or the link of the row before.
-    place = old_head
-    row = memory[old_head]
-    memory[new_head] = 0
-    while row != 0:
-        at = address(memory, table, row)
-        following = memory[at + NEXT]
-        if memory[at + HASH] & mask == new:
-            touch_word(memory, place)
-            touch_word(memory, at + NEXT)
-            memory[place] = following
-            memory[at + NEXT] = memory[new_head]
-            memory[new_head] = row
-        else:
-            place = at + NEXT
-        row = following
-    if old + 1 == 1 << level:
-        set_info(memory, index, LEVEL, level + 1)
-        set_info(memory, index, SPLIT, 0)
-    else:
-        set_info(memory, index, SPLIT, old + 1)
+    about = _DESCRIPTORS + index * DESCRIPTOR_WORDS
+    base, mask = memory[about + BASE], memory[about + CAPACITY]
+    slot = word & mask
+    tag = word & _TAG_MASK
+    while True:
+        entry = memory[base + slot]
+        if entry == 0:
+            return 0
+        if (entry >> _TAG_BITS) & _TAG_MASK == tag:
+            row = entry & _TAG_MASK
+            at = address(memory, table, row)
+            if memory[at + HASH] == word and memory[at + KEY_1] == key_1 and memory[at + KEY_2] == key_2:
+                return row
+        slot = (slot + 1) & mask
 
 
 @kernel
 def link(memory: Memory, index: int, table: int, row: int) -> None:
     """Enter a row, whose key fields are set, into the index."""
-    live = info(memory, index, LIVE)
-    if live >= (1 << info(memory, index, LEVEL)) + info(memory, index, SPLIT):
-        _split(memory, index, table)
-    at = address(memory, table, row)
-    head = address(memory, index, _bucket(memory, index, memory[at + HASH]))
-    touch_word(memory, head)
-    touch_word(memory, at + NEXT)
-    memory[at + NEXT] = memory[head]
-    memory[head] = row
-    set_info(memory, index, LIVE, live + 1)
+    about = _DESCRIPTORS + index * DESCRIPTOR_WORDS
+    base, mask = memory[about + BASE], memory[about + CAPACITY]
+    word = memory[address(memory, table, row) + HASH]
+    slot = word & mask
+    while memory[base + slot] != 0:
+        slot = (slot + 1) & mask
+    put(memory, base + slot, ((word & _TAG_MASK) << _TAG_BITS) | row)
 
 
 @kernel
 def unlink(memory: Memory, index: int, table: int, row: int) -> None:
-    """Take a row out of the index."""
-    at = address(memory, table, row)
-    place = address(memory, index, _bucket(memory, index, memory[at + HASH]))
-    while memory[place] != row:
-        place = address(memory, table, memory[place]) + NEXT
-    touch_word(memory, place)
-    memory[place] = memory[at + NEXT]
-    set_info(memory, index, LIVE, info(memory, index, LIVE) - 1)
+    """Take a row out of the index; entries behind it that it kept from their place move up."""
+    about = _DESCRIPTORS + index * DESCRIPTOR_WORDS
+    base, mask = memory[about + BASE], memory[about + CAPACITY]
+    hole = memory[address(memory, table, row) + HASH] & mask
+    while memory[base + hole] & _TAG_MASK != row:
+        hole = (hole + 1) & mask
+    slot = (hole + 1) & mask
+    entry = memory[base + slot]
+    while entry != 0:
+        home = (entry >> _TAG_BITS) & mask
+        if ((slot - home) & mask) >= ((slot - hole) & mask):
+            put(memory, base + hole, entry)
+            hole = slot
+        slot = (slot + 1) & mask
+        entry = memory[base + slot]
+    put(memory, base + hole, 0)
+
+
+@kernel
+def index_rows(memory: Memory, index: int, table: int, first: int, stop: int, live_field: int) -> None:
+    """Enter the rows `first` to `stop` whose `live_field` is not 0 into an index: after loading a table."""
+    for row in range(first, stop):
+        if memory[address(memory, table, row) + live_field] != 0:
+            about = _DESCRIPTORS + index * DESCRIPTOR_WORDS
+            base, mask = memory[about + BASE], memory[about + CAPACITY]
+            word = memory[address(memory, table, row) + HASH]
+            slot = word & mask
+            while memory[base + slot] != 0:
+                slot = (slot + 1) & mask
+            memory[base + slot] = ((word & _TAG_MASK) << _TAG_BITS) | row
 
 
 @kernel

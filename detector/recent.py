@@ -8,38 +8,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import PREVIOUS
-from detector.catalogue import MEMORY_MS
-from detector.jit import kernel
+from detector.cards import column_start
+from detector.catalogue import DAY_MS
 from detector.layout import (
-    AMOUNT_MINOR,
+    ABOUT_CHANNEL_SHIFT,
+    ABOUT_COUNTRY_SHIFT,
+    ABOUT_CURRENCY_SHIFT,
+    ABOUT_KIND_SHIFT,
+    ABOUT_REFUSED_AT_FIRST,
     ANOMALY_BITS,
-    ATTRIBUTE_REFUSED_AT_FIRST,
-    ATTRIBUTES,
     CARDS,
-    CHANNEL_SHIFT,
-    COUNTRY_SHIFT,
-    CURRENCY_SHIFT,
     DECIDED,
-    EVENT_FIRST,
-    EVENT_TIME,
-    EVENT_WORDS,
-    EVENTS,
-    EVENTS_PER_CHUNK,
     EXPECTED_LOSS,
+    FIRST_NUMBER,
     GENERATION,
-    KIND_SHIFT,
-    MERCHANT_WORD,
+    PAYMENT_ABOUT,
+    PAYMENT_AMOUNT_MINOR,
     PAYMENT_CARD,
-    PAYMENT_CHUNK,
+    PAYMENT_ENTITY_KEYS,
     PAYMENT_GENERATION,
-    PAYMENT_SLOT,
+    PAYMENT_NUMBER,
+    PAYMENT_SEQUENCE,
+    PAYMENT_TIME,
     PAYMENTS,
     REASONS,
+    RING,
     RULE_HITS,
     SCORE_BITS,
+    SHARED_MERCHANT,
 )
-from detector.memory import Memory, address, table_rows
+from detector.memory import CAPACITY, address, descriptor, table_rows
 from detector.observe import unpack_letters
 from detector.state import PartitionState
 from detector.vocabulary import Channel, Kind
@@ -50,6 +48,10 @@ _FLAGS_SHIFT, _POLICY_SHIFT = 8, 32
 _CODE_BITS = 16
 _CODE_MASK = (1 << _CODE_BITS) - 1
 LAST_PAYMENTS = 20
+# Nothing this young is forgotten by what follows in the same batch: see `engine._pieces`.
+LAST_PAYMENTS_WITHIN_MS = 21 * DAY_MS
+_LARGEST_BATCH = 1 << 16
+_RING_MASK = (1 << 32) - 1
 _KINDS = {int(kind): kind.wire for kind in Kind}
 _CHANNELS = {int(channel): channel.wire for channel in Channel}
 
@@ -129,40 +131,35 @@ def stored_decisions(
     )
 
 
-@kernel
-def _collect_events(memory: Memory, chunk: int, slot: int, out: NDArray[np.int64]) -> int:
-    """Copy a card's events within memory of one, which comes first, youngest first; returns how many fitted.
-
-    What that one had left behind may still stand in its chunk; whether it does is chance and must not show.
-    """
-    found = 0
-    oldest = memory[address(memory, EVENTS, chunk) + EVENT_FIRST + slot * EVENT_WORDS + EVENT_TIME] - MEMORY_MS
-    while chunk != 0:
-        at = address(memory, EVENTS, chunk)
-        while slot >= 0:
-            if memory[at + EVENT_FIRST + slot * EVENT_WORDS + EVENT_TIME] <= oldest:
-                return found
-            for word in range(EVENT_WORDS):
-                out[found, word] = memory[at + EVENT_FIRST + slot * EVENT_WORDS + word]
-            found += 1
-            if found == out.shape[0]:
-                return found
-            slot -= 1
-        chunk = memory[at + PREVIOUS]
-        slot = EVENTS_PER_CHUNK - 1
-    return found
+def _sequence_of(low_bits: int, own: int) -> int:
+    """The place in the ring's log that 32 bits of it stand for, at or before `own`."""
+    return own - ((own - low_bits) & _RING_MASK)
 
 
 def last_events(state: PartitionState, payment_row: int) -> list[list[int]]:
-    """The words of a card's payments up to a remembered one, which comes first, youngest first, at most 20."""
+    """A card's payments up to a remembered one, which comes first, youngest first, at most 20, as words of the ring.
+
+    Shown is what the ring held when the payment was decided, whatever the batch has brought since: payments of three
+    weeks, as far back as no batch can reach.
+    """
     memory = state.memory
-    remembered = table_rows(memory, int(PAYMENTS))[payment_row]
-    card = table_rows(memory, int(CARDS))[int(remembered[PAYMENT_CARD])]
-    if not remembered[PAYMENT_CARD] or card[GENERATION] != remembered[PAYMENT_GENERATION]:
+    ring = table_rows(memory, int(PAYMENTS))
+    own = ring[payment_row]
+    card = int(own[PAYMENT_CARD])
+    if not card or table_rows(memory, int(CARDS))[card, GENERATION] != own[PAYMENT_GENERATION]:
         return []
-    out = np.empty((LAST_PAYMENTS, EVENT_WORDS), dtype=np.int64)
-    count = _collect_events(memory, remembered[PAYMENT_CHUNK], remembered[PAYMENT_SLOT], out)
-    events: list[list[int]] = out[:count].tolist()
+    at = int(address(memory, CARDS, card))
+    places = memory.view(np.uint32)[int(column_start(memory, at, RING)) :]
+    last = int(own[PAYMENT_NUMBER] - memory[at + FIRST_NUMBER])
+    sequence, capacity = int(own[PAYMENT_SEQUENCE]), int(descriptor(memory, int(PAYMENTS))[CAPACITY])
+    events = [own.tolist()]
+    for entry in range(last - 1, max(-1, last - LAST_PAYMENTS), -1):
+        earlier = _sequence_of(int(places[entry]), sequence)
+        words = ring[1 + (earlier - 1) % capacity]
+        is_kept = sequence - earlier < capacity - _LARGEST_BATCH
+        if not is_kept or words[PAYMENT_TIME] <= own[PAYMENT_TIME] - LAST_PAYMENTS_WITHIN_MS:
+            break
+        events.append(words.tolist())
     return events
 
 
@@ -171,16 +168,16 @@ def payment_of(words: Sequence[int], names: Mapping[int, str]) -> dict[str, Any]
 
     Nothing of it changes afterwards: what is shown does not depend on what came later in the same batch.
     """
-    attributes = words[ATTRIBUTES]
-    channel = (attributes >> CHANNEL_SHIFT) & 7
+    about = words[PAYMENT_ABOUT]
+    channel = (about >> ABOUT_CHANNEL_SHIFT) & 7
     payment: dict[str, Any] = {
-        "event_time_ms": words[EVENT_TIME],
-        "amount_minor": words[AMOUNT_MINOR],
-        "currency": unpack_letters(attributes >> CURRENCY_SHIFT, 3),
-        "kind": _KINDS[(attributes >> KIND_SHIFT) & 7],
+        "event_time_ms": words[PAYMENT_TIME],
+        "amount_minor": words[PAYMENT_AMOUNT_MINOR],
+        "currency": unpack_letters(about >> ABOUT_CURRENCY_SHIFT, 3),
+        "kind": _KINDS[(about >> ABOUT_KIND_SHIFT) & 7],
         "channel": _CHANNELS[channel] if channel else None,
-        "merchant_id": names.get(words[MERCHANT_WORD]),
-        "country": unpack_letters(attributes >> COUNTRY_SHIFT, 2),
-        "refused": bool(attributes & ATTRIBUTE_REFUSED_AT_FIRST),
+        "merchant_id": names.get(words[PAYMENT_ENTITY_KEYS + 2 * SHARED_MERCHANT]),
+        "country": unpack_letters(about >> ABOUT_COUNTRY_SHIFT, 2),
+        "refused": bool(about & ABOUT_REFUSED_AT_FIRST),
     }
     return {name: value for name, value in payment.items() if value is not None}

@@ -10,24 +10,34 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import BUCKET_WORDS, CHUNK_WORDS
-from detector.catalogue import DAY_MS, WINDOWS_MS, catalogue_digest, plan
+from detector.arena import ENTRIES_PER_UNIT
+from detector.buckets import SUM_WORDS
+from detector.catalogue import CATALOGUE, DAY_MS, WINDOWS_MS, catalogue_digest
 from detector.digest import card_lines, digest_of, entity_lines
 from detector.directives import Directives
 from detector.errors import ConfigurationError, StateError
-from detector.features import VALUE_COUNT
+from detector.features import VALUE_COUNT, plan
 from detector.layout import (
+    BLOCK,
+    CARD_INDEX,
     CARD_WORDS,
+    CARDS,
+    ENTITIES,
+    ENTITY_INDEX,
     ENTITY_WORDS,
-    EVENT_CHUNK_WORDS,
+    FEATURE_WORDS,
+    GENERATION,
     LABEL_NEXT_OFFSET,
+    LAST_TIME,
+    LEVEL_WORDS,
+    LEVELS,
     NEXT_OFFSET,
-    PAIR_KINDS,
-    PAIR_WORDS,
+    PAYMENT_INDEX,
+    PAYMENT_STATE,
     PAYMENT_WORDS,
+    PAYMENTS,
     PROGRESS,
     PROGRESS_WORDS,
-    SHARED_KINDS,
     STARTED,
     WATERMARK,
     WINDOW_COUNT,
@@ -35,24 +45,13 @@ from detector.layout import (
     Scratch,
 )
 from detector.lookahead import AHEAD_SHAPE
-from detector.memory import (
-    CAPACITY,
-    HAND,
-    USED,
-    Memory,
-    TableSpec,
-    begin,
-    descriptor,
-    reserve,
-    roll_back,
-    table_rows,
-    used_rows,
-)
+from detector.memory import Memory, TableSpec, begin, reserve, roll_back, table_rows
 from detector.rates import RateTable
+from detector.saved import Copies, Index, load_tables, save_tables
 from detector.tokens import KEY_BYTES
 
-FORMAT = 2
-# A batch of 16,384 records touches about 750 words a record; four times that, committed only as used.
+FORMAT = 3
+# A batch of 16,384 records saves about 150 words a record; more where blocks grow. Committed only as used.
 _JOURNAL_WORDS = 1 << 26
 
 
@@ -62,8 +61,9 @@ class StateConfig:
 
     Attributes:
         fingerprint_key: the installation's secret, 16 bytes.
-        cards, event_chunks, pairs, payments, card_label_chunks: capacities of a partition.
-        entities, bucket_chunks: capacities of the shared tables.
+        cards, events, payments: of a partition: cards, payments that cards remember for their windows (a block is
+            filled to two thirds on average), and payments that wait for their labels.
+        entities, buckets: of the worker: terminals, merchants and devices, and their non-empty buckets of time.
         lateness_ms: an event further behind its partition's watermark is scored at this distance from it.
         identity_memory_ms: how long a transaction seen again is a duplicate, and a reversal finds its payment.
         retention_ms: how long features wait for a label.
@@ -73,12 +73,10 @@ class StateConfig:
 
     fingerprint_key: bytes
     cards: int = 250_000
-    event_chunks: int = 1_500_000
-    pairs: int = 3_000_000
+    events: int = 16_000_000
     payments: int = 1_000_000
-    card_label_chunks: int = 100_000
     entities: int = 300_000
-    bucket_chunks: int = 6_000_000
+    buckets: int = 16_000_000
     lateness_ms: int = 2 * DAY_MS
     identity_memory_ms: int = 2 * DAY_MS
     retention_ms: int = 120 * DAY_MS
@@ -112,23 +110,6 @@ class StateConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class _Copies:
-    """Room for copies of tables, used again and again: to get fresh pages takes longer than to copy into them."""
-
-    def __init__(self) -> None:
-        """Take no room yet."""
-        self._room: dict[str, NDArray[np.int64]] = {}
-
-    def copy(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Copy rows into the room of this name, over what it held."""
-        room = self._room.get(name)
-        if room is None or len(room) < len(rows):
-            room = self._room[name] = np.empty((len(rows) + len(rows) // 4, rows.shape[1]), dtype=np.int64)
-        copied = room[: len(rows)]
-        np.copyto(copied, rows)
-        return copied
-
-
 class PartitionState:
     """Everything that belongs to one source partition."""
 
@@ -137,7 +118,7 @@ class PartitionState:
         self.memory = memory
         self.names: dict[int, str] = {}
         self.reason_codes: list[str] = []
-        self.copies = _Copies()
+        self.copies = Copies()
 
     def _progress(self, word: int) -> int:
         """A word of the single progress row."""
@@ -170,12 +151,9 @@ def _partition_specs(config: StateConfig) -> tuple[TableSpec, ...]:
         TableSpec("progress", 1, PROGRESS_WORDS),
         TableSpec("cards", config.cards, CARD_WORDS),
         TableSpec("card_index", config.cards, 1, is_index=True),
-        TableSpec("events", config.event_chunks, EVENT_CHUNK_WORDS),
-        TableSpec("pairs", config.pairs, PAIR_WORDS),
-        TableSpec("pair_index", config.pairs, 1, is_index=True),
         TableSpec("payments", config.payments, PAYMENT_WORDS, is_ring=True),
         TableSpec("payment_index", config.payments, 1, is_index=True),
-        TableSpec("card_labels", config.card_label_chunks, CHUNK_WORDS),
+        TableSpec("features", config.payments, FEATURE_WORDS),
     )
 
 
@@ -184,42 +162,30 @@ def _shared_specs(config: StateConfig) -> tuple[TableSpec, ...]:
     return (
         TableSpec("entities", config.entities, ENTITY_WORDS),
         TableSpec("entity_index", config.entities, 1, is_index=True),
-        TableSpec("buckets", config.bucket_chunks, CHUNK_WORDS),
     )
 
 
-def _save_tables(memory: Memory, specs: tuple[TableSpec, ...], copies: _Copies) -> dict[str, NDArray[np.generic]]:
-    """Copy the used part of each table."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for table, spec in enumerate(specs):
-        rows = 2 if spec.name == "progress" else used_rows(memory, table, spec)
-        arrays[f"{spec.name}.rows"] = copies.copy(spec.name, table_rows(memory, table)[:rows])
-        arrays[f"{spec.name}.info"] = descriptor(memory, table).copy()
-    return arrays
+_PARTITION_INDEXES = (
+    Index(int(CARD_INDEX), int(CARDS), int(GENERATION)),
+    Index(int(PAYMENT_INDEX), int(PAYMENTS), int(PAYMENT_STATE)),
+)
+_SHARED_INDEXES = (Index(int(ENTITY_INDEX), int(ENTITIES), LAST_TIME),)
+_ENTITY_BLOCKS = tuple(range(LEVELS, LEVELS + LEVEL_WORDS * WINDOW_COUNT, LEVEL_WORDS))
 
 
-def _load_tables(memory: Memory, specs: tuple[TableSpec, ...], arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Fill a freshly reserved memory from saved arrays.
+def _units(entries: int) -> int:
+    """Units of an arena for so many entries."""
+    return -(-entries // ENTRIES_PER_UNIT)
 
-    Raises:
-        StateError: an array is missing, has another width, or does not fit the configured capacity.
-    """
-    for table, spec in enumerate(specs):
-        rows, words = arrays.get(f"{spec.name}.rows"), arrays.get(f"{spec.name}.info")
-        room, own = table_rows(memory, table), descriptor(memory, table)
-        if rows is None or words is None or words.shape != own.shape or rows.dtype != np.int64:
-            message = f"saved state has no usable table {spec.name}"
-            raise StateError(message)
-        if rows.ndim != room.ndim or rows.shape[1] != spec.width or rows.shape[0] > room.shape[0]:
-            message = (
-                f"saved table {spec.name} of shape {rows.shape} does not fit into {room.shape}: raise its capacity"
-            )
-            raise StateError(message)
-        if spec.is_ring and int(words[CAPACITY]) != int(own[CAPACITY]) and int(words[HAND]) > int(words[CAPACITY]):
-            message = f"{spec.name} has wrapped round at a capacity of {int(words[CAPACITY])}: keep that capacity"
-            raise StateError(message)
-        room[: rows.shape[0]] = rows
-        own[USED:] = words[USED:]
+
+def _reserve_partition(config: StateConfig) -> Memory:
+    """Room for a partition."""
+    return reserve(_partition_specs(config), _JOURNAL_WORDS, _units(config.events))
+
+
+def _reserve_shared(config: StateConfig) -> Memory:
+    """Room for shared entities."""
+    return reserve(_shared_specs(config), _JOURNAL_WORDS, _units(config.buckets))
 
 
 class EngineState:
@@ -231,22 +197,20 @@ class EngineState:
         self.rates = rates
         self.directives = Directives()
         self.partitions: dict[int, PartitionState] = {}
-        self.shared = reserve(_shared_specs(config), _JOURNAL_WORDS)
-        self._shared_copies = _Copies()
-        self.plan = plan()
+        self.shared = _reserve_shared(config)
+        self._shared_copies = Copies()
+        self.plan = plan(CATALOGUE)
         self.scratch = Scratch(
-            np.zeros((SHARED_KINDS, WINDOW_COUNT, BUCKET_WORDS), dtype=np.int64),
-            np.zeros(PAIR_KINDS, dtype=np.int64),
-            np.zeros(PAIR_KINDS, dtype=np.int64),
             np.zeros(VALUE_COUNT, dtype=np.float64),
             np.zeros(AHEAD_SHAPE, dtype=np.int64),
             np.zeros((WINDOW_COUNT, 3), dtype=np.int64),
+            np.zeros(SUM_WORDS, dtype=np.int64),
         )
 
     def open_partition(self, partition: int) -> PartitionState:
         """The partition's state, empty if it was not open."""
         if partition not in self.partitions:
-            self.partitions[partition] = PartitionState(reserve(_partition_specs(self.config), _JOURNAL_WORDS))
+            self.partitions[partition] = PartitionState(_reserve_partition(self.config))
         return self.partitions[partition]
 
     def partition(self, partition: int) -> PartitionState:
@@ -298,7 +262,7 @@ class EngineState:
     def snapshot(self, partition: int) -> dict[str, NDArray[np.generic]]:
         """Copies of everything `restore` needs for a partition, by name; the next snapshot of it overwrites them."""
         state = self.partition(partition)
-        arrays = _save_tables(state.memory, _partition_specs(self.config), state.copies)
+        arrays = save_tables(state.memory, _partition_specs(self.config), state.copies)
         arrays["names.keys"] = np.array(list(state.names), dtype=np.int64)
         arrays["names.texts"] = np.array([text.encode() for text in state.names.values()] or [b""], dtype=np.bytes_)
         arrays["reason_codes"] = np.array([code.encode() for code in state.reason_codes] or [b""], dtype=np.bytes_)
@@ -310,9 +274,9 @@ class EngineState:
         Raises:
             StateError: the arrays do not form a partition of this configuration.
         """
-        specs = _partition_specs(self.config)
-        state = PartitionState(reserve(specs, _JOURNAL_WORDS))
-        _load_tables(state.memory, specs, arrays)
+        state = PartitionState(_reserve_partition(self.config))
+        blocks = (int(CARDS), (int(BLOCK),))
+        load_tables(state.memory, _partition_specs(self.config), _PARTITION_INDEXES, blocks, arrays)
         try:
             keys, texts, codes = arrays["names.keys"], arrays["names.texts"], arrays["reason_codes"]
         except KeyError as error:
@@ -325,7 +289,7 @@ class EngineState:
 
     def snapshot_shared(self) -> dict[str, NDArray[np.generic]]:
         """Copies of everything `restore_shared` needs; the next snapshot overwrites them."""
-        return _save_tables(self.shared, _shared_specs(self.config), self._shared_copies)
+        return save_tables(self.shared, _shared_specs(self.config), self._shared_copies)
 
     def restore_shared(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over saved shared entities.
@@ -333,7 +297,7 @@ class EngineState:
         Raises:
             StateError: the arrays do not fit this configuration.
         """
-        specs = _shared_specs(self.config)
-        shared = reserve(specs, _JOURNAL_WORDS)
-        _load_tables(shared, specs, arrays)
+        shared = _reserve_shared(self.config)
+        blocks = (int(ENTITIES), _ENTITY_BLOCKS)
+        load_tables(shared, _shared_specs(self.config), _SHARED_INDEXES, blocks, arrays)
         self.shared = shared

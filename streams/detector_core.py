@@ -65,9 +65,7 @@ class DetectorCore:
     def warm_up(self) -> None:
         """See `ScoringCore`. Compiling takes most of a minute where nothing is cached, and lets nothing else run."""
         key = self._state.config.fingerprint_key
-        config = StateConfig(
-            key, cards=64, event_chunks=64, pairs=64, payments=64, card_label_chunks=64, entities=64, bucket_chunks=256
-        )
+        config = StateConfig(key, cards=64, events=256, payments=64, entities=64, buckets=1024)
         state = EngineState(config, self._state.rates)
         state.open_partition(0)
         columns = {

@@ -21,6 +21,8 @@ DAY_MS = 24 * HOUR_MS
 EARTH_RADIUS_KM = 6371.0088
 SPENDING = ("purchase", "cash")
 PAYMENTS = ("purchase", "cash", "refund", "verification")
+CARD_MEMORY_PAYMENTS = 1024
+LARGEST_AMOUNT = 2**32 - 1
 KEYS = {
     Entity.CARD: "card_token",
     Entity.TERMINAL: "terminal_id",
@@ -127,8 +129,8 @@ class NaiveEngine:
     watermark_ms: dict[int, int] = field(default_factory=dict)
     identities: list[tuple[int, tuple[str, str], int, Payment | None]] = field(default_factory=list)
 
-    def observe(self, record: Record, partition: int = 0) -> NaiveAssessment:
-        """Take the next record of a partition."""
+    def observe(self, record: Record, partition: int = 0, *, with_features: bool = True) -> NaiveAssessment:
+        """Take the next record of a partition; without its features where nobody looks at them."""
         event_ms = int(record["event_time_ms"])
         watermark = max(self.watermark_ms.get(partition, event_ms), event_ms)
         self.watermark_ms[partition] = watermark
@@ -144,11 +146,11 @@ class NaiveEngine:
             return NaiveAssessment(None, time_ms, late=event_ms < time_ms, duplicate=False)
         own = [p for p in self.payments if p.record["card_token"] == record["card_token"]]
         time_ms = max([event_ms, floor, *(p.time_ms for p in own)])
-        amount = self.to_reference(record["amount_minor"], record["currency"])
+        amount = min(self.to_reference(record["amount_minor"], record["currency"]), LARGEST_AMOUNT)
         payment = Payment(record, partition, time_ms, amount, is_refused(record))
         self.payments.append(payment)
         self.identities.append((partition, identity, time_ms, payment))
-        features = {feature.name: self._value(feature, payment) for feature in CATALOGUE}
+        features = {feature.name: self._value(feature, payment) for feature in CATALOGUE} if with_features else None
         return NaiveAssessment(features, time_ms, late=event_ms < time_ms, duplicate=False)
 
     def label(self, label: Mapping[str, Any], partition: int = 0) -> bool:
@@ -223,6 +225,12 @@ class NaiveEngine:
             and not p.reversed
         ]
 
+    def _recent(self, payment: Payment, window_ms: int) -> list[Payment]:
+        """Those of the window among the card's last payments that it looks back at: those taken back take a place."""
+        own = [p for p in self.payments if p.record["card_token"] == payment.record["card_token"]]
+        last = {id(p) for p in own[-CARD_MEMORY_PAYMENTS - 1 :]}
+        return [p for p in self._on_card(payment, window_ms) if id(p) in last]
+
     def _card_value(self, feature: Feature, payment: Payment) -> float:
         window = self._on_card(payment, feature.window_ms or MEMORY_MS)
         spends = [p.amount for p in window if p.spends]
@@ -239,13 +247,10 @@ class NaiveEngine:
             case Aggregate.REFUSED:
                 return sum(p.refused for p in window)
             case Aggregate.DISTINCT_MERCHANTS:
-                return len({p.record.get("merchant_id") for p in window} - {None})
+                recent = self._recent(payment, feature.window_ms)
+                return len({p.record.get("merchant_id") for p in recent} - {None})
             case Aggregate.FRAUDS:
-                return sum(
-                    p.label == "fraud" and payment.time_ms - feature.window_ms < p.label_time_ms <= payment.time_ms
-                    for p in self.payments
-                    if p.record["card_token"] == payment.record["card_token"]
-                )
+                return sum(p.label == "fraud" for p in self._recent(payment, feature.window_ms))
         return self._last_value(feature, payment)
 
     def _last_value(self, feature: Feature, payment: Payment) -> float:
@@ -294,7 +299,7 @@ class NaiveEngine:
     def _pair_value(self, feature: Feature, payment: Payment) -> float:
         """What the card has had to do with this terminal, merchant, country or device."""
         key = KEYS[feature.entity]
-        window = self._on_card(payment, feature.window_ms)
+        window = self._recent(payment, feature.window_ms)
         met = [p for p in window if p.record.get(key) == payment.record[key]]
         if feature.aggregate == Aggregate.COUNT:
             return len(met)

@@ -178,12 +178,10 @@ def _state_config(rows: int) -> StateConfig:
     return StateConfig(
         _REPLAY_KEY,
         cards=room,
-        event_chunks=room,
-        pairs=4 * room,
+        events=4 * room,
         payments=room,
-        card_label_chunks=room,
         entities=3 * room,
-        bucket_chunks=12 * room,
+        buckets=24 * room,
     )
 
 

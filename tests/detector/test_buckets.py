@@ -1,103 +1,115 @@
-"""Bucket histories against a dictionary: adding commutes, windows sum, trimming is invisible."""
+"""Bucket histories against a dictionary: adding commutes, windows sum, dropping is invisible, errors undo all."""
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.buckets import (
-    BUCKET_WORDS,
-    CHUNK_WORDS,
-    COUNT,
-    FRAUDS,
-    LABELLED,
-    NUMBER,
-    SPEND_SUM,
-    SPENDS,
-    add,
-    list_buckets,
-    trim,
-    window_sums,
-)
+from detector.buckets import SUM_WORDS, add, free_history, list_buckets, sum_range
 from detector.jit import constants
-from detector.memory import Memory, TableSpec, address, allocate, begin, reserve
+from detector.memory import ARENA_ALLOCATED, Memory, TableSpec, address, allocate, begin, reserve, roll_back, save_row
 
-OWNERS, CHUNKS = constants(2)
-COLUMN = 4
+(OWNERS,) = constants(1)
+LEVEL = 4
 
+Event = tuple[int, bool, int, int]
 events = st.lists(st.tuples(st.integers(0, 40), st.booleans(), st.integers(0, 1), st.integers(0, 1000)), max_size=80)
 
 
 def new_history() -> tuple[Memory, int]:
-    memory = reserve((TableSpec("owners", 64, 6), TableSpec("chunks", 400, CHUNK_WORDS)), 1 << 14)
+    memory = reserve((TableSpec("owners", 64, 6),), 1 << 16, 512)
     begin(memory)
-    return memory, int(allocate(memory, OWNERS))
+    return memory, int(address(memory, OWNERS, allocate(memory, OWNERS))) + LEVEL
 
 
-def fill(memory: Memory, owner: int, stream: list[tuple[int, bool, int, int]]) -> None:
-    for number, is_label, flag, amount in stream:
-        amounts = (0, 0, 0, 1, flag) if is_label else (1, flag, amount * flag, 0, 0)
-        add(memory, OWNERS, owner, COLUMN, CHUNKS, last_chunk(memory, owner), number, -1, amounts)
+def amounts_of(event: Event) -> tuple[int, int, int, int, int]:
+    _, is_label, flag, amount = event
+    return (0, 0, 1, flag, 0) if is_label else (1, flag, 0, 0, amount * flag)
 
 
-def twin_of(stream: list[tuple[int, bool, int, int]]) -> dict[int, list[int]]:
-    buckets: dict[int, list[int]] = defaultdict(lambda: [0] * BUCKET_WORDS)
-    for number, is_label, flag, amount in stream:
-        bucket = buckets[number]
-        bucket[NUMBER] = number
-        if is_label:
-            bucket[LABELLED] += 1
-            bucket[FRAUDS] += flag
-        else:
-            bucket[COUNT] += 1
-            bucket[SPENDS] += flag
-            bucket[SPEND_SUM] += amount * flag
+def fill(memory: Memory, level: int, stream: list[Event], limit: int = -1) -> None:
+    for event in stream:
+        assert add(memory, memory.view(np.uint32), level, event[0], limit, amounts_of(event))
+
+
+def twin_of(stream: list[Event]) -> dict[int, list[int]]:
+    buckets: dict[int, list[int]] = defaultdict(lambda: [0] * SUM_WORDS)
+    for event in stream:
+        buckets[event[0]] = [a + b for a, b in zip(buckets[event[0]], amounts_of(event), strict=True)]
     return buckets
 
 
-def first_chunk(memory: Memory, owner: int) -> int:
-    return int(memory[address(memory, OWNERS, owner) + COLUMN])
-
-
-def last_chunk(memory: Memory, owner: int) -> int:
-    return int(memory[address(memory, OWNERS, owner) + COLUMN + 1])
-
-
 @given(events)
-def test_a_history_is_its_buckets_in_order(stream: list[tuple[int, bool, int, int]]) -> None:
+def test_a_history_is_its_buckets_in_order(stream: list[Event]) -> None:
     """In whatever order events come, the list holds each bucket once, sorted, with exact sums."""
-    memory, owner = new_history()
-    fill(memory, owner, stream)
+    memory, level = new_history()
+    fill(memory, level, stream)
     twin = twin_of(stream)
-    assert list_buckets(memory, first_chunk(memory, owner), int(CHUNKS)) == [tuple(twin[n]) for n in sorted(twin)]
+    assert list_buckets(memory, level) == [(number, *twin[number]) for number in sorted(twin)]
 
 
 @given(events, st.randoms(use_true_random=False))
-def test_the_order_of_adding_does_not_matter(stream: list[tuple[int, bool, int, int]], random: object) -> None:
+def test_the_order_of_adding_does_not_matter(stream: list[Event], chance: random.Random) -> None:
     """Two interleavings of the same events give the same buckets."""
     shuffled = list(stream)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    chance.shuffle(shuffled)
     lists = []
     for order in (stream, shuffled):
-        memory, owner = new_history()
-        fill(memory, owner, order)
-        lists.append(list_buckets(memory, first_chunk(memory, owner), int(CHUNKS)))
+        memory, level = new_history()
+        fill(memory, level, order)
+        lists.append(list_buckets(memory, level))
     assert lists[0] == lists[1]
 
 
 @given(events, st.integers(-2, 42), st.integers(0, 42), st.integers(-2, 42))
-def test_a_window_sums_what_lies_in_it(
-    stream: list[tuple[int, bool, int, int]], low: int, length: int, trimmed: int
-) -> None:
-    """The sum is over low < number <= high, and trimming what is not above the window's start changes nothing."""
-    memory, owner = new_history()
-    fill(memory, owner, stream)
-    trim(memory, OWNERS, owner, COLUMN, CHUNKS, min(trimmed, low))
-    out = np.zeros(BUCKET_WORDS, dtype=np.int64)
-    window_sums(memory, last_chunk(memory, owner), CHUNKS, low, low + length, out)
+def test_a_window_sums_what_lies_in_it(stream: list[Event], low: int, length: int, limit: int) -> None:
+    """The sum is over low < number <= high, and dropping what is not above the window's start changes nothing."""
+    memory, level = new_history()
+    fill(memory, level, stream, min(limit, low))
+    out = np.zeros(SUM_WORDS, dtype=np.int64)
+    sum_range(memory, memory.view(np.uint32), level, low, low + length, out)
     inside = [bucket for number, bucket in twin_of(stream).items() if low < number <= low + length]
-    expected = [0] + [sum(bucket[word] for bucket in inside) for word in range(1, BUCKET_WORDS)]
-    assert out.tolist() == expected
+    assert out.tolist() == [sum(bucket[word] for bucket in inside) for word in range(SUM_WORDS)]
+
+
+@given(events, events)
+def test_an_error_undoes_everything(before: list[Event], after: list[Event]) -> None:
+    """After a roll-back a history holds what it held, and can be filled anew."""
+    memory, level = new_history()
+    fill(memory, level, before)
+    saved = begin(memory)
+    held = list_buckets(memory, level)
+    save_row(memory, OWNERS, 1)
+    fill(memory, level, after)
+    roll_back(memory, saved)
+    assert list_buckets(memory, level) == held
+    fill(memory, level, after)
+    twin = twin_of([*before, *after])
+    assert list_buckets(memory, level) == [(number, *twin[number]) for number in sorted(twin)]
+    free_history(memory, level)
+    assert memory[ARENA_ALLOCATED] == 0
+
+
+def test_what_was_taken_back_is_zero_again() -> None:
+    """Adding and taking back leaves counts and sums of 0, in either order."""
+    memory, level = new_history()
+    half = memory.view(np.uint32)
+    for sign in (-1, 1):
+        add(memory, half, level, 7, -1, (sign, sign, sign, sign, sign * 50))
+    assert list_buckets(memory, level) == [(7, 0, 0, 0, 0, 0)]
+
+
+def test_a_full_arena_says_so_and_changes_nothing() -> None:
+    """Where there is no room the answer is no, and the buckets are as they were."""
+    memory = reserve((TableSpec("owners", 64, 6),), 1 << 16, 3)
+    begin(memory)
+    level, half = int(address(memory, OWNERS, allocate(memory, OWNERS))) + LEVEL, memory.view(np.uint32)
+    numbers = 0
+    while add(memory, half, level, numbers, -1, (1, 0, 0, 0, 0)):
+        numbers += 1
+    assert numbers >= 4
+    assert [bucket[:2] for bucket in list_buckets(memory, level)] == [(number, 1) for number in range(numbers)]

@@ -130,7 +130,8 @@ def test_state_of_another_shape_is_refused() -> None:
     for name, broken in (
         ("cards.rows", None),
         ("cards.rows", arrays["cards.rows"][:, :-1]),
-        ("events.info", arrays["events.info"][:-1]),
+        ("arena.info", arrays["arena.info"][:-1]),
+        ("arena.words", None),
         ("names.keys", None),
     ):
         tampered = {key: value for key, value in arrays.items() if key != name}
@@ -166,7 +167,7 @@ def test_a_duplicate_gets_the_decision_that_stands() -> None:
 
 def test_a_full_table_forgets_the_stalest_and_goes_on() -> None:
     """More cards, merchants and payments than there is room for never stop the stream; it is counted."""
-    config = replace(CONFIG, cards=64, event_chunks=64, pairs=64, payments=64, entities=64, bucket_chunks=128)
+    config = replace(CONFIG, cards=64, events=256, payments=64, entities=64, buckets=1024)
     state = new_state(config)
     records = [
         {
@@ -236,7 +237,7 @@ def test_a_simulated_day_is_assessed_and_remembered() -> None:
     """On the simulator's stream every record has a score between 0 and 1, and all are applied."""
     stream = Simulator(WorldSettings(seed=5, cards=100)).stream(START_MS)
     columns = stream.columns(2_000)
-    state = new_state(replace(CONFIG, cards=400, entities=20_000, bucket_chunks=200_000, pairs=20_000))
+    state = new_state(replace(CONFIG, cards=400, entities=20_000, buckets=800_000, events=100_000))
     batch = build_batch(columns, key=KEY)
     assessed = assess_batch(state, batch, model(), policy())
     assert np.isfinite(assessed.score).all()

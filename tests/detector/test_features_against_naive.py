@@ -30,19 +30,17 @@ from detector.transactions import build_batch
 from detector.vocabulary import Flag, Label
 from tests.columns import columns_of
 from tests.detector.event_streams import DAY_MS, HOUR_MS, START_MS, STEPS, Event, build_events, random_steps
-from tests.naive import NaiveEngine
+from tests.naive import CARD_MEMORY_PAYMENTS, NaiveEngine
 
 KEY = bytes(range(16))
 # Large enough for nothing to be evicted for want of room: eviction has tests of its own.
 CONFIG = StateConfig(
     fingerprint_key=KEY,
     cards=64,
-    event_chunks=4_096,
-    pairs=4_096,
+    events=32_768,
     payments=8_192,
-    card_label_chunks=4_096,
     entities=128,
-    bucket_chunks=16_384,
+    buckets=131_072,
     retention_ms=5_000 * DAY_MS,
 )
 # Rates that floating point holds exactly, so that the oracle may use fractions; ABC has none.
@@ -278,6 +276,27 @@ def test_the_edge_of_the_memory_of_identities(then: str, beyond_ms: int) -> None
         "outcome": payment(1, at_ms, kind="outcome", refers_to="t0", response_code="05"),
     }[then]
     compare([payment(0, START_MS), again, payment(2, at_ms)], 1, None)
+
+
+@pytest.mark.compiled
+def test_a_card_looks_back_at_its_last_payments_only() -> None:
+    """With more payments than a card looks back at, counts and sums stay exact; what it has met before is the last."""
+    events = [
+        payment(
+            number,
+            START_MS + number * 1_000,
+            merchant_id=f"mer_{number // 20 % 60}",
+            amount_minor=1 + 2**33 * (number % 2),
+        )
+        for number in range(2 * CARD_MEMORY_PAYMENTS)
+    ]
+    whole, naive = Run(new_state(1)), NaiveEngine(to_reference, CONFIG.lateness_ms, CONFIG.identity_memory_ms)
+    whole.take_cut(events, None)
+    features = whole.column("features")
+    for row, event in enumerate(events):
+        naively = naive.observe(event.value, with_features=row % 97 == 0)
+        if naively.features is not None:
+            np.testing.assert_array_equal(features[row], naively.row())
 
 
 def test_a_label_replaces_the_earlier_one() -> None:

@@ -25,8 +25,8 @@ from tests.streams.kafka_world import World, eventually, running
 from tests.streams.stand_in import KEY
 
 SMALL = StateConfig(
-    KEY, cards=2000, event_chunks=8000, pairs=16000, payments=8000, card_label_chunks=1000, entities=2000,
-    bucket_chunks=40000, unlabelled_one_in=4,
+    KEY, cards=2000, events=64000, payments=8000, entities=2000,
+    buckets=160000, unlabelled_one_in=4,
 )  # fmt: skip
 
 
