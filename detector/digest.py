@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from detector.buckets import list_buckets
+from detector.buckets import LEVEL_WORDS, list_buckets
 from detector.cards import column_start
 from detector.catalogue import MEMORY_MS, WINDOWS_MS
 from detector.layout import (
@@ -31,7 +31,6 @@ from detector.layout import (
     LAST_PLACE,
     LAST_PLACE_TIME,
     LAST_TIME,
-    LEVEL_WORDS,
     LEVELS,
     LONGEST,
     START,

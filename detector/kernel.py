@@ -7,11 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import COUNT as _SUM_COUNT
-from detector.buckets import FRAUDS as _SUM_FRAUDS
-from detector.buckets import LABELLED as _SUM_LABELLED
-from detector.buckets import SPEND_SUM as _SUM_SPEND
-from detector.buckets import SPENDS as _SUM_SPENDS
+from detector.buckets import Amounts, sums_of
 from detector.cards import append, distinct_merchants, find_or_create_card, look_back, reverse, set_refused
 from detector.catalogue import MEMORY_MS
 from detector.eviction import make_room_for_card, make_room_for_payment, sweep_cards, sweep_entities
@@ -118,7 +114,7 @@ from detector.memory import (
 )
 from detector.ring import recall, remember, watermark_of, withdraw
 from detector.shared import bucket_numbers
-from detector.shared_windows import add_entity_payment, find_or_create_entity, sum_window
+from detector.shared_windows import add_entity_payment, find_or_create_entity, history_of, slide_windows
 from detector.transactions import MISSING_MICRODEGREES
 from detector.vocabulary import Kind
 
@@ -140,7 +136,6 @@ def token_of(key_0: int, key_1: int) -> int:
 @kernel
 def _take_back_shared(memory: Memory, shared: Memory, at: int, limits: Limits, numbers: NDArray[np.int64]) -> None:
     """Take the remembered payment at this address out of its terminal, merchant and device."""
-    half = shared.view(np.uint32)
     spends = memory[at + PAYMENT_ABOUT] & ABOUT_SPEND
     time_ms = memory[at + PAYMENT_TIME]
     bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, numbers)
@@ -149,7 +144,7 @@ def _take_back_shared(memory: Memory, shared: Memory, at: int, limits: Limits, n
         if key_0 != 0 or key_1 != 0:
             entity = find_or_create_entity(shared, kind, key_0, key_1)
             amounts = (-1, -spends, -spends * memory[at + PAYMENT_AMOUNT])
-            add_entity_payment(shared, half, kind, entity, time_ms, amounts, numbers)
+            add_entity_payment(shared, kind, entity, time_ms, amounts, numbers)
 
 
 @kernel
@@ -289,16 +284,15 @@ def _observe_card(
 
 
 @kernel
-def _fill_shared_values(
-    sums: NDArray[np.int64], spends: int, amount: int, into: int, values: NDArray[np.float64]
-) -> None:
+def _fill_shared_values(sums: Amounts, spends: int, amount: int, into: int, values: NDArray[np.float64]) -> None:
     """One window of a shared entity, this payment included."""
-    values[into + COUNT] = sums[_SUM_COUNT]
-    values[into + SPEND_SUM] = sums[_SUM_SPEND]
-    values[into + COUNT_BEFORE] = sums[_SUM_SPENDS] - spends
-    values[into + SUM_BEFORE] = sums[_SUM_SPEND] - spends * amount
-    values[into + LABELLED] = sums[_SUM_LABELLED]
-    values[into + FRAUDS] = sums[_SUM_FRAUDS]
+    payments, spending, labelled, frauds, spent = sums
+    values[into + COUNT] = payments
+    values[into + SPEND_SUM] = spent
+    values[into + COUNT_BEFORE] = spending - spends
+    values[into + SUM_BEFORE] = spent - spends * amount
+    values[into + LABELLED] = labelled
+    values[into + FRAUDS] = frauds
 
 
 @kernel
@@ -307,7 +301,6 @@ def _observe_shared(
     scratch: Scratch,
 ) -> None:  # fmt: skip
     """Add the payment (`about`: spends, amount) to its terminal, merchant and device; fills their values."""
-    half = shared.view(np.uint32)
     spends, amount = about
     bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
     for kind in range(SHARED_KINDS):
@@ -319,11 +312,12 @@ def _observe_shared(
             continue
         entity = find_or_create_entity(shared, kind, key_0, key_1)
         amounts = (1, spends, spends * amount)
-        add_entity_payment(shared, half, kind, entity, time_ms, amounts, scratch.bucket_numbers)
+        slide_windows(shared, kind, entity, scratch.bucket_numbers)
+        add_entity_payment(shared, kind, entity, time_ms, amounts, scratch.bucket_numbers)
         for window in range(WINDOW_COUNT):
             into = VALUE_SHARED + (kind * WINDOW_COUNT + window) * WINDOW_VALUES
-            sum_window(shared, half, kind, entity, window, scratch.bucket_numbers, scratch.sums)
-            _fill_shared_values(scratch.sums, spends, amount, into, scratch.values)
+            sums = sums_of(shared, history_of(shared, entity, window))
+            _fill_shared_values(sums, spends, amount, into, scratch.values)
 
 
 @kernel

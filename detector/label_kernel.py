@@ -49,14 +49,13 @@ def _count_label(
     scratch: Scratch,
 ) -> None:  # fmt: skip
     """Add a label, or take it back, in the histories of the payment's terminal, merchant and device."""
-    half = shared.view(np.uint32)
     at = address(memory, PAYMENTS, row)
     bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
     for kind in range(SHARED_KINDS):
         key_0, key_1 = memory[at + PAYMENT_ENTITY_KEYS + 2 * kind], memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + 1]
         if key_0 != 0 or key_1 != 0:
             entity = find_or_create_entity(shared, kind, key_0, key_1)
-            add_entity_label(shared, half, kind, entity, time_ms, labelled, frauds, scratch.bucket_numbers)
+            add_entity_label(shared, kind, entity, time_ms, labelled, frauds, scratch.bucket_numbers)
 
 
 @kernel

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.buckets import LEVEL_WORDS
 from detector.catalogue import FEATURE_COUNT, WINDOWS_MS
 from detector.jit import constants
+from detector.memory import LINE
 
 WINDOW_COUNT = len(WINDOWS_MS)
 LONGEST = constants(WINDOW_COUNT)[-1]
@@ -60,13 +62,11 @@ STATE_LIVE, STATE_REVERSED, STATE_OTHER = constants(4)[1:]
 # Values of LABEL_STATE are a label's code plus one; 0 is "no label yet".
 LABEL_OFFSET = 1
 
-# A shared entity: key (kind in KEY_2), youngest time, and per window a history of buckets: its block, and in one word
-# the first bucket in use, how many follow, and the block's order.
+# A shared entity: key (kind in KEY_2), youngest time, and per window the words of a history of `detector.buckets`.
 SHARED_TERMINAL, SHARED_MERCHANT, SHARED_DEVICE = 0, 1, 2
 SHARED_KINDS = 3
 LAST_TIME = 4
-LEVELS = 5
-LEVEL_WORDS = 2
+LEVELS = LINE
 ENTITY_WORDS = LEVELS + LEVEL_WORDS * WINDOW_COUNT
 
 # Columns of the eight-word `Columns.pairs` where the fingerprints of terminal, merchant and device start.
@@ -127,4 +127,3 @@ class Scratch(NamedTuple):
     values: NDArray[np.float64]
     ahead: NDArray[np.int64]
     bucket_numbers: NDArray[np.int64]
-    sums: NDArray[np.int64]

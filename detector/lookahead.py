@@ -11,9 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.arena import entries_of
-from detector.buckets import column_start as bucket_column
-from detector.buckets import order_of, stop_of
+from detector.buckets import BLOCK as HISTORY_BLOCK
+from detector.buckets import LEVEL_WORDS, bucket_at, inside_of, stop_of
 from detector.cards import column_start, first_met
 from detector.jit import constants, kernel, prefetch
 from detector.layout import (
@@ -28,7 +27,6 @@ from detector.layout import (
     ENTITIES,
     ENTITY_INDEX,
     ENTITY_KEY_COLUMNS,
-    LEVEL_WORDS,
     LEVELS,
     PAYMENT_ENTITY_KEYS,
     PAYMENT_INDEX,
@@ -49,7 +47,6 @@ GROUP = 32
 AHEAD_SHAPE = (GROUP, 1 + SHARED_KINDS)
 _CARD, _ENTITY = constants(2)
 _TAG_MASK = (1 << 32) - 1
-_BUCKET_COLUMNS = 5
 # A column's lines beyond the first few are fetched by the processor itself.
 _HALVES_PER_LINE = 16
 _LINES_AHEAD = 4
@@ -115,7 +112,7 @@ def _card_blocks(memory: Memory, batch: Columns, start: int, stop: int) -> None:
 
 @kernel
 def _buckets(shared: Memory, rows: NDArray[np.int64], count: int) -> None:
-    """The youngest buckets of each entity's windows."""
+    """The buckets at both ends of each entity's windows."""
     for into in range(count):
         for kind in range(SHARED_KINDS):
             row = rows[into, _ENTITY + kind]
@@ -123,16 +120,9 @@ def _buckets(shared: Memory, rows: NDArray[np.int64], count: int) -> None:
                 continue
             for window in range(WINDOW_COUNT):
                 level = address(shared, ENTITIES, row) + LEVELS + LEVEL_WORDS * window
-                block = shared[level]
-                if block == 0:
-                    continue
-                order, last = order_of(shared, level), stop_of(shared, level)
-                prefetch(shared, block + last)
-                if entries_of(order) > _HALVES_PER_LINE // 2:
-                    for column in range(_BUCKET_COLUMNS):
-                        prefetch(shared, (bucket_column(block, order, column) + last) // 2)
-                else:
-                    _lines(shared, block, entries_of(order) * 4)
+                if shared[level + HISTORY_BLOCK] != 0:
+                    prefetch(shared, bucket_at(shared, level, stop_of(shared, level) - 1))
+                    prefetch(shared, bucket_at(shared, level, inside_of(shared, level)))
 
 
 @kernel

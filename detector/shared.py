@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import free_history
+from detector.buckets import LEVEL_WORDS, free_history
 from detector.catalogue import WINDOW_FRACTION, WINDOWS_MS
 from detector.jit import constants, kernel
-from detector.layout import ENTITIES, ENTITY_INDEX, LEVEL_WORDS, LEVELS, WINDOW_COUNT
+from detector.layout import ENTITIES, ENTITY_INDEX, LEVELS, WINDOW_COUNT
 from detector.memory import HASH, KEY_1, KEY_2, Memory, address, allocate, find, link, mix, release, unlink
 
 RESOLUTIONS_MS: tuple[int, ...] = tuple(max(1, window // WINDOW_FRACTION) for window in WINDOWS_MS)

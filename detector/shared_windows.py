@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import Amounts, add, sum_range
+from detector.buckets import LEVEL_WORDS, Amounts, add, slide
 from detector.catalogue import window_needs
 from detector.errors import CapacityError
 from detector.eviction import evict_entity
 from detector.jit import constants, kernel
-from detector.layout import ENTITIES, LAST_TIME, LEVEL_WORDS, LEVELS, WINDOW_COUNT
+from detector.layout import ENTITIES, LAST_TIME, LEVELS, WINDOW_COUNT
 from detector.memory import Memory, address, has_room, save_row
 from detector.shared import AT, BEFORE, DROPPED, create_entity, find_entity
 
@@ -33,53 +33,50 @@ def find_or_create_entity(shared: Memory, kind: int, key_0: int, key_1: int) -> 
 
 
 @kernel
-def _add(
-    shared: Memory, half: NDArray[np.uint32], row: int, level: int, numbers: NDArray[np.int64], amounts: Amounts
-) -> None:
+def history_of(shared: Memory, row: int, window: int) -> int:
+    """Where the words of a window's history stand."""
+    return address(shared, ENTITIES, row) + LEVELS + LEVEL_WORDS * window
+
+
+@kernel
+def _add(shared: Memory, row: int, window: int, numbers: NDArray[np.int64], amounts: Amounts) -> None:
     """Add amounts to a window's history, forgetting other entities where there is no room."""
-    history = address(shared, ENTITIES, row) + LEVELS + LEVEL_WORDS * level
-    while not add(shared, half, history, numbers[level, AT], numbers[level, DROPPED], amounts):
+    history = history_of(shared, row, window)
+    while not add(shared, history, numbers[window, AT], numbers[window, DROPPED], amounts):
         if not evict_entity(shared, row):
             raise CapacityError
 
 
 @kernel
 def add_entity_payment(
-    shared: Memory, half: NDArray[np.uint32], kind: int, row: int, time_ms: int, amounts: tuple[int, int, int],
-    numbers: NDArray[np.int64],
-) -> None:  # fmt: skip
+    shared: Memory, kind: int, row: int, time_ms: int, amounts: tuple[int, int, int], numbers: NDArray[np.int64]
+) -> None:
     """Add a payment (`amounts`: count, spends, spent) to the windows of an entity, or take it back with negative ones.
 
     `numbers` are the `bucket_numbers` of its time.
     """
     last = address(shared, ENTITIES, row) + LAST_TIME
     shared[last] = max(shared[last], time_ms)
-    for level in range(WINDOW_COUNT):
-        if _PAYMENTS_NEEDED[kind, level]:
-            _add(shared, half, row, level, numbers, (amounts[0], amounts[1], _NONE, _NONE, amounts[2]))
+    for window in range(WINDOW_COUNT):
+        if _PAYMENTS_NEEDED[kind, window]:
+            _add(shared, row, window, numbers, (amounts[0], amounts[1], _NONE, _NONE, amounts[2]))
 
 
 @kernel
 def add_entity_label(
-    shared: Memory, half: NDArray[np.uint32], kind: int, row: int, time_ms: int, labelled: int, frauds: int,
-    numbers: NDArray[np.int64],
-) -> None:  # fmt: skip
+    shared: Memory, kind: int, row: int, time_ms: int, labelled: int, frauds: int, numbers: NDArray[np.int64]
+) -> None:
     """Add a label to the windows of an entity, or take it back with negative numbers."""
     last = address(shared, ENTITIES, row) + LAST_TIME
     shared[last] = max(shared[last], time_ms)
-    for level in range(WINDOW_COUNT):
-        if _LABELS_NEEDED[kind, level]:
-            _add(shared, half, row, level, numbers, (_NONE, _NONE, labelled, frauds, _NONE))
+    for window in range(WINDOW_COUNT):
+        if _LABELS_NEEDED[kind, window]:
+            _add(shared, row, window, numbers, (_NONE, _NONE, labelled, frauds, _NONE))
 
 
 @kernel
-def sum_window(
-    shared: Memory, half: NDArray[np.uint32], kind: int, row: int, level: int, numbers: NDArray[np.int64],
-    out: NDArray[np.int64],
-) -> None:  # fmt: skip
-    """The sums of one window of an entity that ends where `numbers` say, all 0 where no feature asks for it."""
-    if _ANY_NEEDED[kind, level]:
-        history = address(shared, ENTITIES, row) + LEVELS + LEVEL_WORDS * level
-        sum_range(shared, half, history, numbers[level, BEFORE], numbers[level, AT], out)
-    else:
-        out[:] = 0
+def slide_windows(shared: Memory, kind: int, row: int, numbers: NDArray[np.int64]) -> None:
+    """Let the windows of an entity that some feature asks for end where `numbers` say."""
+    for window in range(WINDOW_COUNT):
+        if _ANY_NEEDED[kind, window]:
+            slide(shared, history_of(shared, row, window), numbers[window, BEFORE], numbers[window, AT])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.arena import ENTRIES_PER_UNIT
-from detector.buckets import SUM_WORDS
+from detector.buckets import LEVEL_WORDS
 from detector.catalogue import CATALOGUE, DAY_MS, WINDOWS_MS, catalogue_digest
 from detector.digest import card_lines, digest_of, entity_lines
 from detector.directives import Directives
@@ -29,7 +29,6 @@ from detector.layout import (
     GENERATION,
     LABEL_NEXT_OFFSET,
     LAST_TIME,
-    LEVEL_WORDS,
     LEVELS,
     NEXT_OFFSET,
     PAYMENT_INDEX,
@@ -204,7 +203,6 @@ class EngineState:
             np.zeros(VALUE_COUNT, dtype=np.float64),
             np.zeros(AHEAD_SHAPE, dtype=np.int64),
             np.zeros((WINDOW_COUNT, 3), dtype=np.int64),
-            np.zeros(SUM_WORDS, dtype=np.int64),
         )
 
     def open_partition(self, partition: int) -> PartitionState:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.buckets import SUM_WORDS, add, free_history, list_buckets, sum_range
+from detector.buckets import LEVEL_WORDS, add, free_history, list_buckets, slide, sums_of
 from detector.jit import constants
 from detector.memory import ARENA_ALLOCATED, Memory, TableSpec, address, allocate, begin, reserve, roll_back, save_row
 
 (OWNERS,) = constants(1)
-LEVEL = 4
+LEVEL = 8
 
 Event = tuple[int, bool, int, int]
 events = st.lists(st.tuples(st.integers(0, 40), st.booleans(), st.integers(0, 1), st.integers(0, 1000)), max_size=80)
 
 
 def new_history() -> tuple[Memory, int]:
-    memory = reserve((TableSpec("owners", 64, 6),), 1 << 16, 512)
+    memory = reserve((TableSpec("owners", 64, LEVEL + LEVEL_WORDS),), 1 << 16, 512)
     begin(memory)
     return memory, int(address(memory, OWNERS, allocate(memory, OWNERS))) + LEVEL
 
@@ -33,11 +32,11 @@ def amounts_of(event: Event) -> tuple[int, int, int, int, int]:
 
 def fill(memory: Memory, level: int, stream: list[Event], limit: int = -1) -> None:
     for event in stream:
-        assert add(memory, memory.view(np.uint32), level, event[0], limit, amounts_of(event))
+        assert add(memory, level, event[0], limit, amounts_of(event))
 
 
 def twin_of(stream: list[Event]) -> dict[int, list[int]]:
-    buckets: dict[int, list[int]] = defaultdict(lambda: [0] * SUM_WORDS)
+    buckets: dict[int, list[int]] = defaultdict(lambda: [0] * 5)
     for event in stream:
         buckets[event[0]] = [a + b for a, b in zip(buckets[event[0]], amounts_of(event), strict=True)]
     return buckets
@@ -65,15 +64,32 @@ def test_the_order_of_adding_does_not_matter(stream: list[Event], chance: random
     assert lists[0] == lists[1]
 
 
-@given(events, st.integers(-2, 42), st.integers(0, 42), st.integers(-2, 42))
-def test_a_window_sums_what_lies_in_it(stream: list[Event], low: int, length: int, limit: int) -> None:
-    """The sum is over low < number <= high, and dropping what is not above the window's start changes nothing."""
+ranges = st.lists(st.tuples(st.integers(-2, 42), st.integers(0, 42)), min_size=1, max_size=12)
+
+
+@given(events, ranges, st.integers(-2, 42), st.randoms(use_true_random=False))
+def test_a_window_that_slides_sums_what_lies_in_it(
+    stream: list[Event], asked: list[tuple[int, int]], limit: int, chance: random.Random
+) -> None:
+    """Wherever a window moves, between whatever is added, its sums are those of low < number <= high.
+
+    What is dropped lies below every query.
+    """
     memory, level = new_history()
-    fill(memory, level, stream, min(limit, low))
-    out = np.zeros(SUM_WORDS, dtype=np.int64)
-    sum_range(memory, memory.view(np.uint32), level, low, low + length, out)
-    inside = [bucket for number, bucket in twin_of(stream).items() if low < number <= low + length]
-    assert out.tolist() == [sum(bucket[word] for bucket in inside) for word in range(SUM_WORDS)]
+    dropped = min([limit, *(low for low, _ in asked)])
+    added: list[Event] = []
+    waiting = list(stream)
+    for low, length in asked:
+        count = chance.randint(0, len(waiting))
+        fill(memory, level, waiting[:count], dropped)
+        added += waiting[:count]
+        del waiting[:count]
+        slide(memory, level, low, low + length)
+        if waiting:
+            fill(memory, level, waiting[:1], dropped)
+            added.append(waiting.pop(0))
+        inside = [bucket for number, bucket in twin_of(added).items() if low < number <= low + length]
+        assert list(sums_of(memory, level)) == [sum(bucket[word] for bucket in inside) for word in range(5)]
 
 
 @given(events, events)
@@ -95,21 +111,20 @@ def test_an_error_undoes_everything(before: list[Event], after: list[Event]) -> 
 
 
 def test_what_was_taken_back_is_zero_again() -> None:
-    """Adding and taking back leaves counts and sums of 0, in either order."""
+    """Adding and taking back leaves counts and sums of 0."""
     memory, level = new_history()
-    half = memory.view(np.uint32)
-    for sign in (-1, 1):
-        add(memory, half, level, 7, -1, (sign, sign, sign, sign, sign * 50))
+    for sign in (1, -1):
+        add(memory, level, 7, -1, (sign, sign, sign, sign, sign * 50))
     assert list_buckets(memory, level) == [(7, 0, 0, 0, 0, 0)]
 
 
 def test_a_full_arena_says_so_and_changes_nothing() -> None:
     """Where there is no room the answer is no, and the buckets are as they were."""
-    memory = reserve((TableSpec("owners", 64, 6),), 1 << 16, 3)
+    memory = reserve((TableSpec("owners", 64, LEVEL + LEVEL_WORDS),), 1 << 16, 3)
     begin(memory)
-    level, half = int(address(memory, OWNERS, allocate(memory, OWNERS))) + LEVEL, memory.view(np.uint32)
+    level = int(address(memory, OWNERS, allocate(memory, OWNERS))) + LEVEL
     numbers = 0
-    while add(memory, half, level, numbers, -1, (1, 0, 0, 0, 0)):
+    while add(memory, level, numbers, -1, (1, 0, 0, 0, 0)):
         numbers += 1
     assert numbers >= 4
     assert [bucket[:2] for bucket in list_buckets(memory, level)] == [(number, 1) for number in range(numbers)]
