@@ -23,7 +23,8 @@ from detector.policy import Policy, PolicyInputs
 from detector.reasons import Evidence, PolicyResult, explain
 from detector.recent import last_events, store_decisions, store_reasons, stored_decisions, stored_reasons
 from detector.state import EngineState, PartitionState
-from detector.transactions import IDENTITY_SEPARATOR, TransactionBatch
+from detector.tokens import IDENTITY_SEPARATOR
+from detector.transactions import TransactionBatch
 from detector.vocabulary import Action, Flag, Kind, Label
 
 _ALERT_ID_BYTES = 12
@@ -66,12 +67,13 @@ def _policy_inputs(
         entry_mode=batch.entry_mode,
         mcc=batch.mcc,
         country_code=batch.country_code,
-        merchant_id=batch.merchant_id,
-        card_token=batch.card_token,
-        card_status=state.directives.card_statuses(batch.card_token),
+        merchant=batch.merchant,
+        card=batch.card,
+        fingerprint_key=state.config.fingerprint_key,
+        card_status=state.directives.card_statuses(batch.card, state.config.fingerprint_key),
         cold_start=model.is_cold,
         random_unit=_random_unit(batch),
-        damped=state.directives.damped_reasons(batch.card_token, observed.effective_time_ms),
+        damped=state.directives.damped_reasons(batch.card, observed.effective_time_ms, state.config.fingerprint_key),
         model=model,
     )
 
@@ -123,7 +125,7 @@ def _alert_evidence(
     """What an alert shows of one row; one that was decided before shows the reasons it was decided for."""
     reasons = [item.code for item in evidence] or stored_reasons(partition, payment_row)
     return AlertEvidence(
-        alert_id=alert_id_of(batch.card_token[row], batch.transaction_id[row]),
+        alert_id=alert_id_of(batch.card_token[row] or "", batch.transaction_id[row] or ""),
         reasons=reasons,
         evidence=evidence,
         events=last_events(partition, payment_row),

@@ -91,3 +91,67 @@ def _prefetch_nothing(_array: NDArray[np.int64], _index: int) -> None:
 prefetch = cast(
     "Callable[[NDArray[np.int64], int], None]", intrinsic(_prefetch) if jit_enabled() else _prefetch_nothing
 )
+
+
+def _load_word(_typing: Any, buffer: Any, _index: Any) -> Any:
+    """Type `load_word(buffer, index)` and write its one machine instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(64).as_pointer())
+        return builder.load(place, align=1)
+
+    return types.uint64(buffer, types.int64), generate
+
+
+def _load_word_plainly(buffer: NDArray[np.uint8], index: int) -> np.uint64:
+    """The same in plain Python."""
+    return np.uint64(int.from_bytes(buffer[index : index + 8].tobytes(), "little"))
+
+
+def _store_word(_typing: Any, buffer: Any, _index: Any, _word: Any) -> Any:
+    """Type `store_word(buffer, index, word)` and write its one machine instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(64).as_pointer())
+        builder.store(arguments[2], place, align=1)
+        return context.get_dummy_value()
+
+    return types.void(buffer, types.int64, types.uint64), generate
+
+
+def _store_word_plainly(buffer: NDArray[np.uint8], index: int, word: np.uint64) -> None:
+    """The same in plain Python."""
+    buffer[index : index + 8] = np.frombuffer(int(word).to_bytes(8, "little"), dtype=np.uint8)
+
+
+def _trailing_zeros(_typing: Any, _word: Any) -> Any:
+    """Type `trailing_zeros(word)` and write its one machine instruction."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate
+
+
+def _trailing_zeros_plainly(word: np.uint64) -> int:
+    """The same in plain Python."""
+    number = int(word)
+    return (number & -number).bit_length() - 1 if number else 64
+
+
+# `buffer[index : index + 8]` as one little-endian word, whether or not `index` is a multiple of 8. The caller vouches
+# that all 8 bytes lie inside of the buffer: LLVM does not merge eight loads of a byte that Numba may wrap around.
+load_word = cast(
+    "Callable[[NDArray[np.uint8], int], np.uint64]", intrinsic(_load_word) if jit_enabled() else _load_word_plainly
+)
+# The other way round, under the same condition.
+store_word = cast(
+    "Callable[[NDArray[np.uint8], int, np.uint64], None]",
+    intrinsic(_store_word) if jit_enabled() else _store_word_plainly,
+)
+# How many low bits of a word are 0; 64 for the word 0.
+trailing_zeros = cast(
+    "Callable[[np.uint64], int]", intrinsic(_trailing_zeros) if jit_enabled() else _trailing_zeros_plainly
+)

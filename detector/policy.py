@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from detector.catalogue import FEATURE_INDEX
 from detector.jit import kernel
 from detector.models.version import ModelVersion
+from detector.rates import by_currency
 from detector.reasons import ANOMALY, CARD_STATE, MODEL, RANDOM, RULE, UNUSUAL_PATTERN, PolicyResult, model_codes
 from detector.rules import Rule, Values, evaluate, parse_list, parse_lists, parse_rules
 from detector.section import Section
@@ -32,7 +34,13 @@ from detector.vocabulary import Action, CardStatus, Flag, Kind
 _CHOICES = (Action.ALLOW, Action.STEP_UP, Action.REVIEW, Action.FREEZE)
 _BOTHERING = _CHOICES[1:]
 _SETTINGS = ("version", "reference_currency", "random_review_share", "thresholds", "stops", "costs", "lists", "rules")
+_CHOICES_WARM = np.array([int(action) for action in _CHOICES], dtype=np.int64)
+_CHOICES_COLD = np.array([int(action) for action in _CHOICES if action is not Action.FREEZE], dtype=np.int64)
 _FOLLOW_ON = 0
+# Plain numbers, for the kernels.
+_ALLOW, _REVIEW, _DECLINE = int(Action.ALLOW), int(Action.REVIEW), int(Action.DECLINE)
+_PURCHASE, _CASH, _VERIFICATION = int(Kind.PURCHASE), int(Kind.CASH), int(Kind.VERIFICATION)
+_ACTIVE, _RANDOM_REVIEW = int(CardStatus.ACTIVE), int(Flag.RANDOM_REVIEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +52,13 @@ class PolicyInputs:
         anomaly: float64, 0 to 1.
         features: float32 (n, F), NaN where missing.
         amount_minor: int64, minor units of `currency`.
-        currency: ISO 4217 codes.
+        currency: int64, ISO 4217 codes as `texts.pack_letters` packs them.
         amount_reference: int64, minor units of the policy's reference currency.
         kind, channel, entry_mode: int64 codes of the vocabulary.
         mcc: int64, 0 where missing.
-        country_code, merchant_id: texts, None where missing.
-        card_token: texts.
+        country_code: int64, ISO 3166-1 alpha-2 codes as `texts.pack_letters` packs them, 0 where missing.
+        merchant, card: uint64 (n, 2) fingerprints, 0 where missing.
+        fingerprint_key: what they were made with.
         card_status: int64 codes of `CardStatus`.
         cold_start: whether the model has learned too few frauds to freeze.
         random_unit: float64 in [0, 1), uniform, decided by the transaction's identity alone.
@@ -61,15 +70,16 @@ class PolicyInputs:
     anomaly: NDArray[np.float64]
     features: NDArray[np.float32]
     amount_minor: NDArray[np.int64]
-    currency: Sequence[str]
+    currency: NDArray[np.int64]
     amount_reference: NDArray[np.int64]
     kind: NDArray[np.int64]
     channel: NDArray[np.int64]
     entry_mode: NDArray[np.int64]
     mcc: NDArray[np.int64]
-    country_code: Sequence[str | None]
-    merchant_id: Sequence[str | None]
-    card_token: Sequence[str]
+    country_code: NDArray[np.int64]
+    merchant: NDArray[np.uint64]
+    card: NDArray[np.uint64]
+    fingerprint_key: bytes
     card_status: NDArray[np.int64]
     cold_start: bool
     random_unit: NDArray[np.float64]
@@ -77,37 +87,114 @@ class PolicyInputs:
     model: ModelVersion
 
 
-@kernel
-def _choose_rows(
-    score: NDArray[np.float64],
-    amount_minor: NDArray[np.int64],
-    amount_costed: NDArray[np.int64],
-    cost_row: NDArray[np.int64],
-    costs: NDArray[np.float64],
-    stops: NDArray[np.float64],
-    least_score: NDArray[np.float64],
-    choices: NDArray[np.int64],
-    action: NDArray[np.int64],
-    expected_loss: NDArray[np.int64],
-) -> None:
-    """The model's choice for each row: least expected cost, the milder one where two cost the same.
+class _Terms(NamedTuple):
+    """A policy as its kernel reads it.
 
-    `costs` has a row a currency: the follow-on loss, then the bother of each action by its code. `stops` has a row an
-    action: shares of the payment and of the follow-on loss that it stops. `least_score` is by action.
+    Attributes:
+        costs: a row a currency: the follow-on loss, then the bother of each action by its code.
+        cost_rows: int64 by packed currency code, -1 where nothing is said of the currency.
+        reference_row: of the reference currency.
+        stops: a row an action: shares of the payment and of the follow-on loss that it stops.
+        least_score: by action.
+        rule_actions: int64, what each rule asks for.
     """
+
+    costs: NDArray[np.float64]
+    cost_rows: NDArray[np.int64]
+    reference_row: int
+    stops: NDArray[np.float64]
+    least_score: NDArray[np.float64]
+    rule_actions: NDArray[np.int64]
+
+
+class _Wishes(NamedTuple):
+    """What is decided of each row, before what people and chance have to say."""
+
+    model_action: NDArray[np.int64]
+    action: NDArray[np.int64]
+    drivers: NDArray[np.int64]
+    expected_loss: NDArray[np.int64]
+
+
+@kernel
+def _cheapest(score: float, amount: int, own: NDArray[np.float64], terms: _Terms, choices: NDArray[np.int64]) -> int:
+    """The action of least expected cost, the milder one where two cost the same."""
+    least, found = np.inf, 0
+    for index in range(choices.shape[0]):
+        choice = choices[index]
+        if score < terms.least_score[choice]:
+            continue
+        through = (1.0 - terms.stops[choice, 0]) * amount + (1.0 - terms.stops[choice, 1]) * own[0]
+        cost = score * through + (own[choice] if choice > 0 else 0.0)
+        if cost < least:
+            least = cost
+            found = choice
+    return found
+
+
+@kernel
+def _wish_rows(
+    score: NDArray[np.float64],
+    anomaly: NDArray[np.float64],
+    anomaly_level: float,
+    amount_minor: NDArray[np.int64],
+    amount_reference: NDArray[np.int64],
+    currency: NDArray[np.int64],
+    kind: NDArray[np.int64],
+    hits: NDArray[np.int64],
+    choices: NDArray[np.int64],
+    terms: _Terms,
+    wishes: _Wishes,
+) -> None:
+    """What model, anomaly and rules ask for, the most severe wish winning."""
     for row in range(score.shape[0]):
-        own = costs[cost_row[row]]
-        least = np.inf
-        for index in range(choices.shape[0]):
-            choice = choices[index]
-            if score[row] < least_score[choice]:
-                continue
-            through = (1.0 - stops[choice, 0]) * amount_costed[row] + (1.0 - stops[choice, 1]) * own[0]
-            cost = score[row] * through + (own[choice] if choice > 0 else 0.0)
-            if cost < least:
-                least = cost
-                action[row] = choice
-        expected_loss[row] = np.int64(np.rint(score[row] * amount_minor[row]))
+        wishes.expected_loss[row] = np.int64(np.rint(score[row] * amount_minor[row]))
+        wished, drivers = 0, 0
+        if kind[row] == _PURCHASE or kind[row] == _CASH:
+            cost_row = terms.cost_rows[currency[row]]
+            amount = amount_minor[row]
+            if cost_row < 0:
+                cost_row, amount = terms.reference_row, amount_reference[row]
+            wished = _cheapest(score[row], amount, terms.costs[cost_row], terms, choices)
+            if wished > 0:
+                drivers |= MODEL
+            if anomaly[row] > anomaly_level:
+                drivers |= ANOMALY
+        wishes.model_action[row] = wished
+        if drivers & ANOMALY:
+            wished = max(wished, _REVIEW)
+        left, bit, asked = hits[row], 0, 0
+        while left != 0:
+            if left & 1:
+                asked = max(asked, terms.rule_actions[bit])
+            left >>= 1
+            bit += 1
+        if asked > 0:
+            drivers |= RULE
+        wishes.action[row] = max(wished, asked)
+        wishes.drivers[row] = drivers
+
+
+@kernel
+def _settle_rows(
+    kind: NDArray[np.int64],
+    card_status: NDArray[np.int64],
+    random_unit: NDArray[np.float64],
+    random_share: float,
+    action: NDArray[np.int64],
+    drivers: NDArray[np.int64],
+    flags: NDArray[np.int64],
+) -> None:
+    """Refuse what would use a card that is not active, and choose some of what is allowed for a person's review."""
+    for row in range(kind.shape[0]):
+        spends = kind[row] == _PURCHASE or kind[row] == _CASH
+        if card_status[row] != _ACTIVE and (spends or kind[row] == _VERIFICATION):
+            action[row] = _DECLINE
+            drivers[row] |= CARD_STATE
+        if spends and action[row] == _ALLOW and random_unit[row] < random_share:
+            action[row] = _REVIEW
+            drivers[row] |= RANDOM
+            flags[row] |= _RANDOM_REVIEW
 
 
 @dataclass(frozen=True)
@@ -190,55 +277,34 @@ class Policy:
         Returns:
             Actions with what they rest on; the arrays are the caller's.
         """
-        count = len(inputs.score)
-        spend = (inputs.kind == Kind.PURCHASE) | (inputs.kind == Kind.CASH)
-        actionable = spend | (inputs.kind == Kind.VERIFICATION)
-        model_action, expected_loss = self._model_actions(inputs, spend)
-        unusual = spend & (inputs.anomaly > inputs.model.anomaly_level(self.anomaly_review_share))
+        kind = inputs.kind
+        actionable = (kind <= _CASH) | (kind == _VERIFICATION)
         hits = evaluate(self.rules, inputs, actionable)
-        rule_action = np.zeros(count, dtype=np.int64)
-        for bit, rule in enumerate(self.rules):
-            rule_action = np.where(hits >> bit & 1, np.maximum(rule_action, int(rule.action)), rule_action)
-        action = np.maximum(model_action, np.where(unusual, int(Action.REVIEW), 0))
-        action = np.maximum(action, rule_action)
-        drivers = np.zeros(count, dtype=np.int64)
-        for driver, present in ((MODEL, model_action > 0), (ANOMALY, unusual), (RULE, rule_action > 0)):
-            drivers[present] |= driver
-        self._damp(inputs, model_action, hits, action, drivers)
-        inactive = actionable & (inputs.card_status != CardStatus.ACTIVE)
-        action[inactive] = int(Action.DECLINE)
-        drivers[inactive] |= CARD_STATE
-        chosen = spend & (action == Action.ALLOW) & (inputs.random_unit < self.random_review_share)
-        action[chosen] = int(Action.REVIEW)
-        drivers[chosen] |= RANDOM
-        flags = np.full(count, int(Flag.COLD_START) if inputs.cold_start else 0, dtype=np.int64)
-        flags[chosen] |= int(Flag.RANDOM_REVIEW)
-        return PolicyResult(action, flags, hits, expected_loss, drivers, self.rules)
-
-    def _model_actions(
-        self, inputs: PolicyInputs, spend: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What the model alone would do, and score x amount."""
-        reference = self.cost_rows[self.reference_currency]
-        known = {currency: self.cost_rows.get(currency, -1) for currency in set(inputs.currency)}
-        rows = np.array([known[currency] for currency in inputs.currency], dtype=np.int64)
-        action = np.zeros(len(inputs.score), dtype=np.int64)
-        expected_loss = np.zeros(len(inputs.score), dtype=np.int64)
-        choices = [choice for choice in _CHOICES if not (inputs.cold_start and choice is Action.FREEZE)]
-        _choose_rows(
-            inputs.score,
-            inputs.amount_minor,
-            np.where(rows >= 0, inputs.amount_minor, inputs.amount_reference),
-            np.where(rows >= 0, rows, reference),
-            self.costs,
-            self.stops,
-            self.least_score,
-            np.array(choices, dtype=np.int64),
-            action,
-            expected_loss,
+        wishes = _Wishes(*np.empty((len(_Wishes._fields), len(kind)), dtype=np.int64))
+        _wish_rows(
+            inputs.score, inputs.anomaly, inputs.model.anomaly_level(self.anomaly_review_share), inputs.amount_minor,
+            inputs.amount_reference, inputs.currency, kind, hits, _CHOICES_COLD if inputs.cold_start else _CHOICES_WARM,
+            self._terms, wishes,
+        )  # fmt: skip
+        if inputs.damped:
+            self._damp(inputs, wishes.model_action, hits, wishes.action, wishes.drivers)
+        flags = np.full(len(kind), int(Flag.COLD_START) if inputs.cold_start else 0, dtype=np.int64)
+        _settle_rows(
+            kind, inputs.card_status, inputs.random_unit, self.random_review_share, wishes.action, wishes.drivers, flags
         )
-        action[~spend] = int(Action.ALLOW)
-        return action, expected_loss
+        return PolicyResult(wishes.action, flags, hits, wishes.expected_loss, wishes.drivers, self.rules)
+
+    @cached_property
+    def _terms(self) -> _Terms:
+        """The policy as its kernel reads it."""
+        return _Terms(
+            costs=self.costs,
+            cost_rows=by_currency(self.cost_rows, -1).astype(np.int64),
+            reference_row=self.cost_rows[self.reference_currency],
+            stops=self.stops,
+            least_score=self.least_score,
+            rule_actions=np.array([int(rule.action) for rule in self.rules], dtype=np.int64),
+        )
 
     def _damp(
         self,

@@ -7,18 +7,50 @@ Rates need not be of today: they scale features, they book nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.jit import kernel
 from detector.section import Section
-from detector.transactions import MAXIMUM_AMOUNT_MINOR
+from detector.texts import LETTER_BITS, pack_code
+from detector.transactions import CURRENCY_LETTERS, MAXIMUM_AMOUNT_MINOR
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
 # With the largest amount of the contract this keeps the largest sum of thousands of payments within int64.
 _LARGEST_FACTOR = 100.0
+_CODES = 1 << (LETTER_BITS * CURRENCY_LETTERS)
+
+
+def by_currency(values: Mapping[str, float], otherwise: float) -> NDArray[np.float64]:
+    """A table by packed currency code: what `values` says of a currency, or `otherwise`.
+
+    Args:
+        values: by ISO 4217 code; texts that are none are passed over.
+        otherwise: for every other code.
+    """
+    table = np.full(_CODES, otherwise)
+    for currency, value in values.items():
+        if (code := pack_code(currency, CURRENCY_LETTERS)) >= 0:
+            table[code] = value
+    return table
+
+
+@kernel
+def _convert_rows(
+    amount_minor: NDArray[np.int64],
+    currency: NDArray[np.int64],
+    factors: NDArray[np.float64],
+    converted: NDArray[np.int64],
+    missing: NDArray[np.bool_],
+) -> None:
+    """Convert amounts by the factors of their currencies; NaN is no factor."""
+    for row in range(amount_minor.shape[0]):
+        factor = factors[currency[row]]
+        missing[row] = np.isnan(factor)
+        converted[row] = amount_minor[row] if np.isnan(factor) else np.int64(np.rint(amount_minor[row] * factor))
 
 
 class RateTable:
@@ -34,8 +66,8 @@ class RateTable:
         """Take factors from minor units of a currency to minor units of the reference currency."""
         self.version = version
         self.reference_currency = reference_currency
-        self._factors = dict(factors)
-        self.currencies = frozenset(self._factors)
+        self._factors = by_currency(factors, np.nan)
+        self.currencies = frozenset(factors)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RateTable:
@@ -65,13 +97,13 @@ class RateTable:
         return cls(root.text("version"), reference, factors)
 
     def convert(
-        self, amount_minor: NDArray[np.int64], currency: Sequence[str]
+        self, amount_minor: NDArray[np.int64], currency: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Convert amounts; one in a currency without a rate is taken as it is and marked.
 
         Args:
             amount_minor: int64, minor units of their currency, 0 to 10^13.
-            currency: ISO 4217 code of each.
+            currency: int64, ISO 4217 code of each as `texts.pack_letters` packs it.
 
         Returns:
             (amount in minor units of the reference currency, rounded half to even; whether the rate is missing).
@@ -79,8 +111,6 @@ class RateTable:
         if len(amount_minor) and (amount_minor.min() < 0 or amount_minor.max() > MAXIMUM_AMOUNT_MINOR):
             message = f"amount_minor must be 0 to {MAXIMUM_AMOUNT_MINOR}"
             raise ValueError(message)
-        known = {name: self._factors.get(name, float("nan")) for name in set(currency)}
-        factors = np.array([known[name] for name in currency], dtype=np.float64)
-        missing = np.isnan(factors)
-        converted = np.rint(amount_minor * np.where(missing, 1.0, factors)).astype(np.int64)
+        converted, missing = np.empty_like(amount_minor), np.empty(len(amount_minor), dtype=np.bool_)
+        _convert_rows(amount_minor, currency, self._factors, converted, missing)
         return converted, missing

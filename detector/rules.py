@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.section import Section
+from detector.texts import pack_code
+from detector.tokens import fingerprint_many, matching
+from detector.transactions import COUNTRY_LETTERS, CURRENCY_LETTERS
 from detector.vocabulary import Action, Channel, EntryMode, Kind, WireEnum
 
 # Hits are bits of an int64, whose sign bit stays clear.
@@ -32,7 +36,10 @@ _ORDERLESS = ("==", "!=", *_MEMBERSHIPS)
 _OPERATORS = (*_COMPARISONS, *_MEMBERSHIPS)
 _NUMBERS = ("score", "anomaly", "amount_minor", "amount_reference", "mcc")
 _ENUMERATIONS: dict[str, type[WireEnum]] = {"kind": Kind, "channel": Channel, "entry_mode": EntryMode}
-_TEXTS = {"currency": "currency", "country": "country_code", "merchant_id": "merchant_id", "card_token": "card_token"}
+# Texts that are codes of so many letters, and tokens; each with the column that holds the codes or the fingerprints.
+_CODES = {"currency": ("currency", CURRENCY_LETTERS), "country": ("country_code", COUNTRY_LETTERS)}
+_TOKENS = {"merchant_id": "merchant", "card_token": "card"}
+_TEXTS = (*_CODES, *_TOKENS)
 FIELDS: tuple[str, ...] = (*_NUMBERS, *_ENUMERATIONS, *_TEXTS)
 # Fields in which code 0 means "not given".
 _ZERO_IS_MISSING = frozenset({"mcc", "channel", "entry_mode"})
@@ -46,6 +53,29 @@ class RuleInputs(Protocol):
     @property
     def features(self) -> NDArray[np.float32]:
         """Feature matrix."""
+
+    @property
+    def fingerprint_key(self) -> bytes:
+        """What fingerprints of tokens were made with."""
+
+
+@lru_cache(maxsize=256)
+def _numbers(values: tuple[float, ...], dtype: type[np.float32 | np.float64]) -> NDArray[Any]:
+    """What a condition on numbers compares with."""
+    return np.array(values, dtype=dtype)
+
+
+@lru_cache(maxsize=256)
+def _packed(values: frozenset[str], length: int) -> NDArray[np.int64]:
+    """What a condition on codes of letters compares with; a text that is no such code equals none."""
+    return np.array(sorted(pack_code(value, length) for value in values), dtype=np.int64)
+
+
+@lru_cache(maxsize=256)
+def _fingerprints(values: frozenset[str], key: bytes) -> NDArray[np.uint64]:
+    """What a condition on tokens compares with, in order."""
+    words = fingerprint_many(list(values), key)
+    return np.ascontiguousarray(words[np.lexsort((words[:, 1], words[:, 0]))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +96,19 @@ class Condition:
     values: Values
     list_name: str
 
+    @property
+    def never_holds(self) -> bool:
+        """Whether it cannot hold anywhere, as with a list that nothing is on."""
+        return not self.values and self.operator == "in"
+
     def holds(self, inputs: RuleInputs, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Whether the condition holds, for each row of `among`; all others are False."""
         if self.field in _TEXTS:
-            return self._holds_text(getattr(inputs, _TEXTS[self.field]), among)
+            return self._holds_text(inputs, among)
         # Features are float32, so the values are compared as float32: 0.7 is then the same number on both sides.
         is_feature = self.column >= 0
         numbers = inputs.features[:, self.column] if is_feature else getattr(inputs, self.field)
-        values = np.array(list(self.values), dtype=np.float32 if is_feature else np.float64)
+        values = _numbers(tuple(self.values), np.float32 if is_feature else np.float64)
         if self.operator in _MEMBERSHIPS:
             held = np.isin(numbers, values) == (self.operator == "in")
         else:
@@ -82,17 +117,23 @@ class Condition:
             held &= ~np.isnan(numbers)
         elif self.field in _ZERO_IS_MISSING:
             held &= numbers != 0
-        return held & among
+        held &= among
+        return held
 
-    def _holds_text(self, texts: Sequence[str | None], among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _holds_text(self, inputs: RuleInputs, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The same for texts, which are looked at only where all other conditions hold."""
         held = np.zeros(len(among), dtype=np.bool_)
-        wanted = self.operator in {"in", "=="}
-        if wanted and not self.values:
-            return held
-        for row in np.flatnonzero(among).tolist():
-            text = texts[row]
-            held[row] = text is not None and (text in self.values) is wanted
+        rows = np.flatnonzero(among)
+        texts = frozenset(str(value) for value in self.values)
+        if self.field in _CODES:
+            name, length = _CODES[self.field]
+            codes = getattr(inputs, name)[rows]
+            is_given, is_listed = codes != 0, np.isin(codes, _packed(texts, length))
+        else:
+            words = getattr(inputs, _TOKENS[self.field])[rows]
+            is_given = (words != 0).any(axis=1)
+            is_listed = matching(words, _fingerprints(texts, inputs.fingerprint_key)) >= 0
+        held[rows] = is_given & (is_listed == (self.operator in {"in", "=="}))
         return held
 
 
@@ -117,6 +158,11 @@ class Rule:
         """The feature that the rule's evidence shows: the first it looks at; -1 if it looks at none."""
         return next((condition.column for condition in self.conditions if condition.column >= 0), -1)
 
+    @property
+    def never_hits(self) -> bool:
+        """Whether one of its conditions cannot hold anywhere."""
+        return any(condition.never_holds for condition in self.conditions)
+
     def with_lists(self, lists: Mapping[str, Values]) -> Rule:
         """The same rule with the values of named lists replaced."""
         conditions = (
@@ -139,12 +185,15 @@ def evaluate(rules: Sequence[Rule], inputs: RuleInputs, among: NDArray[np.bool_]
     """
     hits = np.zeros(len(among), dtype=np.int64)
     for bit, rule in enumerate(rules):
+        if rule.never_hits:
+            continue
         left = among
         for condition in rule.conditions:
             left = condition.holds(inputs, left)
             if not left.any():
                 break
-        hits[left] |= 1 << bit
+        else:
+            hits[left] |= 1 << bit
     return hits
 
 

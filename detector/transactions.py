@@ -2,7 +2,7 @@
 
 A `TransactionBatch` is a slice of one source partition in offset order, a column per field. A single transaction is a
 batch of one. Texts that must leave cardwatch again (`transaction_id`, `card_token`, `merchant_id`) travel beside the
-fingerprints that the kernels work on.
+fingerprints that the kernels work on, as bytes in the buffer that they came in.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import BatchError
-from detector.tokens import fingerprint_many
+from detector.jit import kernel
+from detector.texts import TextColumn, pack_letters, text_column
+from detector.tokens import IDENTITY_SEPARATOR, fingerprint_identities, fingerprint_many
 from detector.vocabulary import APPROVED_RESPONSE_CODES, StepUp
 
 MAXIMUM_AMOUNT_MINOR = 10**13
 MISSING_MICRODEGREES = np.int64(2**62)
 _MICRODEGREES = 1_000_000
-IDENTITY_SEPARATOR = "\x1f"
+CURRENCY_LETTERS, COUNTRY_LETTERS = 3, 2
+PLACES = ("latitude", "longitude", "home_latitude", "home_longitude")
+# The columns of `TransactionBatch.pairs` where the fingerprints of what a card is paired with start.
+_TERMINAL, _MERCHANT, _COUNTRY, _DEVICE = range(0, 8, 2)
+# Response codes of two bytes, as little-endian words.
+_APPROVED = np.array(sorted(int.from_bytes(code.encode(), "little") for code in APPROVED_RESPONSE_CODES))
+_FAILED = int(StepUp.FAILED)
 _REQUIRED = ("transaction_id", "card_token", "event_time_ms", "amount_minor", "currency")
 
 Int64 = NDArray[np.int64]
@@ -37,22 +45,25 @@ class TransactionBatch:
         offset: int64, strictly increasing.
         event_time_ms: int64, UTC epoch milliseconds, as claimed.
         amount_minor: int64, 0 to 10^13, minor units of `currency`.
-        currency: ISO 4217 codes.
+        currency: int64, ISO 4217 codes as `texts.pack_letters` packs them.
         kind, channel, entry_mode: int64 codes of the vocabulary.
         refused: int64, 1 where `response_code` or `step_up` says the authorisation was refused.
         outcome_known: int64, 1 where the record carries a `response_code` or `step_up` at all.
         mcc: int64, 0 where missing.
-        card, identity, refers_to, terminal, merchant, device, country, ip_country, category:
-            uint64 (n, 2) fingerprints. `identity` and `refers_to` are of (card_token, transaction_id).
-        latitude, longitude, home_latitude, home_longitude: int64 microdegrees, `MISSING_MICRODEGREES` where missing.
-        transaction_id, card_token, merchant_id, country_code: the texts, for what leaves cardwatch.
+        card, identity, refers_to, ip_country, category: uint64 (n, 2) fingerprints. `identity` and `refers_to` are of
+            (card_token, transaction_id).
+        pairs: uint64 (n, 8), the fingerprints of `terminal`, `merchant`, `country` and `device` side by side.
+        places: int64 (n, 4), latitude and longitude, then those of the cardholder's home, in microdegrees;
+            `MISSING_MICRODEGREES` where missing.
+        country_code: int64, ISO 3166-1 alpha-2 codes as `texts.pack_letters` packs them, 0 where missing.
+        transaction_id, card_token, merchant_id: the texts, for what leaves cardwatch.
     """
 
     partition: int
     offset: Int64
     event_time_ms: Int64
     amount_minor: Int64
-    currency: list[str]
+    currency: Int64
     kind: Int64
     channel: Int64
     entry_mode: Int64
@@ -62,54 +73,74 @@ class TransactionBatch:
     card: Fingerprints
     identity: Fingerprints
     refers_to: Fingerprints
-    terminal: Fingerprints
-    merchant: Fingerprints
-    device: Fingerprints
-    country: Fingerprints
+    pairs: Fingerprints
     ip_country: Fingerprints
     category: Fingerprints
-    latitude: Int64
-    longitude: Int64
-    home_latitude: Int64
-    home_longitude: Int64
-    transaction_id: list[str]
-    card_token: list[str]
-    merchant_id: list[str | None]
-    country_code: list[str | None]
+    places: Int64
+    country_code: Int64
+    transaction_id: TextColumn
+    card_token: TextColumn
+    merchant_id: TextColumn
 
     def __len__(self) -> int:
         """Number of records."""
-        return len(self.transaction_id)
+        return int(self.offset.shape[0])
 
     def __getitem__(self, rows: slice) -> TransactionBatch:
         """Cut a contiguous slice; the columns are views."""
-        cut = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "partition"}
-        return TransactionBatch(partition=self.partition, **cut)
+        return TransactionBatch(self.partition, *(getattr(self, name)[rows] for name in _COLUMN_NAMES))
+
+    @property
+    def terminal(self) -> Fingerprints:
+        """Fingerprints of terminals, a view of `pairs`."""
+        return self.pairs[:, _TERMINAL : _TERMINAL + 2]
+
+    @property
+    def merchant(self) -> Fingerprints:
+        """Fingerprints of merchants, a view of `pairs`."""
+        return self.pairs[:, _MERCHANT : _MERCHANT + 2]
+
+    @property
+    def country(self) -> Fingerprints:
+        """Fingerprints of countries, a view of `pairs`."""
+        return self.pairs[:, _COUNTRY : _COUNTRY + 2]
+
+    @property
+    def device(self) -> Fingerprints:
+        """Fingerprints of devices, a view of `pairs`."""
+        return self.pairs[:, _DEVICE : _DEVICE + 2]
 
 
-def _integers(values: Sequence[Any] | NDArray[Any] | None, count: int, missing: int = 0) -> Int64:
-    """Make an int64 column; None becomes `missing`."""
+_COLUMN_NAMES = tuple(field.name for field in fields(TransactionBatch) if field.name != "partition")
+
+
+def _integers(values: Sequence[Any] | NDArray[Any] | None, count: int) -> Int64:
+    """Make an int64 column; None becomes 0."""
     if values is None:
-        return np.full(count, missing, dtype=np.int64)
+        return np.zeros(count, dtype=np.int64)
     if isinstance(values, np.ndarray):
-        return values.astype(np.int64)
-    return np.array([missing if value is None else value for value in values], dtype=np.int64)
+        return values.astype(np.int64, copy=False)
+    return np.array([0 if value is None else value for value in values], dtype=np.int64)
 
 
-def _microdegrees(values: Sequence[float | None] | NDArray[Any] | None, count: int) -> Int64:
-    """Make an int64 column of microdegrees; None and NaN are missing."""
+def _microdegrees(values: Sequence[float | None] | NDArray[Any] | None, out: Int64) -> None:
+    """Write a column of microdegrees; None and NaN are missing, and integers are microdegrees already."""
     if values is None:
-        return np.full(count, MISSING_MICRODEGREES, dtype=np.int64)
-    degrees = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        out[:] = MISSING_MICRODEGREES
+        return
+    if isinstance(values, np.ndarray) and values.dtype == np.int64:
+        out[:] = values
+        return
+    degrees = np.asarray(values, dtype=np.float64)  # which makes NaN of None
     known = np.isfinite(degrees)
     rounded = np.rint(np.where(known, degrees, 0.0) * _MICRODEGREES)
-    return np.where(known, rounded, MISSING_MICRODEGREES).astype(np.int64)
+    out[:] = np.where(known, rounded, MISSING_MICRODEGREES)
 
 
-def _texts(columns: Mapping[str, Sequence[Any]], name: str, count: int) -> list[str | None]:
-    """Take an optional column of texts."""
+def _codes(columns: Mapping[str, Any], name: str, length: int, count: int) -> Int64:
+    """Take a column of codes of capital letters."""
     values = columns.get(name)
-    return [None] * count if values is None else list(values)
+    return np.zeros(count, dtype=np.int64) if values is None else pack_letters(values, length)
 
 
 def joined_identities(cards: Sequence[str], transactions: Sequence[str | None]) -> list[str | None]:
@@ -120,37 +151,69 @@ def joined_identities(cards: Sequence[str], transactions: Sequence[str | None]) 
     ]
 
 
-def _outcomes(columns: Mapping[str, Sequence[Any]], count: int) -> tuple[Int64, Int64]:
+@kernel
+def _outcome_rows(
+    buffer: NDArray[np.uint8],
+    starts: Int64,
+    ends: Int64,
+    step_up: Int64,
+    approved: Int64,
+    refused: Int64,
+    known: Int64,
+) -> None:
+    """Whether authorisation, or asking the cardholder, has an outcome at all, and whether that is a refusal."""
+    for row in range(starts.shape[0]):
+        start, length = starts[row], ends[row] - starts[row]
+        known[row] = 1 if length > 0 or step_up[row] != 0 else 0
+        declined = step_up[row] == _FAILED
+        if length == 2:
+            code = np.int64(buffer[start]) | np.int64(buffer[start + 1]) << 8
+            is_approved = False
+            for index in range(approved.shape[0]):
+                is_approved |= code == approved[index]
+            declined |= not is_approved
+        elif length > 0:
+            declined = True
+        refused[row] = 1 if declined else 0
+
+
+def _outcomes(columns: Mapping[str, Any], count: int) -> tuple[Int64, Int64]:
     """Derive (refused, outcome_known) from `response_code` and `step_up`."""
-    codes = columns.get("response_code")
-    steps = columns.get("step_up")
-    refused = np.zeros(count, dtype=np.int64)
-    known = np.zeros(count, dtype=np.int64)
-    if codes is not None:
-        known |= np.array([code is not None for code in codes], dtype=np.int64)
-        declined = [code is not None and code not in APPROVED_RESPONSE_CODES for code in codes]
-        refused |= np.array(declined, dtype=np.int64)
-    if steps is not None:
-        result = _integers(steps, count)
-        known |= (result != StepUp.NONE).astype(np.int64)
-        refused |= (result == StepUp.FAILED).astype(np.int64)
+    refused, known = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    codes, steps = columns.get("response_code"), columns.get("step_up")
+    if codes is not None or steps is not None:
+        column = TextColumn.constant(None, count) if codes is None else text_column(codes)
+        _outcome_rows(column.buffer, column.starts, column.ends, _integers(steps, count), _APPROVED, refused, known)
     return refused, known
 
 
-def _fingerprint_columns(columns: Mapping[str, Sequence[Any]], count: int, key: bytes) -> dict[str, Any]:
-    """Fingerprint every token column of the contract."""
-    cards = list(columns["card_token"])
-    identities = joined_identities(cards, list(columns["transaction_id"]))
+def _fingerprint_columns(columns: Mapping[str, Any], cards: TextColumn, key: bytes) -> dict[str, Any]:
+    """Fingerprint every token column of the contract; those that are not given are not looked at."""
+    count = len(cards)
+    transactions = text_column(columns["transaction_id"])
+    references, merchants = columns.get("refers_to"), columns.get("merchant_id")
+    pairs = np.zeros((count, 8), dtype=np.uint64)
+    ip_country, category, refers_to = (np.zeros((count, 2), dtype=np.uint64) for _ in range(3))
+    if references is not None:
+        refers_to = fingerprint_identities(cards, text_column(references), key)
+    merchant_id = TextColumn.constant(None, count) if merchants is None else text_column(merchants)
+    fingerprint_many(merchant_id, key, pairs, _MERCHANT)
+    for name, out, place in (
+        ("terminal_id", pairs, _TERMINAL), ("country", pairs, _COUNTRY), ("device_id", pairs, _DEVICE),
+        ("ip_country", ip_country, 0), ("merchant_category", category, 0),
+    ):  # fmt: skip
+        if columns.get(name) is not None:
+            fingerprint_many(columns[name], key, out, place)
     return {
         "card": fingerprint_many(cards, key),
-        "identity": fingerprint_many(identities, key),
-        "refers_to": fingerprint_many(joined_identities(cards, _texts(columns, "refers_to", count)), key),
-        "merchant": fingerprint_many(_texts(columns, "merchant_id", count), key),
-        "country": fingerprint_many(_texts(columns, "country", count), key),
-        "terminal": fingerprint_many(_texts(columns, "terminal_id", count), key),
-        "device": fingerprint_many(_texts(columns, "device_id", count), key),
-        "ip_country": fingerprint_many(_texts(columns, "ip_country", count), key),
-        "category": fingerprint_many(_texts(columns, "merchant_category", count), key),
+        "identity": fingerprint_identities(cards, transactions, key),
+        "refers_to": refers_to,
+        "pairs": pairs,
+        "ip_country": ip_country,
+        "category": category,
+        "transaction_id": transactions,
+        "card_token": cards,
+        "merchant_id": merchant_id,
     }
 
 
@@ -160,18 +223,20 @@ def build_batch(
     """Build a batch from columns named as in `payments.transactions.v1`.
 
     Enumerations (`kind`, `channel`, `entry_mode`, `step_up`) are given as codes of the vocabulary, not as wire names;
-    optional columns may be left out; coordinates are degrees. Values are taken as valid: checking records one by one
-    is the codec's work, this checks only what would break a kernel.
+    texts as a `TextColumn` or a list, an empty one being a missing one; coordinates as degrees, or as an int64 array of
+    microdegrees; optional columns may be left out. Values are taken as valid: checking records one by one is the
+    codec's work, this checks only what would break a kernel.
 
     Args:
-        columns: lists or arrays of equal length; `transaction_id`, `card_token`, `event_time_ms`, `amount_minor` and
+        columns: of equal length; `transaction_id`, `card_token`, `event_time_ms`, `amount_minor` and
             `currency` are required.
         key: the installation's fingerprint key, 16 bytes.
         partition: the source partition.
         offset: int64, strictly increasing; 0 to n - 1 if not given.
 
     Raises:
-        BatchError: columns of unequal length, a required one missing, an amount out of range or unsorted offsets.
+        BatchError: columns of unequal length, a required one missing, an amount out of range, unsorted offsets, or a
+            currency or country with anything but capital letters.
     """
     missing = [name for name in _REQUIRED if name not in columns]
     if missing:
@@ -191,26 +256,22 @@ def build_batch(
         message = "offset must have a row a record and increase strictly"
         raise BatchError(message)
     refused, outcome_known = _outcomes(columns, count)
-    places: dict[str, Any] = {
-        name: _microdegrees(columns.get(name), count)
-        for name in ("latitude", "longitude", "home_latitude", "home_longitude")
-    }
+    places = np.empty((count, len(PLACES)), dtype=np.int64)
+    for index, name in enumerate(PLACES):
+        _microdegrees(columns.get(name), places[:, index])
     return TransactionBatch(
         partition=partition,
         offset=offsets,
         event_time_ms=_integers(columns["event_time_ms"], count),
         amount_minor=amounts,
-        currency=list(columns["currency"]),
+        currency=_codes(columns, "currency", CURRENCY_LETTERS, count),
         kind=_integers(columns.get("kind"), count),
         channel=_integers(columns.get("channel"), count),
         entry_mode=_integers(columns.get("entry_mode"), count),
         refused=refused,
         outcome_known=outcome_known,
         mcc=_integers(columns.get("mcc"), count),
-        **_fingerprint_columns(columns, count, key),
-        **places,
-        transaction_id=list(columns["transaction_id"]),
-        card_token=list(columns["card_token"]),
-        merchant_id=_texts(columns, "merchant_id", count),
-        country_code=_texts(columns, "country", count),
+        **_fingerprint_columns(columns, text_column(columns["card_token"]), key),
+        places=places,
+        country_code=_codes(columns, "country", COUNTRY_LETTERS, count),
     )

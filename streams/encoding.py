@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.transactions import TransactionBatch
+from detector.texts import unpack_letters
+from detector.transactions import COUNTRY_LETTERS, CURRENCY_LETTERS, TransactionBatch
 from detector.vocabulary import FLAG_NAMES, Action, Flag
 from streams.events import Outgoing, cloud_event
 from streams.topics import DECISIONS, TRANSACTIONS
@@ -259,7 +260,7 @@ def encode_full(
         raise NotFiniteError(message)
     action = int(assessed.action[row])
     subject = Subject(
-        batch.transaction_id[row], batch.card_token[row], int(batch.event_time_ms[row]), batch.partition,
+        batch.transaction_id[row] or "", batch.card_token[row] or "", int(batch.event_time_ms[row]), batch.partition,
         int(batch.offset[row]),
     )  # fmt: skip
     fields: dict[str, Any] = {
@@ -289,9 +290,9 @@ def encode_full(
             ],
             "last_payments": list(shown.last_payments),
             "amount_minor": int(batch.amount_minor[row]),
-            "currency": batch.currency[row],
+            "currency": unpack_letters(int(batch.currency[row]), CURRENCY_LETTERS),
             "merchant_id": batch.merchant_id[row],
-            "country": batch.country_code[row],
+            "country": unpack_letters(int(batch.country_code[row]), COUNTRY_LETTERS),
         }
     headers = cloud_event(event_id, DECISION_TYPE, _SOURCE, now_ms, traceparent)
     headers.append((RECORD_TIME_HEADER, str(timestamp_ms).encode()))

@@ -48,7 +48,7 @@ def cut(columns: Mapping[str, Any], rows: slice) -> dict[str, Any]:
 def _messages(batch: TransactionBatch, values: Sequence[bytes | None], rows: Sequence[int]) -> list[dict[str, Any]]:
     """Records for the producer, keyed by card."""
     cards = batch.card_token
-    return [{"key": cards[row].encode(), "value": values[row]} for row in rows]
+    return [{"key": cards.encoded(row), "value": values[row]} for row in rows]
 
 
 async def put_aside(

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cardwatch.errors import EXIT_OK, ReplayError
 from cardwatch.replay.evaluation import auc_roc, average_precision, card_precision_at
@@ -90,8 +92,7 @@ def _known_labels(transactions: Transactions, arguments: argparse.Namespace) -> 
 def _labels_of_file(transactions: Transactions, path: Path) -> KnownLabels:
     """Labels of a file, joined with the rows of the transactions they are about; others are counted and said."""
     names, labels, times = read_labels(path)
-    rows_by_id = {name: row for row, name in enumerate(transactions.transaction_ids())}
-    rows = np.array([rows_by_id.get(name, -1) for name in names], dtype=np.int64)
+    rows = _last_rows(names, transactions.transaction_ids())
     known = rows >= 0
     if not known.all():
         print(f"{int((~known).sum())} labels are of transactions that are not in the file", file=sys.stderr)
@@ -99,6 +100,14 @@ def _labels_of_file(transactions: Transactions, path: Path) -> KnownLabels:
     truth[rows[known]] = labels[known]
     transactions.labels = truth
     return KnownLabels(rows[known], labels[known], times[known])
+
+
+def _last_rows(names: pa.StringArray, identities: pa.StringArray) -> NDArray[np.int64]:
+    """For each name the last row with that identity, -1 where there is none."""
+    backwards = identities.take(pa.array(np.arange(len(identities))[::-1].copy()))
+    found = pc.index_in(names, value_set=backwards)
+    rows = len(identities) - 1 - pc.fill_null(found, len(identities)).to_numpy(zero_copy_only=False)
+    return np.asarray(rows, dtype=np.int64)
 
 
 def _mapping(table: pa.Table, path: Path | None) -> FileMapping:

@@ -26,7 +26,7 @@ SLAB_ROWS = 65_536
 # Rows scored at once: a label may act this much later than it became known, never earlier.
 _BATCH_ROWS = 512
 _VERSION_EVERY_MS = HOUR_MS
-_ACTION_NAMES = [action.wire for action in Action]
+_ACTION_NAMES = pa.array([action.wire for action in Action], pa.string())
 
 OUTPUT_SCHEMA = pa.schema(
     [
@@ -56,6 +56,46 @@ class KnownLabels:
     row: NDArray[np.int64]
     label: NDArray[np.int64]
     label_time_ms: NDArray[np.int64]
+
+
+class _Answers:
+    """What was answered to the rows of a slab, a column per field.
+
+    Attributes:
+        score, anomaly: float64.
+        action, flags, expected_loss_minor: int64, see `Assessments`.
+        models: names of the versions that scored.
+        model: int64, which of `models` scored a row.
+    """
+
+    def __init__(self, rows: int) -> None:
+        """Make room."""
+        self.score, self.anomaly = np.empty(rows), np.empty(rows)
+        self.action, self.flags, self.expected_loss_minor, self.model = np.empty((4, rows), dtype=np.int64)
+        self.models: list[str] = []
+        self._reason_rows: list[int] = []
+        self._reason_codes: list[list[str]] = []
+
+    def keep(self, start: int, assessments: Assessments, model_version: str) -> None:
+        """Take over the answers to the rows from `start` on; they come in order."""
+        rows = slice(start, start + len(assessments))
+        self.score[rows], self.anomaly[rows] = assessments.score, assessments.anomaly
+        self.action[rows], self.flags[rows] = assessments.action, assessments.flags
+        self.expected_loss_minor[rows] = assessments.expected_loss_minor
+        if self.models[-1:] != [model_version]:
+            self.models.append(model_version)
+        self.model[rows] = len(self.models) - 1
+        for row in sorted(assessments.evidence):
+            self._reason_rows.append(start + row)
+            self._reason_codes.append(assessments.reason_codes(row))
+
+    def reasons(self) -> pa.ListArray:
+        """Reason codes of every row; few rows have any."""
+        counts = np.zeros(len(self.score) + 1, dtype=np.int32)
+        counts[np.array(self._reason_rows, dtype=np.int64) + 1] = [len(codes) for codes in self._reason_codes]
+        flat = [code for codes in self._reason_codes for code in codes]
+        ends = np.cumsum(counts, dtype=np.int32)
+        return pa.ListArray.from_arrays(pa.array(ends), pa.array(flat, pa.string()))
 
 
 class Replay:
@@ -95,23 +135,24 @@ class Replay:
         total = len(self._transactions)
         for start in range(0, total, SLAB_ROWS):
             stop = min(start + SLAB_ROWS, total)
-            slab = build_batch(
-                self._transactions.columns(start, stop),
-                key=self._state.config.fingerprint_key,
-                offset=np.arange(start, stop, dtype=np.int64),
+            slab = self._transactions.slab(start, stop)
+            batch = build_batch(
+                slab.columns, key=self._state.config.fingerprint_key, offset=np.arange(start, stop, dtype=np.int64)
             )
-            self._identities[start:stop] = slab.identity
-            yield pa.concat_tables(list(self._assess_slab(slab)))
+            self._identities[start:stop] = batch.identity
+            yield _decisions(slab.transaction_id, batch, self._assess_slab(batch))
             progress(stop)
 
-    def _assess_slab(self, slab: TransactionBatch) -> Iterator[pa.Table]:
+    def _assess_slab(self, slab: TransactionBatch) -> _Answers:
         """Assess a slab in small batches, taking in before each what had become known by its first moment."""
+        answers = _Answers(len(slab))
         for start in range(0, len(slab), _BATCH_ROWS):
             batch = slab[start : start + _BATCH_ROWS]
             self._learn_until(int(batch.event_time_ms[0]))
             assessments = assess_batch(self._state, batch, self._model, self._policy)
             self._trainer.learn(assessments.unlabelled)
-            yield _decisions(batch, assessments, self._model.name)
+            answers.keep(start, assessments, self._model.name)
+        return answers
 
     def _learn_until(self, time_ms: int) -> None:
         """Apply and learn every label that was known at a moment."""
@@ -141,23 +182,19 @@ class Replay:
         return self._trainer.version(f"m-{self._versions:06d}", 0)
 
 
-def _decisions(batch: TransactionBatch, assessments: Assessments, model_version: str) -> pa.Table:
+def _decisions(transaction_id: pa.StringArray, batch: TransactionBatch, answers: _Answers) -> pa.Table:
     """Decisions as rows of the output file."""
-    count = len(batch)
-    reasons: list[list[str]] = [[] for _ in range(count)]
-    for row in assessments.evidence:
-        reasons[row] = assessments.reason_codes(row)
     return pa.Table.from_arrays(
         [
-            pa.array(batch.transaction_id, pa.string()),
+            transaction_id,
             pa.array(batch.event_time_ms),
-            pa.array(assessments.score),
-            pa.array(assessments.anomaly),
-            pa.array([_ACTION_NAMES[code] for code in assessments.action.tolist()], pa.string()),
-            pa.array(reasons, pa.list_(pa.string())),
-            pa.array(assessments.flags),
-            pa.array(assessments.expected_loss_minor),
-            pa.array([model_version] * count, pa.string()),
+            pa.array(answers.score),
+            pa.array(answers.anomaly),
+            _ACTION_NAMES.take(pa.array(answers.action)),
+            answers.reasons(),
+            pa.array(answers.flags),
+            pa.array(answers.expected_loss_minor),
+            pa.array(answers.models, pa.string()).take(pa.array(answers.model)),
         ],
         schema=OUTPUT_SCHEMA,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cardwatch.errors import ReplayError
+from cardwatch.replay.arrow import prefixed, to_codes, to_text_column, to_texts, translated
 from cardwatch.replay.mapping import FileMapping
+from detector.rates import by_currency
+from detector.texts import TextColumn, pack_letters
+from detector.transactions import CURRENCY_LETTERS, PLACES
 from detector.vocabulary import Channel, EntryMode, Kind, StepUp
 from streams.currencies import MINOR_UNITS
 
 _ENUMERATIONS = {"kind": Kind, "channel": Channel, "entry_mode": EntryMode, "step_up": StepUp}
-_NUMBERS = frozenset({"latitude", "longitude", "home_latitude", "home_longitude"})
+_NUMBERS = frozenset(PLACES)
+_MINOR_UNITS_IN_A_MAJOR = by_currency({currency: 10.0**digits for currency, digits in MINOR_UNITS.items()}, 100.0)
 _READERS = {".csv": pa_csv.read_csv, ".jsonl": pa_json.read_json, ".json": pa_json.read_json, ".parquet": pq.read_table}
 _REQUIRED = ("event_time_ms", "card_token", "amount_minor", "currency")
 
@@ -76,19 +82,27 @@ def _int64(numbers: NDArray[Any]) -> NDArray[np.int64]:
     return whole
 
 
-def _texts(column: Any) -> list[str | None]:
-    """A column as texts, None where missing or empty."""
-    return [text or None for text in pc.cast(column, pa.string()).to_pylist()]
+def _token(text: str, key: bytes) -> str:
+    """The keyed hash that stands for a real identifier; equal ones stay equal."""
+    return "tok_" + hashlib.blake2b(text.encode(), key=key, digest_size=12).hexdigest()
 
 
-def _tokenized(texts: list[str | None], key: bytes) -> list[str | None]:
-    """Replace real identifiers by keyed hashes; equal ones stay equal."""
-    hashed = {
-        text: "tok_" + hashlib.blake2b(text.encode(), key=key, digest_size=12).hexdigest()
-        for text in set(texts)
-        if text
-    }
-    return [hashed.get(text) if text else None for text in texts]
+def _merchant_category_code(text: str) -> int:
+    """The number of an MCC, 0 for what is none."""
+    return int(text) if text.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """Some rows of a file.
+
+    Attributes:
+        columns: as `detector.transactions.build_batch` takes them.
+        transaction_id: its column of that name, as it goes into the file of decisions.
+    """
+
+    columns: dict[str, Any]
+    transaction_id: pa.StringArray
 
 
 class Transactions:
@@ -129,74 +143,91 @@ class Transactions:
         """Number of transactions."""
         return len(self.event_time_ms)
 
-    def transaction_ids(self) -> list[str]:
+    def transaction_ids(self) -> pa.StringArray:
         """The identity of every row."""
-        if self._mapping.id_from_row:
-            return [f"row-{row}" for row in self._row_ids.tolist()]
-        source = self._mapping.columns["transaction_id"]
-        return [text or "" for text in self._field("transaction_id", _column(self._table, source))]
+        return self._transaction_ids(self._table, 0)
 
     def card_numbers(self) -> NDArray[np.int64]:
         """A number for each row's card, equal for equal cards."""
         column = pc.cast(_column(self._table, self._mapping.columns["card_token"]), pa.string())
         return _int64(column.dictionary_encode().indices.to_numpy(zero_copy_only=False))
 
-    def columns(self, start: int, stop: int) -> dict[str, Any]:
-        """Rows `start` to `stop` as columns for `detector.transactions.build_batch`."""
+    def slab(self, start: int, stop: int) -> Slab:
+        """Rows `start` to `stop`."""
         count = stop - start
         cut = self._table.slice(start, count)
-        columns: dict[str, Any] = {name: [value] * count for name, value in self._mapping.constants.items()}
+        columns = {name: self._constant(name, value, count) for name, value in self._mapping.constants.items()}
         for name, source in self._mapping.columns.items():
-            if name not in {"event_time_ms", "amount_minor", "customer_id"}:
+            if name not in {"transaction_id", "event_time_ms", "amount_minor", "customer_id"}:
                 columns[name] = self._field(name, _column(cut, source))
-        if self._mapping.id_from_row:
-            columns["transaction_id"] = [f"row-{row}" for row in self._row_ids[start:stop].tolist()]
+        identities = self._transaction_ids(cut, start)
+        columns["transaction_id"] = to_text_column(identities)
         columns["event_time_ms"] = self.event_time_ms[start:stop]
         columns["amount_minor"] = self._amounts(cut, columns["currency"])
-        for name, enumeration in _ENUMERATIONS.items():
-            if name in columns:
-                codes = enumeration.by_wire()
-                columns[name] = [self._code(name, codes, value) for value in columns[name]]
         columns.pop("customer_id", None)
-        return columns
+        return Slab(columns, identities)
 
-    def _field(self, name: str, column: Any) -> list[Any]:
-        """One mapped column: values, prefix and tokenisation applied."""
+    def _constant(self, name: str, value: Any, count: int) -> Any:
+        """A column of one value."""
         if name in _NUMBERS:
-            return list(pc.cast(column, pa.float64()).to_pylist())
-        texts = _texts(column)
+            return np.full(count, float(value))
+        if name in _ENUMERATIONS:
+            return np.full(count, self._code(name, str(value)), dtype=np.int64)
+        if name in {"mcc", "amount_minor", "event_time_ms"}:
+            return np.full(count, int(value), dtype=np.int64)
+        return TextColumn.constant(str(value), count)
+
+    def _transaction_ids(self, cut: pa.Table, start: int) -> pa.StringArray:
+        """The identities of some rows from `start` on."""
+        if self._mapping.id_from_row:
+            numbers = pa.array(self._row_ids[start : start + cut.num_rows])
+            return prefixed("row-", pc.cast(numbers, pa.string()))
+        if "transaction_id" in self._mapping.columns:
+            return self._texts("transaction_id", _column(cut, self._mapping.columns["transaction_id"]))
+        return pa.array([str(self._mapping.constants["transaction_id"])] * cut.num_rows, pa.string())
+
+    def _field(self, name: str, column: Any) -> Any:
+        """One mapped column, as the detector takes it."""
+        if name in _NUMBERS:
+            return pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
+        texts = self._texts(name, column)
+        if name in _ENUMERATIONS:
+            return to_codes(texts, lambda text: self._code(name, text))
+        if name == "mcc":
+            return to_codes(texts, _merchant_category_code)
+        return to_text_column(texts)
+
+    def _texts(self, name: str, column: Any) -> pa.StringArray:
+        """One mapped column of texts: values, prefix and tokenisation applied."""
+        texts = to_texts(column)
         values = self._mapping.values.get(name)
         if values:
-            texts = [values.get(text, text) if text else None for text in texts]
+            texts = translated(texts, lambda text: values.get(text, text))
         prefix = self._mapping.prefixes.get(name)
         if prefix:
-            texts = [prefix + text if text else None for text in texts]
+            texts = prefixed(prefix, texts)
         if name in self._mapping.tokenize or self._mapping.columns.get(name) in self._mapping.tokenize:
-            texts = _tokenized(texts, self._key)
-        if name == "mcc":
-            return [int(text) if text and text.isdigit() else None for text in texts]
+            texts = translated(texts, lambda text: _token(text, self._key))
         return texts
 
-    def _amounts(self, cut: pa.Table, currencies: list[str]) -> NDArray[np.int64]:
+    def _amounts(self, cut: pa.Table, currencies: TextColumn) -> NDArray[np.int64]:
         """Amounts in minor units; what is missing or negative becomes 0, refunds being a kind and not a sign."""
         if "amount_minor" not in self._mapping.columns:
             return np.full(len(currencies), int(self._mapping.constants["amount_minor"]), dtype=np.int64)
         column = pc.cast(_column(cut, self._mapping.columns["amount_minor"]), pa.float64())
         numbers = np.nan_to_num(column.to_numpy(zero_copy_only=False))
         if self._mapping.amount_unit == "major":
-            digits = {currency: 10.0 ** MINOR_UNITS.get(currency, 2) for currency in set(currencies)}
-            numbers = numbers * np.array([digits[currency] for currency in currencies])
+            numbers = numbers * _MINOR_UNITS_IN_A_MAJOR[pack_letters(currencies, CURRENCY_LETTERS)]
         return _int64(np.maximum(np.rint(numbers), 0.0))
 
     @staticmethod
-    def _code(name: str, codes: dict[str, int], value: str | None) -> int:
+    def _code(name: str, value: str) -> int:
         """The code of an enumeration's wire name.
 
         Raises:
             ReplayError: the value is not one of ours.
         """
-        if value is None:
-            return 0
+        codes = _ENUMERATIONS[name].by_wire()
         try:
             return codes[value]
         except KeyError:
@@ -204,11 +235,11 @@ class Transactions:
             raise ReplayError(message) from None
 
 
-def read_labels(path: Path) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+def read_labels(path: Path) -> tuple[pa.StringArray, NDArray[np.int64], NDArray[np.int64]]:
     """Read a file of labels: transaction_id, label (1 fraud, 0 genuine) and label_time_ms, sorted by time."""
     table = read_table(path)
     times = _times_ms(_column(table, "label_time_ms"), "ms")
     order = np.argsort(times, kind="stable")
-    identities = np.array([text or "" for text in _texts(_column(table, "transaction_id"))], dtype=object)
+    identities = to_texts(_column(table, "transaction_id")).take(pa.array(order))
     labels = _column(table, "label").to_numpy(zero_copy_only=False).astype(np.int64)
-    return identities[order].tolist(), labels[order], times[order]
+    return identities, labels[order], times[order]

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from detector.catalogue import CATALOGUE, FEATURE_COUNT, FEATURE_INDEX, catalogue_digest
 from detector.models import ModelsConfig, ModelVersion, Trainer
 from detector.policy import Policy, PolicyInputs
+from detector.texts import pack_letters
+from detector.tokens import fingerprint_many
 
 
 def shipped(name: str) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def model_with(log_odds: dict[tuple[str, float], float] | None = None) -> ModelV
 
 
 _MODEL = model_with()
+_KEY = bytes(range(16))
 
 
 def inputs(count: int, **columns: Any) -> PolicyInputs:
@@ -70,14 +73,20 @@ def inputs(count: int, **columns: Any) -> PolicyInputs:
     for name in ("currency", "country_code", "merchant_id", "card_token"):
         if not isinstance(plain[name], list):
             plain[name] = [plain[name]] * count
-    return PolicyInputs(**plain)
+    plain["currency"], plain["country_code"] = (
+        pack_letters(plain["currency"], 3),
+        pack_letters(plain["country_code"], 2),
+    )
+    plain["merchant"] = fingerprint_many(plain.pop("merchant_id"), _KEY)
+    plain["card"] = fingerprint_many(plain.pop("card_token"), _KEY)
+    return PolicyInputs(**plain, fingerprint_key=_KEY)
 
 
 def cut(whole: PolicyInputs, start: int, stop: int) -> PolicyInputs:
     """Rows `start` to `stop` of some inputs."""
     columns = {f.name: getattr(whole, f.name) for f in fields(whole)}
     for name, column in columns.items():
-        if name not in {"cold_start", "damped", "model"}:
+        if name not in {"cold_start", "damped", "model", "fingerprint_key"}:
             columns[name] = column[start:stop]
     columns["damped"] = [(row - start, code) for row, code in whole.damped if start <= row < stop]
     return PolicyInputs(**columns)

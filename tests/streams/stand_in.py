@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.examples import Examples
+from detector.texts import pack_code
 from detector.transactions import TransactionBatch, build_batch
 from detector.vocabulary import Action
 from streams.checkpoints import Arrays
@@ -113,7 +114,7 @@ class StandInCore:
 
     def assess(self, batch: TransactionBatch) -> Assessed:
         state = self.partitions[batch.partition]
-        if POISON_CURRENCY in batch.currency:
+        if pack_code(POISON_CURRENCY, 3) in batch.currency:
             message = "a bug of ours"
             raise ZeroDivisionError(message)
         if int(batch.offset[0]) < state.next_offset:
@@ -121,6 +122,7 @@ class StandInCore:
             raise AssertionError(message)
         scores = []
         for card, transaction in zip(batch.card_token, batch.transaction_id, strict=True):
+            assert card is not None
             state.payments_by_card[card] = state.payments_by_card.get(card, 0) + 1
             scores.append(state.payments_by_card[card] / 1000)
             state.identities[f"{card}/{transaction}"] = scores[-1]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.texts import pack_letters
 from detector.transactions import build_batch
 from detector.vocabulary import Channel, EntryMode, Kind, Label, LabelSource, StepUp
 from streams.card_numbers import CardNumberCheck
@@ -122,9 +123,9 @@ def test_columns_are_what_the_detector_takes() -> None:
     assert columns["mcc"] == [5411, 0]
     batch = build_batch(columns, key=KEY, partition=2, offset=decoded.offset)
     assert batch.offset.tolist() == [3, 7]
-    assert batch.latitude[0] == 52_500_000
+    assert batch.places[0, :2].tolist() == [52_500_000, 13_400_000]
     assert batch.refused.tolist() == [1, 0]
-    assert batch.country_code == ["DE", None]
+    assert batch.country_code.tolist() == pack_letters(["DE", None], 2).tolist()
 
 
 def test_unknown_fields_are_ignored_and_counted() -> None:
