@@ -1,14 +1,20 @@
 """A card's history: its payments in time order in one block, exact sliding windows over them, and what it met before.
 
 Windows are (t - W, t] with a resolution of 1 ms. Each keeps the place of its oldest payment and running integer sums,
-so a payment enters and leaves every window once. What the card has met before (this merchant, this country, how many
-different merchants) is looked for in the block itself, column by column, among its last `CARD_MEMORY_PAYMENTS`.
+so a payment enters and leaves every window once. What else a card's payments say (`detector.looking_back`) is looked
+for in the block itself, column by column, among its last `CARD_MEMORY_PAYMENTS`.
+
+A card's usual amount is the mean of its payments that were not suspiciously high when they were scored, or turned out
+to be genuine; known frauds are taken out. Old payments fade by halves. It rests on labels as they came, so two runs
+whose labels came at other moments may differ in it until the payments concerned have faded.
 
 `card` is a row number throughout, `at` the address of its row, `entry` a place in its block. Whoever calls a function
 that changes a card has saved its row. A block's columns are uint32: `half` is the memory seen as such.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +25,12 @@ from detector.jit import kernel
 from detector.layout import (
     AMOUNT,
     ATTRIBUTE_FRAUD,
+    ATTRIBUTE_GENUINE,
     ATTRIBUTE_REFUSED,
     ATTRIBUTE_REVERSED,
     ATTRIBUTE_SPEND,
     ATTRIBUTE_SUPERSEDED,
+    ATTRIBUTE_TRUSTED,
     ATTRIBUTES,
     BASE_MS,
     BLOCK,
@@ -31,10 +39,10 @@ from detector.layout import (
     CARD_WINDOW_WORDS,
     CARD_WINDOWS,
     CARDS,
+    CATEGORY,
     CLOCK,
     COUNT,
     COUNTED,
-    COUNTRY_SHIFT,
     DEVICE,
     FIRST_NUMBER,
     GENERATION,
@@ -48,6 +56,10 @@ from detector.layout import (
     START,
     TERMINAL,
     TIME,
+    USUAL_COUNTS,
+    USUAL_SHIFT,
+    USUAL_SQUARES,
+    USUAL_SUM,
     WINDOW_COUNT,
 )
 from detector.memory import (
@@ -74,7 +86,14 @@ _LARGEST_AGE = (1 << 32) - 1
 # A block that must be replaced gets room for a third more than it holds.
 _SPARE = 3
 _FIRST_ENTRIES = 4
-_REVERSED_BIT, _SUPERSEDED_BIT, _FRAUD_BIT = 2, 3, 4
+# Steps of a logarithm between a number and twice as much.
+_LOG_STEPS = 256.0
+USUAL_MASK = (1 << USUAL_SHIFT) - 1
+# With so many payments in the usual amount, each begins to count half.
+_USUAL_PAYMENTS = 256
+
+# What a card's history holds of merchant, terminal, device and category with the hour above it: 0 where missing.
+Tokens = tuple[int, int, int, int]
 
 
 @kernel
@@ -223,14 +242,59 @@ def _last_at_merchant(memory: Memory, half: NDArray[np.uint32], at: int, merchan
 
 
 @kernel
+def log_amount(amount: int) -> int:
+    """256 times the binary logarithm of an amount, rounded; amounts below one count as one."""
+    return round(_LOG_STEPS * math.log2(max(amount, 1)))
+
+
+@kernel
+def _trust(memory: Memory, at: int, amount: int, sign: int) -> None:
+    """Count an amount into (1) or out of (-1) the card's usual amount."""
+    log = log_amount(amount)
+    memory[at + USUAL_SUM] += sign * amount
+    memory[at + USUAL_SQUARES] += sign * log * log
+    memory[at + USUAL_COUNTS] += sign * ((1 << USUAL_SHIFT) + log)
+    if usual_count(memory, at) <= 0:
+        forget_usual(memory, at)
+
+
+@kernel
+def usual_count(memory: Memory, at: int) -> int:
+    """How many payments make up the card's usual amount."""
+    return memory[at + USUAL_COUNTS] >> USUAL_SHIFT
+
+
+@kernel
+def usual_logs(memory: Memory, at: int) -> int:
+    """The sum of their logarithms."""
+    return memory[at + USUAL_COUNTS] & USUAL_MASK
+
+
+@kernel
+def forget_usual(memory: Memory, at: int) -> None:
+    """Let go of a usual amount that nothing has confirmed for too long."""
+    memory[at + USUAL_SUM] = memory[at + USUAL_COUNTS] = memory[at + USUAL_SQUARES] = 0
+
+
+@kernel
+def _fade_usual(memory: Memory, at: int) -> None:
+    """Let every payment count half once there are many, so that the usual amount follows slow changes."""
+    if usual_count(memory, at) >= _USUAL_PAYMENTS:
+        count, logs = usual_count(memory, at) // 2, usual_logs(memory, at) // 2
+        memory[at + USUAL_COUNTS] = (count << USUAL_SHIFT) + logs
+        memory[at + USUAL_SUM] //= 2
+        memory[at + USUAL_SQUARES] //= 2
+
+
+@kernel
 def append(
     memory: Memory, half: NDArray[np.uint32], at: int, time_ms: int, amount: int, attributes: int,
-    tokens: tuple[int, int, int], met_merchant: int, ring: int,
+    tokens: Tokens, met_merchant: int, ring: int,
 ) -> int:  # fmt: skip
     """Add a payment at the end of the card's block, which has room; returns its number in the card's life.
 
-    The card was expired to `time_ms`. `tokens` are of merchant, terminal and device, 0 where missing; `met_merchant` is
-    how often `look_back` found the merchant, `ring` 32 bits of the place at which the payment is remembered.
+    The card was expired to `time_ms`. `tokens` are as `Tokens` says; `met_merchant` is how often looking back found the
+    merchant, `ring` 32 bits of the place at which the payment is remembered.
     """
     entry = memory[at + COUNT]
     if met_merchant > 0:
@@ -242,53 +306,16 @@ def append(
     half[column_start(memory, at, MERCHANT) + entry] = tokens[0]
     half[column_start(memory, at, TERMINAL) + entry] = tokens[1]
     half[column_start(memory, at, DEVICE) + entry] = tokens[2]
+    half[column_start(memory, at, CATEGORY) + entry] = tokens[3]
     half[column_start(memory, at, RING) + entry] = ring
     for window in range(WINDOW_COUNT):
         _count(memory, half, at, entry, window, 1)
+    if attributes & ATTRIBUTE_TRUSTED:
+        _trust(memory, at, amount, 1)
+        _fade_usual(memory, at)
     memory[at + COUNT] = entry + 1
     memory[at + CLOCK] = time_ms
     return memory[at + FIRST_NUMBER] + entry
-
-
-@kernel
-def look_back(
-    memory: Memory, half: NDArray[np.uint32], at: int, tokens: tuple[int, int, int], country: int
-) -> tuple[int, int, int, int, int]:
-    """How often the card met this merchant, terminal, device and country, and how many known frauds it has.
-
-    Looks at the payments of the longest window, at most the last `CARD_MEMORY_PAYMENTS`, without those taken back.
-    """
-    attributes, merchants = column_start(memory, at, ATTRIBUTES), column_start(memory, at, MERCHANT)
-    terminals, devices = column_start(memory, at, TERMINAL), column_start(memory, at, DEVICE)
-    merchant, terminal, device = np.uint32(tokens[0]), np.uint32(tokens[1]), np.uint32(tokens[2])
-    code = np.uint32(country)
-    at_merchant = at_terminal = on_device = in_country = frauds = np.uint32(0)
-    one = np.uint32(1)
-    for entry in range(first_met(memory, at), memory[at + COUNT]):
-        # Unsigned places and narrow types let LLVM make vectors of this.
-        bits = half[np.uint64(attributes + entry)]
-        live = ((bits >> np.uint32(_REVERSED_BIT)) & one) ^ one
-        at_merchant += live & np.uint32(half[np.uint64(merchants + entry)] == merchant)
-        at_terminal += live & np.uint32(half[np.uint64(terminals + entry)] == terminal)
-        on_device += live & np.uint32(half[np.uint64(devices + entry)] == device)
-        in_country += live & np.uint32((bits >> np.uint32(COUNTRY_SHIFT)) == code)
-        frauds += live & (bits >> np.uint32(_FRAUD_BIT)) & one
-    return int(at_merchant), int(at_terminal), int(on_device), int(in_country), int(frauds)
-
-
-@kernel
-def distinct_merchants(memory: Memory, half: NDArray[np.uint32], at: int, window: int) -> int:
-    """How many merchants the card paid in a window, among its last payment and those that it looked back at."""
-    attributes, merchants = column_start(memory, at, ATTRIBUTES), column_start(memory, at, MERCHANT)
-    first = memory[at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + START]
-    first = max(first, memory[at + COUNT] - 1 - CARD_MEMORY_PAYMENTS)
-    unlike = np.uint32(ATTRIBUTE_REVERSED | ATTRIBUTE_SUPERSEDED)
-    nobody = np.uint32(0)
-    found = np.uint32(0)
-    for entry in range(first, memory[at + COUNT]):
-        is_last = np.uint32((half[np.uint64(attributes + entry)] & unlike) == nobody)
-        found += is_last & np.uint32(half[np.uint64(merchants + entry)] != nobody)
-    return int(found)
 
 
 @kernel
@@ -314,6 +341,9 @@ def reverse(memory: Memory, half: NDArray[np.uint32], at: int, number: int) -> N
         before = _last_at_merchant(memory, half, at, merchant, entry, first)
         if before >= 0:
             _set_bit(memory, half, column_start(memory, at, ATTRIBUTES) + before, ATTRIBUTE_SUPERSEDED, 0)
+    if np.int64(half[place]) & ATTRIBUTE_TRUSTED:
+        _trust(memory, at, int(half[column_start(memory, at, AMOUNT) + entry]), -1)
+    _set_bit(memory, half, place, ATTRIBUTE_REVERSED | ATTRIBUTE_TRUSTED, 0)
     _set_bit(memory, half, place, ATTRIBUTE_REVERSED, 1)
 
 
@@ -333,11 +363,25 @@ def set_refused(memory: Memory, half: NDArray[np.uint32], at: int, number: int, 
 
 
 @kernel
-def set_fraud(memory: Memory, half: NDArray[np.uint32], at: int, number: int, is_fraud: int) -> None:
-    """Note what became known of a payment."""
+def set_label(memory: Memory, half: NDArray[np.uint32], at: int, number: int, is_fraud: int) -> None:
+    """Note what became known of a payment: a fraud is not usual, and what was high but genuine is."""
     entry = _entry_of(memory, at, number)
-    if entry >= 0:
-        _set_bit(memory, half, column_start(memory, at, ATTRIBUTES) + entry, ATTRIBUTE_FRAUD, is_fraud)
+    if entry < 0:
+        return
+    place = column_start(memory, at, ATTRIBUTES) + entry
+    attributes, amount = int(half[place]), int(half[column_start(memory, at, AMOUNT) + entry])
+    known, other = (ATTRIBUTE_FRAUD, ATTRIBUTE_GENUINE) if is_fraud else (ATTRIBUTE_GENUINE, ATTRIBUTE_FRAUD)
+    _set_bit(memory, half, place, other, 0)
+    _set_bit(memory, half, place, known, 1)
+    if attributes & ATTRIBUTE_REVERSED or not attributes & ATTRIBUTE_SPEND:
+        return
+    if is_fraud and attributes & ATTRIBUTE_TRUSTED:
+        _trust(memory, at, amount, -1)
+        _set_bit(memory, half, place, ATTRIBUTE_TRUSTED, 0)
+    elif not is_fraud and not attributes & ATTRIBUTE_TRUSTED:
+        _trust(memory, at, amount, 1)
+        _fade_usual(memory, at)
+        _set_bit(memory, half, place, ATTRIBUTE_TRUSTED, 1)
 
 
 @kernel

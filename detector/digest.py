@@ -14,18 +14,19 @@ import numpy as np
 
 from detector.buckets import LEVEL_WORDS, list_buckets
 from detector.cards import column_start
-from detector.catalogue import MEMORY_MS, WINDOWS_MS
+from detector.catalogue import MEMORY_MS, OUTCOME_MEMORY_MS, SHARED_WINDOWS_MS
 from detector.layout import (
     AMOUNT,
     ATTRIBUTE_REVERSED,
+    ATTRIBUTE_TRUSTED,
     ATTRIBUTES,
     BASE_MS,
     CARD_WINDOW_WORDS,
     CARD_WINDOWS,
     CARDS,
+    CATEGORY,
     CLOCK,
     COUNT,
-    DEVICE,
     ENTITIES,
     GENERATION,
     LAST_PLACE,
@@ -33,24 +34,30 @@ from detector.layout import (
     LAST_TIME,
     LEVELS,
     LONGEST,
+    RATIO_BITS,
+    RATIO_SHIFT,
+    SHARED_WINDOW_COUNT,
     START,
     TIME,
-    WINDOW_COUNT,
 )
 from detector.memory import HASH, KEY_1, KEY_2, USED, Memory, address, descriptor, table_rows
+from detector.outcomes import list_outcomes
 from detector.shared import RESOLUTIONS_MS
 
 _Line = tuple[object, ...]
+_COUNTED_ATTRIBUTES = ~(ATTRIBUTE_TRUSTED | (((1 << RATIO_BITS) - 1) << RATIO_SHIFT))
 
 
 def _events(memory: Memory, card: int, oldest: int) -> Iterator[_Line]:
     """The payments that a card remembers, without those taken back."""
     half, at = memory.view(np.uint32), int(address(memory, CARDS, card))
-    starts = [int(column_start(memory, at, column)) for column in range(int(DEVICE) + 1)]
+    starts = [int(column_start(memory, at, column)) for column in range(int(CATEGORY) + 1)]
     for entry in range(int(memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START]), int(memory[at + COUNT])):
         words = [int(half[start + entry]) for start in starts]
         time_ms = int(memory[at + BASE_MS]) + words[TIME]
         if not words[ATTRIBUTES] & ATTRIBUTE_REVERSED and time_ms > oldest:
+            # How the amount compared with the usual one rests on the labels that had come: it is a view, no count.
+            words[ATTRIBUTES] &= _COUNTED_ATTRIBUTES
             yield time_ms, *words[AMOUNT:]
 
 
@@ -75,12 +82,14 @@ def entity_lines(shared: Memory, visible_from_ms: int) -> Iterator[_Line]:
             tuple(
                 bucket
                 for bucket in list_buckets(shared, histories + LEVEL_WORDS * level)
-                if bucket[0] > (visible_from_ms - WINDOWS_MS[level]) // RESOLUTIONS_MS[level] and any(bucket[1:])
+                if bucket[0] > (visible_from_ms - SHARED_WINDOWS_MS[level]) // RESOLUTIONS_MS[level] and any(bucket[1:])
             )
-            for level in range(WINDOW_COUNT)
+            for level in range(SHARED_WINDOW_COUNT)
         )
-        if any(levels):
-            yield int(words[HASH]), int(words[KEY_1]), int(words[KEY_2]), levels
+        known = list_outcomes(shared, int(address(shared, ENTITIES, row)))
+        outcomes = tuple(outcome for outcome in known if outcome[0] > visible_from_ms - OUTCOME_MEMORY_MS)
+        if any(levels) or outcomes:
+            yield int(words[HASH]), int(words[KEY_1]), int(words[KEY_2]), levels, outcomes
 
 
 def digest_of(lines: list[_Line]) -> str:

@@ -13,78 +13,117 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.catalogue import DAY_MS, HOUR_MS, WINDOWS_MS, Aggregate, Entity, Feature
+from detector.catalogue import DAY_MS, HOUR_MS, OUTCOME_MEMORY_MS, WINDOWS_MS, Aggregate, Entity, Feature
 from detector.jit import constants, kernel
 
 EARTH_RADIUS_KM = 6371.0088
 _SHORTEST_TRAVEL_MS = 1000
 _THURSDAY = 3
 
-# Places in `values`: of the payment and its card,
+# Places in `values`: of the payment and of the card's last state,
 (
     VALUE_AMOUNT, VALUE_HOUR, VALUE_WEEKDAY, VALUE_KIND, VALUE_CHANNEL, VALUE_ENTRY_MODE, VALUE_IP_DIFFERS,
-    VALUE_SINCE_LAST, VALUE_KM_LAST, VALUE_SPEED, VALUE_KM_HOME, VALUE_CARD_FRAUDS, VALUE_CARD,
-) = constants(13)  # fmt: skip
-# of each window of the card and then of each shared entity (kind by kind) six,
+    VALUE_CATEGORY, VALUE_SINCE_LAST, VALUE_KM_LAST, VALUE_SPEED, VALUE_KM_HOME,
+) = constants(12)  # fmt: skip
+# of the card's usual amount and of what looking back over its payments found,
+(
+    CARD_OVER_USUAL, CARD_AMOUNT_Z, CARD_HIGH_3D, CARD_HIGH_7D, CARD_VERY_HIGH_7D, CARD_VERY_HIGH_14D, CARD_FIRST_HIGH,
+    CARD_SINCE_HIGH, CARD_POINTS_3D, CARD_POINTS_7D, CARD_POINTS_14D, CARD_STREAK, CARD_STREAK_AGE, CARD_FRAUDS,
+    CARD_LAST_HIGH_FRAUD, CARD_SMALL_DAY, CARD_HOUR_SHARE,
+) = constants(12 + 17)[12:]  # fmt: skip
+# of the place, the merchant, the device and the category,
+(
+    PLACE_COUNT_HOUR, PLACE_COUNT_DAY, PLACE_FRAUD_RUN, PLACE_RUN_AGE, PLACE_RUN_MIDDLE, PLACE_RUN_SPREAD,
+    PLACE_LAST_FRAUD, PLACE_LAST_GENUINE, PLACE_LAST_OUTCOME, PLACE_LAST_THREE, PLACE_FRAUD_RATE, PLACE_GENUINE_SINCE,
+    MERCHANT_COUNT_BEFORE, MERCHANT_SUM_BEFORE, MERCHANT_LABELLED, MERCHANT_FRAUDS, DEVICE_COUNT_HOUR,
+    DEVICE_COUNT_DAY, DEVICE_FRAUDS, CATEGORY_Z, VALUE_CARD,
+) = constants(29 + 21)[29:]  # fmt: skip
+FIRST_PLACE, FIRST_MERCHANT, FIRST_DEVICE = PLACE_COUNT_HOUR, MERCHANT_COUNT_BEFORE, DEVICE_COUNT_HOUR
+# of each window of the card six,
 COUNT, SPEND_SUM, COUNT_BEFORE, SUM_BEFORE, REFUSED, DISTINCT = constants(6)
-# the last two of which are for shared entities
-LABELLED, FRAUDS = REFUSED, DISTINCT
 WINDOW_VALUES = 6
-_WINDOW_COUNT = len(WINDOWS_MS)
-_SHARED_KINDS = 3
-VALUE_SHARED = VALUE_CARD + WINDOW_VALUES * _WINDOW_COUNT
+VALUE_PAIRS = VALUE_CARD + WINDOW_VALUES * len(WINDOWS_MS)
 # and of each pair two.
 IS_NEW, TIMES_MET = constants(2)
 PAIR_VALUES = 2
-VALUE_PAIRS = VALUE_SHARED + WINDOW_VALUES * _WINDOW_COUNT * _SHARED_KINDS
-VALUE_COUNT = int(VALUE_PAIRS + PAIR_VALUES * 4)
+VALUE_COUNT = int(VALUE_PAIRS + PAIR_VALUES * 5)
 
 # What the plan does with the values a and b: take a, a / b, or the payment's amount over the mean a / b.
 _TAKE, _QUOTIENT, _OVER_MEAN = constants(3)
 
-_OF_PAYMENT = {
-    Aggregate.AMOUNT: VALUE_AMOUNT,
-    Aggregate.HOUR: VALUE_HOUR,
-    Aggregate.WEEKDAY: VALUE_WEEKDAY,
-    Aggregate.KIND: VALUE_KIND,
-    Aggregate.CHANNEL: VALUE_CHANNEL,
-    Aggregate.ENTRY_MODE: VALUE_ENTRY_MODE,
-    Aggregate.IP_COUNTRY_DIFFERS: VALUE_IP_DIFFERS,
-    Aggregate.SECONDS_SINCE_LAST: VALUE_SINCE_LAST,
-    Aggregate.KM_FROM_LAST: VALUE_KM_LAST,
-    Aggregate.KM_PER_HOUR_FROM_LAST: VALUE_SPEED,
-    Aggregate.KM_FROM_HOME: VALUE_KM_HOME,
+_A, _E = Aggregate, Entity
+_SINGLE = {
+    (_E.PAYMENT, _A.AMOUNT, 0): VALUE_AMOUNT,
+    (_E.PAYMENT, _A.HOUR, 0): VALUE_HOUR,
+    (_E.PAYMENT, _A.WEEKDAY, 0): VALUE_WEEKDAY,
+    (_E.PAYMENT, _A.KIND, 0): VALUE_KIND,
+    (_E.PAYMENT, _A.CHANNEL, 0): VALUE_CHANNEL,
+    (_E.PAYMENT, _A.ENTRY_MODE, 0): VALUE_ENTRY_MODE,
+    (_E.PAYMENT, _A.IP_COUNTRY_DIFFERS, 0): VALUE_IP_DIFFERS,
+    (_E.PAYMENT, _A.CATEGORY, 0): VALUE_CATEGORY,
+    (_E.CARD, _A.SECONDS_SINCE_LAST, 0): VALUE_SINCE_LAST,
+    (_E.CARD, _A.KM_FROM_LAST, 0): VALUE_KM_LAST,
+    (_E.CARD, _A.KM_PER_HOUR_FROM_LAST, 0): VALUE_SPEED,
+    (_E.CARD, _A.KM_FROM_HOME, 0): VALUE_KM_HOME,
+    (_E.CARD, _A.AMOUNT_OVER_USUAL, 0): CARD_OVER_USUAL,
+    (_E.CARD, _A.AMOUNT_Z, 0): CARD_AMOUNT_Z,
+    (_E.CARD, _A.HIGH_COUNT, 3 * DAY_MS): CARD_HIGH_3D,
+    (_E.CARD, _A.HIGH_COUNT, 7 * DAY_MS): CARD_HIGH_7D,
+    (_E.CARD, _A.VERY_HIGH_COUNT, 7 * DAY_MS): CARD_VERY_HIGH_7D,
+    (_E.CARD, _A.VERY_HIGH_COUNT, 14 * DAY_MS): CARD_VERY_HIGH_14D,
+    (_E.CARD, _A.DAYS_SINCE_FIRST_HIGH, 30 * DAY_MS): CARD_FIRST_HIGH,
+    (_E.CARD, _A.PAYMENTS_SINCE_HIGH, 30 * DAY_MS): CARD_SINCE_HIGH,
+    (_E.CARD, _A.HIGH_POINTS, 3 * DAY_MS): CARD_POINTS_3D,
+    (_E.CARD, _A.HIGH_POINTS, 7 * DAY_MS): CARD_POINTS_7D,
+    (_E.CARD, _A.HIGH_POINTS, 14 * DAY_MS): CARD_POINTS_14D,
+    (_E.CARD, _A.HIGH_STREAK, 30 * DAY_MS): CARD_STREAK,
+    (_E.CARD, _A.HIGH_STREAK_DAYS, 30 * DAY_MS): CARD_STREAK_AGE,
+    (_E.CARD, _A.FRAUDS, 30 * DAY_MS): CARD_FRAUDS,
+    (_E.CARD, _A.DAYS_SINCE_HIGH_FRAUD, 30 * DAY_MS): CARD_LAST_HIGH_FRAUD,
+    (_E.CARD, _A.SMALL_COUNT, DAY_MS): CARD_SMALL_DAY,
+    (_E.CARD, _A.HOUR_SHARE, 30 * DAY_MS): CARD_HOUR_SHARE,
+    (_E.PLACE, _A.COUNT, HOUR_MS): PLACE_COUNT_HOUR,
+    (_E.PLACE, _A.COUNT, DAY_MS): PLACE_COUNT_DAY,
+    (_E.PLACE, _A.FRAUD_RUN, OUTCOME_MEMORY_MS): PLACE_FRAUD_RUN,
+    (_E.PLACE, _A.FRAUD_RUN_DAYS, OUTCOME_MEMORY_MS): PLACE_RUN_AGE,
+    (_E.PLACE, _A.FRAUD_RUN_MIDDLE_DAYS, OUTCOME_MEMORY_MS): PLACE_RUN_MIDDLE,
+    (_E.PLACE, _A.FRAUD_RUN_SPREAD_DAYS, OUTCOME_MEMORY_MS): PLACE_RUN_SPREAD,
+    (_E.PLACE, _A.DAYS_SINCE_FRAUD, OUTCOME_MEMORY_MS): PLACE_LAST_FRAUD,
+    (_E.PLACE, _A.DAYS_SINCE_GENUINE, OUTCOME_MEMORY_MS): PLACE_LAST_GENUINE,
+    (_E.PLACE, _A.DAYS_SINCE_OUTCOME, OUTCOME_MEMORY_MS): PLACE_LAST_OUTCOME,
+    (_E.PLACE, _A.LAST_THREE, OUTCOME_MEMORY_MS): PLACE_LAST_THREE,
+    (_E.PLACE, _A.FRAUD_RATE, OUTCOME_MEMORY_MS): PLACE_FRAUD_RATE,
+    (_E.PLACE, _A.GENUINE_SINCE_FRAUD, OUTCOME_MEMORY_MS): PLACE_GENUINE_SINCE,
+    (_E.DEVICE, _A.COUNT, HOUR_MS): DEVICE_COUNT_HOUR,
+    (_E.DEVICE, _A.COUNT, DAY_MS): DEVICE_COUNT_DAY,
+    (_E.DEVICE, _A.FRAUDS, 30 * DAY_MS): DEVICE_FRAUDS,
+    (_E.CATEGORY, _A.AMOUNT_Z, 30 * DAY_MS): CATEGORY_Z,
 }
-_OF_WINDOW = {
-    Aggregate.COUNT: (_TAKE, COUNT, COUNT),
-    Aggregate.SPEND_SUM: (_TAKE, SPEND_SUM, SPEND_SUM),
-    Aggregate.SPEND_MEAN_BEFORE: (_QUOTIENT, SUM_BEFORE, COUNT_BEFORE),
-    Aggregate.AMOUNT_OVER_MEAN: (_OVER_MEAN, SUM_BEFORE, COUNT_BEFORE),
-    Aggregate.REFUSED: (_TAKE, REFUSED, REFUSED),
-    Aggregate.DISTINCT_MERCHANTS: (_TAKE, DISTINCT, DISTINCT),
-    Aggregate.FRAUDS: (_TAKE, FRAUDS, FRAUDS),
-    Aggregate.FRAUD_RATE: (_QUOTIENT, FRAUDS, LABELLED),
+_OF_CARD_WINDOW = {_A.COUNT: COUNT, _A.SPEND_SUM: SPEND_SUM, _A.REFUSED: REFUSED, _A.DISTINCT_MERCHANTS: DISTINCT}
+_OF_MERCHANT = {
+    _A.AMOUNT_OVER_MEAN: (_OVER_MEAN, MERCHANT_SUM_BEFORE, MERCHANT_COUNT_BEFORE),
+    _A.FRAUD_RATE: (_QUOTIENT, MERCHANT_FRAUDS, MERCHANT_LABELLED),
 }
 
 
 def _plan_of(feature: Feature) -> tuple[int, int, int]:
     """What to do for one feature: the operation, and the places of its values."""
-    if feature.aggregate in _OF_PAYMENT:
-        place = int(_OF_PAYMENT[feature.aggregate])
-        return int(_TAKE), place, place
-    if feature.entity == Entity.CARD and feature.aggregate == Aggregate.FRAUDS:
-        return int(_TAKE), int(VALUE_CARD_FRAUDS), int(VALUE_CARD_FRAUDS)
+    single = _SINGLE.get((feature.entity, feature.aggregate, feature.window_ms))
+    if single is not None:
+        return int(_TAKE), int(single), int(single)
+    if feature.entity == Entity.MERCHANT:
+        operation, first, second = _OF_MERCHANT[feature.aggregate]
+        return int(operation), int(first), int(second)
     if feature.entity >= Entity.CARD_TERMINAL:
         value = IS_NEW if feature.aggregate == Aggregate.IS_NEW else TIMES_MET
         place = int(VALUE_PAIRS + PAIR_VALUES * (feature.entity - Entity.CARD_TERMINAL) + value)
         return int(_TAKE), place, place
-    window = WINDOWS_MS.index(feature.window_ms)
-    start = int(VALUE_CARD)
-    if feature.entity != Entity.CARD:
-        start = int(VALUE_SHARED) + WINDOW_VALUES * _WINDOW_COUNT * (feature.entity - Entity.TERMINAL)
-    operation, first, second = _OF_WINDOW[feature.aggregate]
-    start += WINDOW_VALUES * window
-    return int(operation), start + int(first), start + int(second)
+    start = int(VALUE_CARD) + WINDOW_VALUES * WINDOWS_MS.index(feature.window_ms)
+    if feature.aggregate in {Aggregate.SPEND_MEAN_BEFORE, Aggregate.AMOUNT_OVER_MEAN}:
+        operation = _QUOTIENT if feature.aggregate == Aggregate.SPEND_MEAN_BEFORE else _OVER_MEAN
+        return int(operation), start + int(SUM_BEFORE), start + int(COUNT_BEFORE)
+    place = start + int(_OF_CARD_WINDOW[feature.aggregate])
+    return int(_TAKE), place, place
 
 
 def plan(features: Sequence[Feature]) -> NDArray[np.int64]:

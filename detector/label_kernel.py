@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.cards import set_fraud
+from detector.cards import set_label
 from detector.jit import kernel
 from detector.layout import (
+    ABOUT_HIGH,
     CARDS,
     GENERATION,
     LABEL_NEXT_OFFSET,
     LABEL_OFFSET,
     LABEL_STATE,
     LABEL_TIME,
+    PAYMENT_ABOUT,
     PAYMENT_CARD,
     PAYMENT_ENTITY_KEYS,
     PAYMENT_GENERATION,
@@ -23,17 +25,21 @@ from detector.layout import (
     PAYMENT_TIME,
     PAYMENTS,
     PROGRESS,
-    SHARED_KINDS,
+    SHARED_DEVICE,
+    SHARED_MERCHANT,
+    SHARED_TERMINAL,
     STATE_LIVE,
     STATE_OTHER,
     Limits,
     Scratch,
 )
 from detector.lookahead import GROUP, look_ahead_of_labels
-from detector.memory import CURSOR, HAND, TAIL, Memory, address, find, info, save, save_row, set_info
+from detector.memory import CURSOR, HAND, KEY_1, TAIL, Memory, address, find, info, save, save_row, set_info
+from detector.outcomes import outcome_word
 from detector.ring import ring_row
 from detector.shared import bucket_numbers
-from detector.shared_windows import add_entity_label, find_or_create_entity
+from detector.shared_walk import is_place
+from detector.shared_windows import add_entity_label, find_or_create_entity, note_outcome
 from detector.vocabulary import Label
 
 # What became of a label.
@@ -45,17 +51,31 @@ _LABEL_WORDS = 2
 
 @kernel
 def _count_label(
-    memory: Memory, shared: Memory, row: int, time_ms: int, labelled: int, frauds: int, limits: Limits,
-    scratch: Scratch,
+    memory: Memory, shared: Memory, row: int, labelled: int, frauds: int, limits: Limits, scratch: Scratch
 ) -> None:  # fmt: skip
-    """Add a label, or take it back, in the histories of the payment's terminal, merchant and device."""
+    """Add a label, or take one back, in the histories of the payment's merchant and device."""
     at = address(memory, PAYMENTS, row)
+    time_ms = memory[at + PAYMENT_TIME]
     bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
-    for kind in range(SHARED_KINDS):
+    for kind in (SHARED_MERCHANT, SHARED_DEVICE):
         key_0, key_1 = memory[at + PAYMENT_ENTITY_KEYS + 2 * kind], memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + 1]
         if key_0 != 0 or key_1 != 0:
             entity = find_or_create_entity(shared, kind, key_0, key_1)
-            add_entity_label(shared, kind, entity, time_ms, labelled, frauds, scratch.bucket_numbers)
+            add_entity_label(shared, kind, entity, labelled, frauds, scratch.bucket_numbers)
+
+
+@kernel
+def _tell_place(memory: Memory, shared: Memory, row: int, label: int) -> None:
+    """Let the payment's place know its outcome."""
+    at = address(memory, PAYMENTS, row)
+    keys = at + PAYMENT_ENTITY_KEYS
+    has_terminal = 1 if memory[keys] != 0 or memory[keys + 1] != 0 else 0
+    time_ms = memory[at + PAYMENT_TIME]
+    word = outcome_word(time_ms, memory[at + KEY_1], memory[at + PAYMENT_ABOUT] & ABOUT_HIGH, label)
+    for kind in (SHARED_TERMINAL, SHARED_MERCHANT):
+        key_0, key_1 = memory[keys + 2 * kind], memory[keys + 2 * kind + 1]
+        if is_place(kind, has_terminal) != 0 and (key_0 != 0 or key_1 != 0):
+            note_outcome(shared, find_or_create_entity(shared, kind, key_0, key_1), time_ms, word)
 
 
 @kernel
@@ -64,7 +84,8 @@ def _tell_card(memory: Memory, row: int, label: int) -> None:
     at = address(memory, PAYMENTS, row)
     card_at = address(memory, CARDS, memory[at + PAYMENT_CARD])
     if memory[card_at + GENERATION] == memory[at + PAYMENT_GENERATION]:
-        set_fraud(memory, memory.view(np.uint32), card_at, memory[at + PAYMENT_NUMBER], 1 if label == _FRAUD else 0)
+        save_row(memory, CARDS, memory[at + PAYMENT_CARD])
+        set_label(memory, memory.view(np.uint32), card_at, memory[at + PAYMENT_NUMBER], 1 if label == _FRAUD else 0)
 
 
 @kernel
@@ -79,10 +100,10 @@ def _set_label(
     save(memory, at + LABEL_STATE, _LABEL_WORDS)
     corrected = memory[at + LABEL_STATE] != 0
     if corrected:
-        _count_label(memory, shared, row, memory[at + LABEL_TIME], -1, -before, limits, scratch)
-    _count_label(memory, shared, row, time_ms, 1, label, limits, scratch)
-    if label == _FRAUD or corrected:
-        _tell_card(memory, row, label)
+        _count_label(memory, shared, row, -1, -before, limits, scratch)
+    _count_label(memory, shared, row, 1, label, limits, scratch)
+    _tell_card(memory, row, label)
+    _tell_place(memory, shared, row, label)
     memory[at + LABEL_STATE] = label + LABEL_OFFSET
     memory[at + LABEL_TIME] = time_ms
     return CORRECTED if corrected else APPLIED

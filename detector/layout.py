@@ -8,18 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.buckets import LEVEL_WORDS
-from detector.catalogue import FEATURE_COUNT, WINDOWS_MS
+from detector.catalogue import FEATURE_COUNT, SHARED_WINDOWS_MS, WINDOWS_MS
 from detector.jit import constants
 from detector.memory import LINE
 
 WINDOW_COUNT = len(WINDOWS_MS)
 LONGEST = constants(WINDOW_COUNT)[-1]
 
-# A card. Fields 0 to 3 are the key and free list of `memory`; its payments lie in a block of the arena, and what has
-# the number n in the card's life is entry n - FIRST_NUMBER of it. A window is four words from CARD_WINDOWS on.
+# A card. Fields 0 to 2 are the key; field 3, which links rows that are free, holds FIRST_NUMBER in one that is not. Its
+# payments lie in a block of the arena, and what has the number n in the card's life is entry n - FIRST_NUMBER of it.
+# The usual amount is kept as a sum, the sum of squared logarithms, and in one word how many payments and the sum of
+# their logarithms. A window is four words from CARD_WINDOWS on.
 (
-    GENERATION, CLOCK, LAST_PLACE, LAST_PLACE_TIME, BLOCK, ORDER, COUNT, FIRST_NUMBER, BASE_MS, CARD_WINDOWS,
-) = constants(14)[4:]  # fmt: skip
+    FIRST_NUMBER, GENERATION, CLOCK, LAST_PLACE, LAST_PLACE_TIME, BLOCK, ORDER, COUNT, BASE_MS, USUAL_SUM, USUAL_COUNTS,
+    USUAL_SQUARES, CARD_WINDOWS,
+) = constants(16)[3:]  # fmt: skip
+USUAL_SHIFT = 32
 # COUNTED holds two counts: payments, and of them the refused ones above REFUSED_SHIFT.
 START, COUNTED, SPENDS, SPEND_SUM = constants(4)
 CARD_WINDOW_WORDS = 4
@@ -28,20 +32,23 @@ COUNTED_MASK = (1 << REFUSED_SHIFT) - 1
 CARD_WORDS = CARD_WINDOWS + WINDOW_COUNT * CARD_WINDOW_WORDS
 
 # A payment in a card's block: columns of uint32, each as long as the block has entries. TIME is relative to the card's
-# BASE_MS. Tokens are 32 bits of their fingerprint: within one card's history that is as good as the whole.
-TIME, AMOUNT, ATTRIBUTES, MERCHANT, TERMINAL, DEVICE, RING = constants(7)
+# BASE_MS. Tokens are 32 bits of their fingerprint, the category's 24 with the hour of the day above: within one card's
+# history that is as good as the whole.
+TIME, AMOUNT, ATTRIBUTES, MERCHANT, TERMINAL, DEVICE, CATEGORY, RING = constants(8)
+HOUR_SHIFT = 24
 LARGEST_AMOUNT = (1 << 32) - 1
-# REFUSED follows outcomes that come later; SUPERSEDED says that a later payment at the same merchant stands behind it.
+# REFUSED follows outcomes that come later; SUPERSEDED says that a later payment at the same merchant stands behind it;
+# TRUSTED that it counts in the card's usual amount.
 (
-    ATTRIBUTE_SPEND, ATTRIBUTE_REFUSED, ATTRIBUTE_REVERSED, ATTRIBUTE_SUPERSEDED, ATTRIBUTE_FRAUD,
-) = (1, 2, 4, 8, 16)  # fmt: skip
-COUNTRY_SHIFT = 16
+    ATTRIBUTE_SPEND, ATTRIBUTE_REFUSED, ATTRIBUTE_REVERSED, ATTRIBUTE_SUPERSEDED, ATTRIBUTE_FRAUD, ATTRIBUTE_GENUINE,
+    ATTRIBUTE_TRUSTED,
+) = (1, 2, 4, 8, 16, 32, 64)  # fmt: skip
+RATIO_SHIFT, RATIO_BITS, COUNTRY_SHIFT = 10, 12, 22
 # What a card has met before (merchants, terminals, ...) is looked for among so many of its last payments.
 CARD_MEMORY_PAYMENTS = 1024
 
 # Whom a card meets.
-PAIR_TERMINAL, PAIR_MERCHANT, PAIR_COUNTRY, PAIR_DEVICE = constants(4)
-PAIR_KINDS = 4
+PAIR_TERMINAL, PAIR_MERCHANT, PAIR_COUNTRY, PAIR_DEVICE, PAIR_CATEGORY = constants(5)
 
 # A remembered payment: identity, what it did, how it was decided, and its label. Its features stand in a row of the
 # same number of the table FEATURES.
@@ -52,25 +59,29 @@ PAIR_KINDS = 4
 ) = constants(22)[4:]  # fmt: skip
 PAYMENT_CARD_KEY = 22
 PAYMENT_ENTITY_KEYS = 24
-PAYMENT_WORDS = PAYMENT_ENTITY_KEYS + 6
+PAYMENT_WORDS = PAYMENT_ENTITY_KEYS + 8
 FEATURE_WORDS = (FEATURE_COUNT + 1) // 2
 # Bits of PAYMENT_ABOUT, for what people are shown and for taking a payment back.
-ABOUT_SPEND, ABOUT_REFUSED_AT_FIRST = 1, 2
+# HIGH says that it was far above the card's usual amount when it was scored.
+ABOUT_SPEND, ABOUT_REFUSED_AT_FIRST, ABOUT_HIGH = 1, 2, 1 << 40
 ABOUT_KIND_SHIFT, ABOUT_CHANNEL_SHIFT, ABOUT_CURRENCY_SHIFT, ABOUT_COUNTRY_SHIFT = 4, 7, 12, 27
 # Values of PAYMENT_STATE.
 STATE_LIVE, STATE_REVERSED, STATE_OTHER = constants(4)[1:]
 # Values of LABEL_STATE are a label's code plus one; 0 is "no label yet".
 LABEL_OFFSET = 1
 
-# A shared entity: key (kind in KEY_2), youngest time, and per window the words of a history of `detector.buckets`.
-SHARED_TERMINAL, SHARED_MERCHANT, SHARED_DEVICE = 0, 1, 2
-SHARED_KINDS = 3
-LAST_TIME = 4
+# A shared entity: key (kind in KEY_2), youngest time, its latest known outcomes (`detector.outcomes`), and per window
+# of SHARED_WINDOWS_MS the words of a history of `detector.buckets`.
+SHARED_TERMINAL, SHARED_MERCHANT, SHARED_DEVICE, SHARED_CATEGORY = constants(4)
+SHARED_KINDS = 4
+LAST_TIME, OUTCOMES, OUTCOME_COUNT = constants(7)[4:]
 LEVELS = LINE
-ENTITY_WORDS = LEVELS + LEVEL_WORDS * WINDOW_COUNT
+SHARED_HOUR, SHARED_DAY, SHARED_MONTH = constants(3)
+SHARED_WINDOW_COUNT = len(SHARED_WINDOWS_MS)
+ENTITY_WORDS = LEVELS + LEVEL_WORDS * SHARED_WINDOW_COUNT
 
-# Columns of the eight-word `Columns.pairs` where the fingerprints of terminal, merchant and device start.
-ENTITY_KEY_COLUMNS = (0, 2, 6)
+# Columns of the ten-word `Columns.pairs` where the fingerprints of terminal, merchant, device and category start.
+ENTITY_KEY_COLUMNS = (0, 2, 6, 8)
 
 # The single row of the progress table.
 WATERMARK, NEXT_OFFSET, LABEL_NEXT_OFFSET, STARTED, LATE_RECORDS, USELESS_REFERENCES, FORCED_EVICTIONS = constants(7)

@@ -28,12 +28,15 @@ from detector.layout import (
     ENTITY_INDEX,
     ENTITY_KEY_COLUMNS,
     LEVELS,
+    OUTCOME_COUNT,
+    OUTCOMES,
     PAYMENT_ENTITY_KEYS,
     PAYMENT_INDEX,
     PAYMENT_WORDS,
     PAYMENTS,
     RING,
     SHARED_KINDS,
+    SHARED_WINDOW_COUNT,
     START,
     TIME,
     WINDOW_COUNT,
@@ -112,14 +115,17 @@ def _card_blocks(memory: Memory, batch: Columns, start: int, stop: int) -> None:
 
 @kernel
 def _buckets(shared: Memory, rows: NDArray[np.int64], count: int) -> None:
-    """The buckets at both ends of each entity's windows."""
+    """The outcomes of each entity, and the buckets at both ends of its windows."""
     for into in range(count):
         for kind in range(SHARED_KINDS):
             row = rows[into, _ENTITY + kind]
             if row == 0:
                 continue
-            for window in range(WINDOW_COUNT):
-                level = address(shared, ENTITIES, row) + LEVELS + LEVEL_WORDS * window
+            at = address(shared, ENTITIES, row)
+            if shared[at + OUTCOME_COUNT] != 0:
+                _lines(shared, shared[at + OUTCOMES], shared[at + OUTCOME_COUNT])
+            for window in range(SHARED_WINDOW_COUNT):
+                level = at + LEVELS + LEVEL_WORDS * window
                 if shared[level + HISTORY_BLOCK] != 0:
                     prefetch(shared, bucket_at(shared, level, stop_of(shared, level) - 1))
                     prefetch(shared, bucket_at(shared, level, inside_of(shared, level)))

@@ -1,4 +1,4 @@
-"""Shared entities: terminals, merchants and devices, whose payments come from every partition.
+"""Shared entities: terminals, merchants, devices and categories, whose payments come from every partition.
 
 Their aggregates are integers in absolute buckets, one history per window with a resolution of 1/64 of the window, so
 the order of adding does not matter and a hot entity is bounded (DESIGN, decisions 7 and 8). Here are their rows;
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.buckets import LEVEL_WORDS, free_history
-from detector.catalogue import WINDOW_FRACTION, WINDOWS_MS
+from detector.catalogue import SHARED_WINDOWS_MS, WINDOW_FRACTION
 from detector.jit import constants, kernel
-from detector.layout import ENTITIES, ENTITY_INDEX, LEVELS, WINDOW_COUNT
+from detector.layout import ENTITIES, ENTITY_INDEX, LEVELS, SHARED_WINDOW_COUNT
 from detector.memory import HASH, KEY_1, KEY_2, Memory, address, allocate, find, link, mix, release, unlink
+from detector.outcomes import forget_outcomes
 
-RESOLUTIONS_MS: tuple[int, ...] = tuple(max(1, window // WINDOW_FRACTION) for window in WINDOWS_MS)
-_WINDOWS = WINDOWS_MS
+RESOLUTIONS_MS: tuple[int, ...] = tuple(max(1, window // WINDOW_FRACTION) for window in SHARED_WINDOWS_MS)
+_WINDOWS = SHARED_WINDOWS_MS
 # Columns of `bucket_numbers`: the bucket of a time, the last one before the window that ends there, the last dropped.
 AT, BEFORE, DROPPED = constants(3)
 
@@ -50,8 +51,9 @@ def create_entity(shared: Memory, kind: int, key_0: int, key_1: int) -> int:
 def forget_entity(shared: Memory, row: int) -> None:
     """Remove an entity and its histories."""
     at = address(shared, ENTITIES, row)
-    for level in range(WINDOW_COUNT):
+    for level in range(SHARED_WINDOW_COUNT):
         free_history(shared, at + LEVELS + LEVEL_WORDS * level)
+    forget_outcomes(shared, at)
     unlink(shared, ENTITY_INDEX, ENTITIES, row)
     release(shared, ENTITIES, row)
 
@@ -60,9 +62,9 @@ def forget_entity(shared: Memory, row: int) -> None:
 def bucket_numbers(time_ms: int, visible_from_ms: int, out: NDArray[np.int64]) -> None:
     """Per window, the bucket of a time, the last bucket before the window that ends there, and the last one dropped.
 
-    Queries from `visible_from_ms` on stay exact. `out` has the shape (WINDOW_COUNT, 3).
+    Queries from `visible_from_ms` on stay exact. `out` has the shape (SHARED_WINDOW_COUNT, 3).
     """
-    for level in range(WINDOW_COUNT):
+    for level in range(SHARED_WINDOW_COUNT):
         out[level, AT] = time_ms // RESOLUTIONS_MS[level]
         out[level, BEFORE] = (time_ms - _WINDOWS[level]) // RESOLUTIONS_MS[level]
         out[level, DROPPED] = (visible_from_ms - _WINDOWS[level]) // RESOLUTIONS_MS[level]

@@ -6,18 +6,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.buckets import LEVEL_WORDS, Amounts, add, slide
-from detector.catalogue import window_needs
 from detector.errors import CapacityError
 from detector.eviction import evict_entity
 from detector.jit import constants, kernel
-from detector.layout import ENTITIES, LAST_TIME, LEVELS, WINDOW_COUNT
+from detector.layout import ENTITIES, LAST_TIME, LEVELS, SHARED_WINDOW_COUNT
 from detector.memory import Memory, address, has_room, save_row
+from detector.outcomes import allocate_outcomes, has_outcomes, set_outcome
 from detector.shared import AT, BEFORE, DROPPED, create_entity, find_entity
 
 _NONE = constants(1)[0]
-_PAYMENTS_NEEDED = np.array(window_needs(labels=False))
-_LABELS_NEEDED = np.array(window_needs(labels=True))
-_ANY_NEEDED = _PAYMENTS_NEEDED | _LABELS_NEEDED
+# Which windows of a kind count payments: 0 none, 1 all, 2 only where the entity is the payment's place; and labels.
+_NOT, _ALWAYS, _AS_PLACE = range(3)
+_PAYMENT_WINDOWS = np.array(
+    [
+        [_AS_PLACE, _AS_PLACE, _NOT],
+        [_AS_PLACE, _AS_PLACE, _ALWAYS],
+        [_ALWAYS, _ALWAYS, _NOT],
+        [_NOT, _NOT, _ALWAYS],
+    ]
+)  # fmt: skip
+_LABEL_WINDOWS = np.array([[_NOT] * 3, [_NOT, _NOT, _ALWAYS], [_NOT, _NOT, _ALWAYS], [_NOT] * 3])
+
+
+@kernel
+def _counts(kind: int, window: int, is_place: int) -> bool:
+    """Whether a window of an entity counts this payment."""
+    needed = _PAYMENT_WINDOWS[kind, window]
+    return needed == _ALWAYS or (needed == _AS_PLACE and is_place != 0)
 
 
 @kernel
@@ -49,34 +64,46 @@ def _add(shared: Memory, row: int, window: int, numbers: NDArray[np.int64], amou
 
 @kernel
 def add_entity_payment(
-    shared: Memory, kind: int, row: int, time_ms: int, amounts: tuple[int, int, int], numbers: NDArray[np.int64]
+    shared: Memory, kind: int, row: int, time_ms: int, is_place: int, amounts: Amounts, numbers: NDArray[np.int64]
 ) -> None:
-    """Add a payment (`amounts`: count, spends, spent) to the windows of an entity, or take it back with negative ones.
+    """Add a payment to the windows of an entity that count it, or take it back with negative amounts.
 
-    `numbers` are the `bucket_numbers` of its time.
+    `numbers` are the `bucket_numbers` of its time. Of a category, `amounts` hold the logarithm and its square.
     """
     last = address(shared, ENTITIES, row) + LAST_TIME
     shared[last] = max(shared[last], time_ms)
-    for window in range(WINDOW_COUNT):
-        if _PAYMENTS_NEEDED[kind, window]:
-            _add(shared, row, window, numbers, (amounts[0], amounts[1], _NONE, _NONE, amounts[2]))
+    for window in range(SHARED_WINDOW_COUNT):
+        if _counts(kind, window, is_place):
+            _add(shared, row, window, numbers, amounts)
 
 
 @kernel
 def add_entity_label(
-    shared: Memory, kind: int, row: int, time_ms: int, labelled: int, frauds: int, numbers: NDArray[np.int64]
+    shared: Memory, kind: int, row: int, labelled: int, frauds: int, numbers: NDArray[np.int64]
 ) -> None:
-    """Add a label to the windows of an entity, or take it back with negative numbers."""
-    last = address(shared, ENTITIES, row) + LAST_TIME
-    shared[last] = max(shared[last], time_ms)
-    for window in range(WINDOW_COUNT):
-        if _LABELS_NEEDED[kind, window]:
+    """Add a payment's label to the windows of an entity, or take it back with negative numbers.
+
+    It counts at the payment's own time, whose `bucket_numbers` are given; what no query can see any more is left out.
+    """
+    for window in range(SHARED_WINDOW_COUNT):
+        if _LABEL_WINDOWS[kind, window] == _ALWAYS and numbers[window, AT] > numbers[window, DROPPED]:
             _add(shared, row, window, numbers, (_NONE, _NONE, labelled, frauds, _NONE))
 
 
 @kernel
-def slide_windows(shared: Memory, kind: int, row: int, numbers: NDArray[np.int64]) -> None:
+def slide_windows(shared: Memory, kind: int, row: int, is_place: int, numbers: NDArray[np.int64]) -> None:
     """Let the windows of an entity that some feature asks for end where `numbers` say."""
-    for window in range(WINDOW_COUNT):
-        if _ANY_NEEDED[kind, window]:
+    for window in range(SHARED_WINDOW_COUNT):
+        if _counts(kind, window, is_place) or _LABEL_WINDOWS[kind, window] == _ALWAYS:
             slide(shared, history_of(shared, row, window), numbers[window, BEFORE], numbers[window, AT])
+
+
+@kernel
+def note_outcome(shared: Memory, row: int, time_ms: int, word: int) -> None:
+    """Add an outcome to a place, or put a corrected one in its place; forgets other entities where there is no room."""
+    at = address(shared, ENTITIES, row)
+    shared[at + LAST_TIME] = max(shared[at + LAST_TIME], time_ms)
+    while not has_outcomes(shared, at):
+        if not allocate_outcomes(shared, at) and not evict_entity(shared, row):
+            raise CapacityError
+    set_outcome(shared, at, word)

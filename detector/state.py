@@ -31,15 +31,16 @@ from detector.layout import (
     LAST_TIME,
     LEVELS,
     NEXT_OFFSET,
+    OUTCOMES,
     PAYMENT_INDEX,
     PAYMENT_STATE,
     PAYMENT_WORDS,
     PAYMENTS,
     PROGRESS,
     PROGRESS_WORDS,
+    SHARED_WINDOW_COUNT,
     STARTED,
     WATERMARK,
-    WINDOW_COUNT,
     Limits,
     Scratch,
 )
@@ -168,8 +169,8 @@ _PARTITION_INDEXES = (
     Index(int(CARD_INDEX), int(CARDS), int(GENERATION)),
     Index(int(PAYMENT_INDEX), int(PAYMENTS), int(PAYMENT_STATE)),
 )
-_SHARED_INDEXES = (Index(int(ENTITY_INDEX), int(ENTITIES), LAST_TIME),)
-_ENTITY_BLOCKS = tuple(range(LEVELS, LEVELS + LEVEL_WORDS * WINDOW_COUNT, LEVEL_WORDS))
+_SHARED_INDEXES = (Index(int(ENTITY_INDEX), int(ENTITIES), int(LAST_TIME)),)
+_ENTITY_BLOCKS = (int(OUTCOMES), *range(LEVELS, LEVELS + LEVEL_WORDS * SHARED_WINDOW_COUNT, LEVEL_WORDS))
 
 
 def _units(entries: int) -> int:
@@ -202,7 +203,7 @@ class EngineState:
         self.scratch = Scratch(
             np.zeros(VALUE_COUNT, dtype=np.float64),
             np.zeros(AHEAD_SHAPE, dtype=np.int64),
-            np.zeros((WINDOW_COUNT, 3), dtype=np.int64),
+            np.zeros((SHARED_WINDOW_COUNT, 3), dtype=np.int64),
         )
 
     def open_partition(self, partition: int) -> PartitionState:

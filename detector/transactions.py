@@ -26,7 +26,12 @@ _MICRODEGREES = 1_000_000
 CURRENCY_LETTERS, COUNTRY_LETTERS = 3, 2
 PLACES = ("latitude", "longitude", "home_latitude", "home_longitude")
 # The columns of `TransactionBatch.pairs` where the fingerprints of what a card is paired with start.
-_TERMINAL, _MERCHANT, _COUNTRY, _DEVICE = range(0, 8, 2)
+_TERMINAL, _MERCHANT, _COUNTRY, _DEVICE, _CATEGORY = range(0, 10, 2)
+PAIR_WORDS = 10
+# Categories are no secret, and models that know them move between installations: their key is the same everywhere.
+CATEGORY_KEY = bytes(16)
+# An odd number that spreads codes over 64 bits (2^64 over the golden ratio).
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 # Response codes of two bytes, as little-endian words.
 _APPROVED = np.array(sorted(int.from_bytes(code.encode(), "little") for code in APPROVED_RESPONSE_CODES))
 _FAILED = int(StepUp.FAILED)
@@ -50,9 +55,10 @@ class TransactionBatch:
         refused: int64, 1 where `response_code` or `step_up` says the authorisation was refused.
         outcome_known: int64, 1 where the record carries a `response_code` or `step_up` at all.
         mcc: int64, 0 where missing.
-        card, identity, refers_to, ip_country, category: uint64 (n, 2) fingerprints. `identity` and `refers_to` are of
+        card, identity, refers_to, ip_country: uint64 (n, 2) fingerprints. `identity` and `refers_to` are of
             (card_token, transaction_id).
-        pairs: uint64 (n, 8), the fingerprints of `terminal`, `merchant`, `country` and `device` side by side.
+        pairs: uint64 (n, 10), the fingerprints of `terminal`, `merchant`, `country` and `device` and the key of
+            `category` (its name, or else the MCC) side by side.
         places: int64 (n, 4), latitude and longitude, then those of the cardholder's home, in microdegrees;
             `MISSING_MICRODEGREES` where missing.
         country_code: int64, ISO 3166-1 alpha-2 codes as `texts.pack_letters` packs them, 0 where missing.
@@ -75,7 +81,6 @@ class TransactionBatch:
     refers_to: Fingerprints
     pairs: Fingerprints
     ip_country: Fingerprints
-    category: Fingerprints
     places: Int64
     country_code: Int64
     transaction_id: TextColumn
@@ -104,6 +109,11 @@ class TransactionBatch:
     def country(self) -> Fingerprints:
         """Fingerprints of countries, a view of `pairs`."""
         return self.pairs[:, _COUNTRY : _COUNTRY + 2]
+
+    @property
+    def category(self) -> Fingerprints:
+        """Keys of merchant categories, a view of `pairs`."""
+        return self.pairs[:, _CATEGORY : _CATEGORY + 2]
 
     @property
     def device(self) -> Fingerprints:
@@ -187,30 +197,41 @@ def _outcomes(columns: Mapping[str, Any], count: int) -> tuple[Int64, Int64]:
     return refused, known
 
 
+def _categories_of_codes(mcc: Int64, pairs: Fingerprints) -> None:
+    """Let a merchant's category code stand for its category where it has no name."""
+    words = pairs[:, _CATEGORY : _CATEGORY + 2]
+    nameless = (words[:, 0] == 0) & (words[:, 1] == 0) & (mcc != 0)
+    codes = mcc[nameless].astype(np.uint64)
+    words[nameless, 0], words[nameless, 1] = codes * _SPREAD, codes
+
+
 def _fingerprint_columns(columns: Mapping[str, Any], cards: TextColumn, key: bytes) -> dict[str, Any]:
     """Fingerprint every token column of the contract; those that are not given are not looked at."""
     count = len(cards)
     transactions = text_column(columns["transaction_id"])
     references, merchants = columns.get("refers_to"), columns.get("merchant_id")
-    pairs = np.zeros((count, 8), dtype=np.uint64)
-    ip_country, category, refers_to = (np.zeros((count, 2), dtype=np.uint64) for _ in range(3))
+    pairs = np.zeros((count, PAIR_WORDS), dtype=np.uint64)
+    ip_country, refers_to = (np.zeros((count, 2), dtype=np.uint64) for _ in range(2))
     if references is not None:
         refers_to = fingerprint_identities(cards, text_column(references), key)
     merchant_id = TextColumn.constant(None, count) if merchants is None else text_column(merchants)
     fingerprint_many(merchant_id, key, pairs, _MERCHANT)
     for name, out, place in (
         ("terminal_id", pairs, _TERMINAL), ("country", pairs, _COUNTRY), ("device_id", pairs, _DEVICE),
-        ("ip_country", ip_country, 0), ("merchant_category", category, 0),
+        ("ip_country", ip_country, 0),
     ):  # fmt: skip
         if columns.get(name) is not None:
             fingerprint_many(columns[name], key, out, place)
+    if columns.get("merchant_category") is not None:
+        fingerprint_many(columns["merchant_category"], CATEGORY_KEY, pairs, _CATEGORY)
+    if columns.get("mcc") is not None:
+        _categories_of_codes(_integers(columns["mcc"], count), pairs)
     return {
         "card": fingerprint_many(cards, key),
         "identity": fingerprint_identities(cards, transactions, key),
         "refers_to": refers_to,
         "pairs": pairs,
         "ip_country": ip_country,
-        "category": category,
         "transaction_id": transactions,
         "card_token": cards,
         "merchant_id": merchant_id,

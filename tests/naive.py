@@ -6,6 +6,7 @@ kernels. It never forgets: whatever the engine evicts must not have been visible
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from detector.catalogue import CATALOGUE, MEMORY_MS, WINDOW_FRACTION, Aggregate, Entity, Feature
+from detector.tokens import fingerprint
 from detector.vocabulary import APPROVED_RESPONSE_CODES, Channel, EntryMode, Kind
 
 HOUR_MS = 3_600_000
@@ -21,11 +23,15 @@ DAY_MS = 24 * HOUR_MS
 EARTH_RADIUS_KM = 6371.0088
 SPENDING = ("purchase", "cash")
 PAYMENTS = ("purchase", "cash", "refund", "verification")
+# The fingerprint key of tests.
+KEY = bytes(range(16))
 CARD_MEMORY_PAYMENTS = 1024
 LARGEST_AMOUNT = 2**32 - 1
+HIGH_RATIO, VERY_HIGH_RATIO, SMALL_AMOUNT = 2.2, 3.5, 200
+POINT_LIMITS, POINTS = (1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5), (-1, 0, 1, 3, 6, 10, 14, 18)
+OUTCOMES_KEPT, OUTCOME_MEMORY_MS = 32, 60 * DAY_MS
 KEYS = {
     Entity.CARD: "card_token",
-    Entity.TERMINAL: "terminal_id",
     Entity.MERCHANT: "merchant_id",
     Entity.DEVICE: "device_id",
     Entity.CARD_TERMINAL: "terminal_id",
@@ -33,6 +39,14 @@ KEYS = {
     Entity.CARD_COUNTRY: "country",
     Entity.CARD_DEVICE: "device_id",
 }
+
+LOOKING_BACK = frozenset(
+    {
+        Aggregate.HIGH_COUNT, Aggregate.VERY_HIGH_COUNT, Aggregate.DAYS_SINCE_FIRST_HIGH, Aggregate.PAYMENTS_SINCE_HIGH,
+        Aggregate.HIGH_POINTS, Aggregate.HIGH_STREAK, Aggregate.HIGH_STREAK_DAYS, Aggregate.DAYS_SINCE_HIGH_FRAUD,
+        Aggregate.SMALL_COUNT, Aggregate.HOUR_SHARE,
+    }
+)  # fmt: skip
 
 Record = Mapping[str, Any]
 
@@ -48,11 +62,45 @@ class Payment:
     refused: bool
     reversed: bool = False
     label: str | None = None
-    label_time_ms: int = 0
+    # Against the card's usual amount when it was scored: 256 times the binary logarithm of the ratio, None unknown.
+    steps: int | None = None
+    trusted: bool = False
+    usual: tuple[int, ...] = ()
+    category_z: float = math.nan
 
     @property
     def kind(self) -> str:
         return kind_of(self.record)
+
+    def order(self) -> tuple[int, int]:
+        """Where its outcome stands among those of its place: by time, equal ones by 16 bits of the identity."""
+        identity = fingerprint(f"{self.record['card_token']}\x1f{self.record['transaction_id']}", KEY)
+        return self.time_ms, identity[1] & 0xFFFF
+
+    @property
+    def high(self) -> bool:
+        return self.steps is not None and self.steps > 256 * math.log2(HIGH_RATIO)
+
+    @property
+    def very_high(self) -> bool:
+        return self.steps is not None and self.steps > 256 * math.log2(VERY_HIGH_RATIO)
+
+    @property
+    def points(self) -> int:
+        if self.steps is None:
+            return 0
+        return POINTS[sum(self.steps > 256 * math.log2(limit) for limit in POINT_LIMITS)]
+
+    @property
+    def place(self) -> tuple[str, Any] | None:
+        for key in ("terminal_id", "merchant_id"):
+            if self.record.get(key):
+                return key, self.record[key]
+        return None
+
+    @property
+    def category(self) -> Any:
+        return category_of(self.record)
 
     @property
     def spends(self) -> bool:
@@ -76,6 +124,24 @@ class NaiveAssessment:
 
 def kind_of(record: Record) -> str:
     return str(record.get("kind", "purchase"))
+
+
+def category_of(record: Record) -> Any:
+    """The category's name, or else its code."""
+    return record.get("merchant_category") or record.get("mcc") or None
+
+
+def category_class(record: Record) -> float:
+    """One of 251 classes, by 32 bits of the name's fingerprint under a key of zeros, or of the spread-out code."""
+    name = record.get("merchant_category")
+    if name:
+        return (fingerprint(name, bytes(16))[0] & 0xFFFFFFFF) % 251
+    return (int(record["mcc"]) * 0x9E3779B97F4A7C15 & 0xFFFFFFFF) % 251 if record.get("mcc") else math.nan
+
+
+def log_steps(amount: int) -> int:
+    """256 times the binary logarithm."""
+    return round(256 * math.log2(max(amount, 1)))
 
 
 def is_refused(record: Record) -> bool:
@@ -112,6 +178,45 @@ def over_mean(amount: int, others: Iterable[int]) -> float:
     return amount * len(values) / sum(values) if sum(values) > 0 else math.nan
 
 
+def streak_points(payment: Payment) -> int:
+    """Points of a payment in a streak: a known high fraud has the most, what else is known none above 0."""
+    if payment.label == "fraud" and payment.high:
+        return POINTS[-1]
+    return payment.points if payment.label is None else min(payment.points, 0)
+
+
+def outcome_value(feature: Feature, outcomes: list[tuple[float, bool]]) -> float:
+    """An aggregate of known outcomes: age in days and whether it was a fraud, the youngest first."""
+    genuine = [days for days, fraud in outcomes if not fraud]
+    frauds = [days for days, fraud in outcomes if fraud]
+    run = [days for days, _ in itertools.takewhile(lambda outcome: outcome[1], outcomes)]
+    before = min(run[-1] + 15, genuine[0]) if run and genuine else (run[-1] + 15 if run else math.nan)
+    match feature.aggregate:
+        case Aggregate.FRAUD_RUN:
+            return len(run)
+        case Aggregate.FRAUD_RUN_DAYS:
+            return run[-1] if run else math.nan
+        case Aggregate.FRAUD_RUN_MIDDLE_DAYS:
+            return (run[-1] + before) / 2 if run else math.nan
+        case Aggregate.FRAUD_RUN_SPREAD_DAYS:
+            return before - run[-1] if run else math.nan
+        case Aggregate.DAYS_SINCE_FRAUD:
+            return frauds[0] if frauds else math.nan
+        case Aggregate.DAYS_SINCE_GENUINE:
+            return genuine[0] if genuine else math.nan
+        case Aggregate.DAYS_SINCE_OUTCOME:
+            return outcomes[0][0] if outcomes else math.nan
+        case Aggregate.LAST_THREE:
+            codes = [2 if fraud else 1 for _, fraud in outcomes[:3]]
+            first, second, third = [*codes, 0, 0, 0][:3]
+            return 9 * first + 3 * second + third
+        case Aggregate.FRAUD_RATE:
+            return mean(int(fraud) for _, fraud in outcomes[:10])
+        case Aggregate.GENUINE_SINCE_FRAUD:
+            return len(list(itertools.takewhile(lambda outcome: not outcome[1], outcomes)))
+    raise NotImplementedError(feature)
+
+
 @dataclass
 class NaiveEngine:
     """All history in lists.
@@ -128,6 +233,8 @@ class NaiveEngine:
     payments: list[Payment] = field(default_factory=list)
     watermark_ms: dict[int, int] = field(default_factory=dict)
     identities: list[tuple[int, tuple[str, str], int, Payment | None]] = field(default_factory=list)
+    # By card: how many payments make up the usual amount, their sum, the sums of their logarithms and of the squares.
+    usual: dict[str, list[int]] = field(default_factory=dict)
 
     def observe(self, record: Record, partition: int = 0, *, with_features: bool = True) -> NaiveAssessment:
         """Take the next record of a partition; without its features where nobody looks at them."""
@@ -148,6 +255,10 @@ class NaiveEngine:
         time_ms = max([event_ms, floor, *(p.time_ms for p in own)])
         amount = min(self.to_reference(record["amount_minor"], record["currency"]), LARGEST_AMOUNT)
         payment = Payment(record, partition, time_ms, amount, is_refused(record))
+        if not own or own[-1].time_ms <= time_ms - MEMORY_MS:
+            self.usual[record["card_token"]] = [0, 0, 0, 0]
+        payment.category_z = self._category_z(payment)
+        self._compare_with_usual(payment)
         self.payments.append(payment)
         self.identities.append((partition, identity, time_ms, payment))
         features = {feature.name: self._value(feature, payment) for feature in CATALOGUE} if with_features else None
@@ -160,8 +271,35 @@ class NaiveEngine:
         payment = met[-1][3] if met else None
         if payment is None or payment.label == label["label"]:
             return False
-        payment.label, payment.label_time_ms = label["label"], int(label["label_time_ms"])
+        payment.label = label["label"]
+        clock_ms = [p.time_ms for p in self.payments if p.record["card_token"] == label["card_token"]][-1]
+        if payment.time_ms > clock_ms - MEMORY_MS and not payment.reversed and payment.spends:
+            self._trust(payment, trusted=payment.label == "genuine")
         return True
+
+    def _compare_with_usual(self, payment: Payment) -> None:
+        """Compare a payment with the card's usual amount; what is not high becomes part of it."""
+        count, total, logs, squares = self.usual[payment.record["card_token"]]
+        payment.usual = (count, total, logs, squares)
+        if not payment.spends:
+            return
+        if count > 0 and total > 0:
+            ratio = payment.amount * count / total
+            payment.steps = round(256 * math.log2(ratio)) if ratio else -2048
+        self._trust(payment, trusted=not payment.high)
+
+    def _trust(self, payment: Payment, *, trusted: bool) -> None:
+        """Take a payment into the card's usual amount, or out of it."""
+        if payment.trusted == trusted:
+            return
+        payment.trusted = trusted
+        usual, sign, log = self.usual[payment.record["card_token"]], 1 if trusted else -1, log_steps(payment.amount)
+        for index, step in enumerate((1, payment.amount, log, log * log)):
+            usual[index] += sign * step
+        if usual[0] <= 0:
+            usual[:] = [0, 0, 0, 0]
+        elif trusted and usual[0] >= 256:
+            usual[:] = [value // 2 for value in usual]
 
     def _recall(
         self, partition: int, identity: tuple[str, str]
@@ -179,18 +317,26 @@ class NaiveEngine:
             return
         if kind_of(record) == "reversal":
             payment.reversed = True
+            self._trust(payment, trusted=False)
         else:
             payment.refused = is_refused(record)
 
     def _value(self, feature: Feature, payment: Payment) -> float:
         """One feature of the payment that was just added."""
-        if feature.entity == Entity.PAYMENT:
-            return self._payment_value(feature, payment)
-        if payment.record.get(KEYS[feature.entity]) is None:
+        match feature.entity:
+            case Entity.PAYMENT:
+                return self._payment_value(feature, payment)
+            case Entity.CARD:
+                return self._card_value(feature, payment)
+            case Entity.PLACE:
+                return math.nan if payment.place is None else self._place_value(feature, payment)
+            case Entity.CATEGORY:
+                return payment.category_z
+            case Entity.CARD_CATEGORY:
+                return math.nan if payment.category is None else self._pair_value(feature, payment)
+        if not payment.record.get(KEYS[feature.entity]):
             return math.nan
-        if feature.entity == Entity.CARD:
-            return self._card_value(feature, payment)
-        if feature.entity in (Entity.TERMINAL, Entity.MERCHANT, Entity.DEVICE):
+        if feature.entity in (Entity.MERCHANT, Entity.DEVICE):
             return self._shared_value(feature, payment)
         return self._pair_value(feature, payment)
 
@@ -209,6 +355,8 @@ class NaiveEngine:
                 return Channel.by_wire()[record["channel"]] if record.get("channel") else math.nan
             case Aggregate.ENTRY_MODE:
                 return EntryMode.by_wire()[record["entry_mode"]] if record.get("entry_mode") else math.nan
+            case Aggregate.CATEGORY:
+                return category_class(record)
             case Aggregate.IP_COUNTRY_DIFFERS if record.get("country") and record.get("ip_country"):
                 return float(record["country"] != record["ip_country"])
             case Aggregate.IP_COUNTRY_DIFFERS:
@@ -251,7 +399,87 @@ class NaiveEngine:
                 return len({p.record.get("merchant_id") for p in recent} - {None})
             case Aggregate.FRAUDS:
                 return sum(p.label == "fraud" for p in self._recent(payment, feature.window_ms))
+            case Aggregate.AMOUNT_OVER_USUAL | Aggregate.AMOUNT_Z if not payment.spends:
+                return math.nan
+            case Aggregate.AMOUNT_OVER_USUAL:
+                count, total, *_ = payment.usual
+                return payment.amount * count / total if count > 0 and total > 0 else math.nan
+            case Aggregate.AMOUNT_Z:
+                return self._usual_z(payment)
+        if feature.aggregate in LOOKING_BACK:
+            return self._looking_back(feature, payment)
         return self._last_value(feature, payment)
+
+    @staticmethod
+    def _usual_z(payment: Payment) -> float:
+        """The logarithm of the amount in standard deviations of the usual ones, wider while few are known."""
+        count, _, logs, squares = payment.usual
+        if count < 3:
+            return math.nan
+        average = logs / count
+        variance = max(squares / count - average * average, 0.0)
+        return (log_steps(payment.amount) - average) / math.sqrt(variance + 3 * 64 * 64 / count + 1)
+
+    def _looking_back(self, feature: Feature, payment: Payment) -> float:
+        """What earlier payments of the card say, the youngest first."""
+        earlier = [p for p in self._recent(payment, MEMORY_MS) if p is not payment][::-1]
+        window = [p for p in earlier if p.time_ms > payment.time_ms - feature.window_ms]
+        high = [p for p in window if p.high and p.label != "genuine"]
+        ages = [(payment.time_ms - p.time_ms) / DAY_MS for p in high]
+        match feature.aggregate:
+            case Aggregate.HIGH_COUNT:
+                return len(high)
+            case Aggregate.VERY_HIGH_COUNT:
+                return sum(p.very_high for p in high)
+            case Aggregate.DAYS_SINCE_FIRST_HIGH:
+                return ages[-1] if ages else math.nan
+            case Aggregate.PAYMENTS_SINCE_HIGH:
+                return next((index for index, p in enumerate(earlier) if p in high), math.nan)
+            case Aggregate.HIGH_POINTS:
+                return sum(min(p.points, 0) if p.label == "genuine" else p.points for p in window)
+            case Aggregate.DAYS_SINCE_HIGH_FRAUD:
+                frauds = [p for p in high if p.label == "fraud"]
+                return (payment.time_ms - frauds[0].time_ms) / DAY_MS if frauds else math.nan
+            case Aggregate.SMALL_COUNT:
+                return sum(p.amount <= SMALL_AMOUNT for p in window)
+            case Aggregate.HOUR_SHARE:
+                hours = [(p.time_ms // HOUR_MS - payment.time_ms // HOUR_MS) % 24 for p in earlier]
+                return sum(hour in (0, 1, 23) for hour in hours) / len(hours) if len(hours) >= 5 else math.nan
+        sums = [sum(streak_points(p) for p in earlier[: length + 1]) for length in range(len(earlier))]
+        largest = max(sums, default=0)
+        if feature.aggregate == Aggregate.HIGH_STREAK:
+            return max(largest, 0)
+        return (payment.time_ms - earlier[sums.index(largest)].time_ms) / DAY_MS if largest > 0 else math.nan
+
+    def _place_value(self, feature: Feature, payment: Payment) -> float:
+        """What is known of the payments at a terminal, or a merchant where no terminal is given."""
+        here = [p for p in self.payments if p.place == payment.place]
+        if feature.aggregate == Aggregate.COUNT:
+            resolution = max(1, feature.window_ms // WINDOW_FRACTION)
+            low, high = (payment.time_ms - feature.window_ms) // resolution, payment.time_ms // resolution
+            return sum(low < p.time_ms // resolution <= high and not p.reversed for p in here)
+        known = sorted((p for p in here if p.label is not None), key=Payment.order)[-OUTCOMES_KEPT:]
+        outcomes = [
+            ((payment.time_ms - p.time_ms) / DAY_MS, p.label == "fraud")
+            for p in reversed(known)
+            if 0 <= payment.time_ms - p.time_ms < OUTCOME_MEMORY_MS and not (p.label == "fraud" and p.high)
+        ]
+        return outcome_value(feature, outcomes)
+
+    def _category_z(self, payment: Payment) -> float:
+        """The logarithm of the amount in standard deviations of those of its category in 30 days before it."""
+        resolution = MEMORY_MS // WINDOW_FRACTION
+        low, high = (payment.time_ms - MEMORY_MS) // resolution, payment.time_ms // resolution
+        logs = [
+            log_steps(p.amount)
+            for p in self.payments
+            if p.category == payment.category and low < p.time_ms // resolution <= high and not p.reversed
+        ]
+        if payment.category is None or len(logs) < 20:
+            return math.nan
+        average = sum(logs) / len(logs)
+        variance = sum(log * log for log in logs) / len(logs) - average * average
+        return (log_steps(payment.amount) - average) / math.sqrt(max(variance, 1.0))
 
     def _last_value(self, feature: Feature, payment: Payment) -> float:
         """Time and place since the card's last payment, whether or not that was taken back since."""
@@ -280,7 +508,7 @@ class NaiveEngine:
         key = KEYS[feature.entity]
         here = [p for p in self.payments if p.record.get(key) == payment.record[key]]
         window = [p for p in here if low < p.time_ms // resolution <= high and not p.reversed]
-        labelled = [p for p in here if p.label is not None and low < p.label_time_ms // resolution <= high]
+        labelled = [p for p in here if p.label is not None and low < p.time_ms // resolution <= high]
         match feature.aggregate:
             case Aggregate.COUNT:
                 return len(window)
@@ -298,9 +526,12 @@ class NaiveEngine:
 
     def _pair_value(self, feature: Feature, payment: Payment) -> float:
         """What the card has had to do with this terminal, merchant, country or device."""
-        key = KEYS[feature.entity]
         window = self._recent(payment, feature.window_ms)
-        met = [p for p in window if p.record.get(key) == payment.record[key]]
+        if feature.entity == Entity.CARD_CATEGORY:
+            met = [p for p in window if p.category == payment.category]
+        else:
+            key = KEYS[feature.entity]
+            met = [p for p in window if p.record.get(key) == payment.record[key]]
         if feature.aggregate == Aggregate.COUNT:
             return len(met)
         if feature.aggregate == Aggregate.IS_NEW:

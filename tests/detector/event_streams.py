@@ -32,7 +32,7 @@ WHATS = (
     *("repetition", "reversal", "reversal", "outcome", "outcome", "fraud", "fraud", "genuine"),
 )
 PLACES = ((52.52, 13.405), (52.520008, 13.404954), (40.713, -74.006), (-33.869, 151.209), (89.9, 179.9), (0.0, -180.0))
-AMOUNTS = (0, 1, 99, 250, 4_999, 10_000, 123_456, 999_999_999)
+AMOUNTS = (0, 99, 200, 250, 4_999, 5_000, 5_100, 9_900, 12_400, 15_500, 123_456, 999_999_999)
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,8 @@ def _payment(step: Step, number: int, now_ms: int) -> dict[str, Any]:
         "kind": _chosen((None, "purchase", "purchase", "purchase", "cash", "refund", "verification"), c[4]),
         "terminal_id": _chosen((None, "trm_a", "trm_a", "trm_b"), c[5]),
         "merchant_id": _chosen((None, "mer_a", "mer_a", "mer_b", "mer_c"), c[6]),
+        "mcc": _chosen((None, "5411", "5411", "6011"), c[1]),
+        "merchant_category": _chosen((None, None, "food"), c[0]),
         "country": _chosen((None, "DE", "DE", "FR"), c[7]),
         "ip_country": _chosen((None, "DE", "FR"), c[8]),
         "device_id": _chosen((None, "dev_a", "dev_b"), c[9]),

@@ -1,0 +1,146 @@
+"""The walk at a payment's shared entities: terminal, merchant, device and category."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.buckets import Amounts, sums_of
+from detector.cards import log_amount
+from detector.features import (
+    CATEGORY_Z,
+    DEVICE_COUNT_DAY,
+    DEVICE_COUNT_HOUR,
+    DEVICE_FRAUDS,
+    FIRST_DEVICE,
+    FIRST_MERCHANT,
+    FIRST_PLACE,
+    MERCHANT_COUNT_BEFORE,
+    MERCHANT_FRAUDS,
+    MERCHANT_LABELLED,
+    MERCHANT_SUM_BEFORE,
+    PLACE_COUNT_DAY,
+    PLACE_COUNT_HOUR,
+)
+from detector.jit import kernel
+from detector.layout import (
+    ABOUT_SPEND,
+    ENTITIES,
+    ENTITY_KEY_COLUMNS,
+    PAYMENT_ABOUT,
+    PAYMENT_AMOUNT,
+    PAYMENT_ENTITY_KEYS,
+    PAYMENT_TIME,
+    SHARED_CATEGORY,
+    SHARED_DAY,
+    SHARED_DEVICE,
+    SHARED_HOUR,
+    SHARED_KINDS,
+    SHARED_MERCHANT,
+    SHARED_MONTH,
+    SHARED_TERMINAL,
+    Columns,
+    Limits,
+)
+from detector.memory import Memory, address
+from detector.outcomes import look_at_outcomes
+from detector.shared import bucket_numbers
+from detector.shared_windows import add_entity_payment, find_or_create_entity, history_of, slide_windows
+
+_FEWEST_IN_CATEGORY = 20
+
+
+@kernel
+def is_place(kind: int, has_terminal: int) -> int:
+    """Whether an entity of this kind is the payment's place: its terminal, or its merchant where none is given."""
+    if kind == SHARED_TERMINAL:
+        return 1
+    return 1 if kind == SHARED_MERCHANT and has_terminal == 0 else 0
+
+
+@kernel
+def amounts_of(kind: int, spends: int, amount: int, sign: int) -> Amounts:
+    """What a payment adds to (sign 1) or takes from (-1) an entity: of a category, its logarithm and the square."""
+    if kind == SHARED_CATEGORY:
+        log = log_amount(amount)
+        return sign, 0, 0, sign * log, sign * log * log
+    return sign, sign * spends, 0, 0, sign * spends * amount
+
+
+@kernel
+def take_back_shared(memory: Memory, shared: Memory, at: int, limits: Limits, numbers: NDArray[np.int64]) -> None:
+    """Take the remembered payment at this address out of its shared entities."""
+    spends, time_ms = memory[at + PAYMENT_ABOUT] & ABOUT_SPEND, memory[at + PAYMENT_TIME]
+    bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, numbers)
+    keys = at + PAYMENT_ENTITY_KEYS
+    has_terminal = 1 if memory[keys] != 0 or memory[keys + 1] != 0 else 0
+    for kind in range(SHARED_KINDS):
+        key_0, key_1 = memory[keys + 2 * kind], memory[keys + 2 * kind + 1]
+        if key_0 != 0 or key_1 != 0:
+            entity = find_or_create_entity(shared, kind, key_0, key_1)
+            amounts = amounts_of(kind, spends, memory[at + PAYMENT_AMOUNT], -1)
+            add_entity_payment(shared, kind, entity, time_ms, is_place(kind, has_terminal), amounts, numbers)
+
+
+@kernel
+def _forget_values(first: int, stop: int, values: NDArray[np.float64]) -> None:
+    """Nothing is known of an entity that the record does not name."""
+    for place in range(first, stop):
+        values[place] = math.nan
+
+
+@kernel
+def _fill_category(shared: Memory, entity: int, amount: int, values: NDArray[np.float64]) -> None:
+    """The amount against those of its category before it."""
+    count, _, _, logs, squares = sums_of(shared, history_of(shared, entity, SHARED_MONTH))
+    if count >= _FEWEST_IN_CATEGORY:
+        mean = logs / float(count)
+        variance = squares / float(count) - mean * mean
+        values[CATEGORY_Z] = (log_amount(amount) - mean) / math.sqrt(max(variance, 1.0))
+
+
+@kernel
+def _fill_values(
+    shared: Memory, kind: int, entity: int, place: int, time_ms: int, about: tuple[int, int],
+    values: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """What an entity says, this payment (`about`: spends, amount) included."""
+    spends, amount = about
+    if place != 0:
+        values[PLACE_COUNT_HOUR] = sums_of(shared, history_of(shared, entity, SHARED_HOUR))[0]
+        values[PLACE_COUNT_DAY] = sums_of(shared, history_of(shared, entity, SHARED_DAY))[0]
+        look_at_outcomes(shared, address(shared, ENTITIES, entity), time_ms, values)
+    if kind == SHARED_MERCHANT:
+        _, spending, labelled, frauds, spent = sums_of(shared, history_of(shared, entity, SHARED_MONTH))
+        values[MERCHANT_COUNT_BEFORE], values[MERCHANT_SUM_BEFORE] = spending - spends, spent - spends * amount
+        values[MERCHANT_LABELLED], values[MERCHANT_FRAUDS] = labelled, frauds
+    elif kind == SHARED_DEVICE:
+        values[DEVICE_COUNT_HOUR] = sums_of(shared, history_of(shared, entity, SHARED_HOUR))[0]
+        values[DEVICE_COUNT_DAY] = sums_of(shared, history_of(shared, entity, SHARED_DAY))[0]
+        values[DEVICE_FRAUDS] = sums_of(shared, history_of(shared, entity, SHARED_MONTH))[3]
+
+
+@kernel
+def observe_shared(
+    shared: Memory, batch: Columns, record: int, time_ms: int, about: tuple[int, int], limits: Limits,
+    numbers: NDArray[np.int64], values: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """Add the payment (`about`: spends, amount) to its shared entities, and fill their values."""
+    bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, numbers)
+    _forget_values(FIRST_PLACE, FIRST_DEVICE, values)
+    _forget_values(FIRST_MERCHANT, CATEGORY_Z + 1, values)
+    has_terminal = 1 if batch.pairs[record, 0] != 0 or batch.pairs[record, 1] != 0 else 0
+    for kind in range(SHARED_KINDS):
+        column = ENTITY_KEY_COLUMNS[kind]
+        key_0, key_1 = batch.pairs[record, column], batch.pairs[record, column + 1]
+        if key_0 == 0 and key_1 == 0:
+            continue
+        place = is_place(kind, has_terminal)
+        entity = find_or_create_entity(shared, kind, key_0, key_1)
+        slide_windows(shared, kind, entity, place, numbers)
+        if kind == SHARED_CATEGORY:
+            _fill_category(shared, entity, about[1], values)
+        add_entity_payment(shared, kind, entity, time_ms, place, amounts_of(kind, about[0], about[1], 1), numbers)
+        _fill_values(shared, kind, entity, place, time_ms, about, values)
