@@ -64,15 +64,15 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_duration_ms(text: str) -> int:
-    """Milliseconds of a duration as "7d", "12h", "30m" or "90s".
+def parse_duration_ms(text: str, option: str = "--label-delay") -> int:
+    """Milliseconds of a duration as "7d", "12h", "30m" or "90s"; `option` is named where it is none.
 
     Raises:
         ReplayError: it is none.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if match is None:
-        message = "--label-delay is a number with a unit: 7d, 12h, 30m or 90s"
+        message = f"{option} is a number with a unit: 7d, 12h, 30m or 90s"
         raise ReplayError(message)
     return round(float(match[1]) * _DURATIONS_MS[match[2]])
 
