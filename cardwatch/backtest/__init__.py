@@ -23,13 +23,14 @@ from cardwatch.replay import (
     Configuration,
     Progress,
     add_input_arguments,
+    alerted_after_ms,
     configuration,
     make_replay,
     parse_duration_ms,
     read_input,
     read_sections,
 )
-from cardwatch.replay.runner import SLAB_ROWS, KnownLabels
+from cardwatch.replay.runner import SLAB_ROWS, Replay
 from cardwatch.replay.source import Transactions
 from cardwatch.settings import configured_toml
 from casework.playbook import CaseHandling, Playbook
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     answer_ms = parse_duration_ms(arguments.answer_after, "--answer-after")
     wrong_ms = parse_duration_ms(arguments.wrong_within, "--wrong-within")
+    alerted_ms = alerted_after_ms(arguments)
     sections = read_sections(arguments.config)
     changed = _candidate(arguments.candidate)
     current = configuration(sections)
@@ -79,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     facts = _facts(transactions, current.rates)
     terms = Terms(current.policy, current.rates, answer_ms, wrong_ms, _case_actions())
     judged = [
-        Judgement(facts, _decide(name, transactions, labels, configured), terms)
+        Judgement(facts, _decide(name, make_replay(transactions, labels, configured, alerted_ms), configured), terms)
         for name, configured in (("current", current), ("candidate", _renamed(candidate, current)))
     ]
     report = _report(arguments, judged, sorted(changed))
@@ -165,10 +167,9 @@ def _facts(transactions: Transactions, rates: RateTable) -> Facts:
     )
 
 
-def _decide(name: str, transactions: Transactions, labels: KnownLabels, configured: Configuration) -> Decisions:
+def _decide(name: str, replay: Replay, configured: Configuration) -> Decisions:
     """Replay the file under a configuration."""
-    replay = make_replay(transactions, labels, configured)
-    decided = pa.concat_tables(list(replay.run(Progress(len(transactions), f"{name}: replayed"))))
+    decided = pa.concat_tables(list(replay.run(Progress(len(replay), f"{name}: replayed"))))
     codes = pa.array([action.wire for action in Action])
     return Decisions(
         name=name,

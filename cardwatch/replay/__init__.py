@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from cardwatch.errors import EXIT_OK, ReplayError
 from cardwatch.replay.evaluation import auc_roc, average_precision, card_precision_at
+from cardwatch.replay.labelling import KnownLabels
 from cardwatch.replay.mapping import FileMapping, load_mapping, own_names
-from cardwatch.replay.runner import OUTPUT_SCHEMA, KnownLabels, Replay
+from cardwatch.replay.runner import OUTPUT_SCHEMA, Replay
 from cardwatch.replay.source import Transactions, read_labels, read_table
 from cardwatch.wiring import require_one_reference
 from detector.errors import DetectorError
@@ -58,6 +59,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("transactions", type=Path, help="CSV, JSONL or Parquet of payments")
     parser.add_argument("--labels", type=Path, help="file of transaction_id, label (1 fraud) and label_time_ms")
     parser.add_argument("--label-delay", default="7d", metavar="TIME", help="delay of a mapped label (default 7d)")
+    parser.add_argument(
+        "--alert-label-delay", metavar="TIME", help="delay of the label of an alerted payment, where that is sooner"
+    )
     parser.add_argument("--mapping", type=Path, help="TOML that maps the file's columns to our fields")
     parser.add_argument(
         "--config", type=Path, help="TOML with [policy], [models] or [rates] instead of the shipped ones"
@@ -189,15 +193,27 @@ def read_input(arguments: argparse.Namespace) -> tuple[Transactions, KnownLabels
     return transactions, _known_labels(transactions, arguments)
 
 
-def make_replay(transactions: Transactions, labels: KnownLabels, configured: Configuration) -> Replay:
-    """The engine over the file, with an empty state.
+def alerted_after_ms(arguments: argparse.Namespace) -> int | None:
+    """How soon people answer alerts, None where alerts make no difference.
+
+    Raises:
+        ReplayError: --alert-label-delay is no duration.
+    """
+    text = arguments.alert_label_delay
+    return None if text is None else parse_duration_ms(text, "--alert-label-delay")
+
+
+def make_replay(
+    transactions: Transactions, labels: KnownLabels, configured: Configuration, alerted_ms: int | None = None
+) -> Replay:
+    """The engine over the file, with an empty state; `alerted_ms` as `Replay` takes it.
 
     Raises:
         ReplayError: the models cannot be built as configured.
     """
     state = EngineState(_state_config(len(transactions)), configured.rates)
     try:
-        return Replay(transactions, labels, state, configured.models, configured.policy)
+        return Replay(transactions, labels, state, configured.models, configured.policy, alerted_ms)
     except DetectorError as error:
         message = f"[models]: {error}"
         raise ReplayError(message) from None
@@ -209,8 +225,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ReplayError: a file, mapping or option cannot be used.
     """
+    alerted_ms = alerted_after_ms(arguments)
     transactions, labels = read_input(arguments)
-    replay = make_replay(transactions, labels, configuration(read_sections(arguments.config)))
+    replay = make_replay(transactions, labels, configuration(read_sections(arguments.config)), alerted_ms)
     started = time.monotonic()
     scores: list[np.ndarray[Any, Any]] = []
     with pq.ParquetWriter(str(arguments.out), OUTPUT_SCHEMA) as writer:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardwatch.replay.evaluation import average_precision
-from cardwatch.replay.runner import KnownLabels
+from cardwatch.replay.labelling import KnownLabels
 from cardwatch.replay.source import Transactions
 
 DAY_MS = 86_400_000

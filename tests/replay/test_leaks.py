@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cardwatch.replay import configuration, make_replay, read_sections
+from cardwatch.replay.labelling import KnownLabels
 from cardwatch.replay.mapping import own_names
-from cardwatch.replay.runner import KnownLabels
 from cardwatch.replay.source import Transactions
 from cardwatch.simulator import Simulator, WorldSettings
 from cardwatch.simulator.output import write_files
