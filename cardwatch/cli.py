@@ -41,6 +41,11 @@ COMMANDS = {
     "simulate": Command("make payments of a simulated world", "cardwatch.commands.simulate", takes_settings=False),
     "trigger": Command("play one attack into a running system", "cardwatch.commands.trigger"),
     "replay": Command("run the engine over a file of past payments", "cardwatch.replay", takes_settings=False),
+    "backtest": Command(
+        "a changed policy or models against the current ones, on past payments",
+        "cardwatch.backtest",
+        takes_settings=False,
+    ),
     "doctor": Command("check settings, ports, Kafka, Redis and clocks", "cardwatch.commands.doctor"),
     "topics": Command("list or create the Kafka topics", "cardwatch.commands.topics"),
     "warm": Command("compile the kernels and train the demo's first model", "cardwatch.commands.warm"),

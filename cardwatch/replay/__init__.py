@@ -8,6 +8,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 
 from cardwatch.errors import EXIT_OK, ReplayError
 from cardwatch.replay.evaluation import auc_roc, average_precision, card_precision_at
+from cardwatch.replay.labelling import KnownLabels
 from cardwatch.replay.mapping import FileMapping, load_mapping, own_names
-from cardwatch.replay.runner import OUTPUT_SCHEMA, KnownLabels, Replay
+from cardwatch.replay.runner import OUTPUT_SCHEMA, Replay
 from cardwatch.replay.source import Transactions, read_labels, read_table
 from cardwatch.wiring import require_one_reference
 from detector.errors import DetectorError
@@ -37,33 +39,54 @@ _REPLAY_KEY = bytes(range(16))
 _PROGRESS_EVERY_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a replay decides and learns by."""
+
+    policy: Policy
+    models: ModelsConfig
+    rates: RateTable
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `cardwatch replay`."""
-    parser.add_argument("transactions", type=Path, help="CSV, JSONL or Parquet of payments")
+    add_input_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="Parquet file of decisions to write")
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say what is replayed, and with which configuration."""
+    parser.add_argument("transactions", type=Path, help="CSV, JSONL or Parquet of payments")
     parser.add_argument("--labels", type=Path, help="file of transaction_id, label (1 fraud) and label_time_ms")
     parser.add_argument("--label-delay", default="7d", metavar="TIME", help="delay of a mapped label (default 7d)")
+    parser.add_argument(
+        "--alert-label-delay", metavar="TIME", help="delay of the label of an alerted payment, where that is sooner"
+    )
     parser.add_argument("--mapping", type=Path, help="TOML that maps the file's columns to our fields")
     parser.add_argument(
         "--config", type=Path, help="TOML with [policy], [models] or [rates] instead of the shipped ones"
     )
 
 
-def parse_duration_ms(text: str) -> int:
-    """Milliseconds of a duration as "7d", "12h", "30m" or "90s".
+def parse_duration_ms(text: str, option: str = "--label-delay") -> int:
+    """Milliseconds of a duration as "7d", "12h", "30m" or "90s"; `option` is named where it is none.
 
     Raises:
         ReplayError: it is none.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if match is None:
-        message = "--label-delay is a number with a unit: 7d, 12h, 30m or 90s"
+        message = f"{option} is a number with a unit: 7d, 12h, 30m or 90s"
         raise ReplayError(message)
     return round(float(match[1]) * _DURATIONS_MS[match[2]])
 
 
-def _sections(path: Path | None) -> dict[str, Mapping[str, Any]]:
-    """The content of the policy, the models and the rates: shipped, or from --config where it has them."""
+def read_sections(path: Path | None) -> dict[str, Mapping[str, Any]]:
+    """The content of the policy, the models and the rates: shipped, or from --config where it has them.
+
+    Raises:
+        ReplayError: the file cannot be read.
+    """
     given: Mapping[str, Any] = {}
     if path is not None:
         try:
@@ -115,11 +138,12 @@ def _mapping(table: pa.Table, path: Path | None) -> FileMapping:
     return load_mapping(path) if path is not None else own_names(table.column_names)
 
 
-class _Progress:
+class Progress:
     """Says how far a long run is: in place on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, what: str = "replayed") -> None:
         self._total = total
+        self._what = what
         self._started = self._said = time.monotonic()
 
     def __call__(self, done: int) -> None:
@@ -131,32 +155,32 @@ class _Progress:
         rate = done / max(now - self._started, 1e-9)
         end = "\r" if sys.stderr.isatty() and done < self._total else "\n"
         print(
-            f"replayed {done:,} of {self._total:,} rows ({100 * done // self._total}%), {rate:,.0f}/s",
+            f"{self._what} {done:,} of {self._total:,} rows ({100 * done // self._total}%), {rate:,.0f}/s",
             end=end,
             file=sys.stderr,
             flush=True,
         )
 
 
-def _replay(transactions: Transactions, labels: KnownLabels, sections: Mapping[str, Mapping[str, Any]]) -> Replay:
-    """The engine over the file, as configured.
+def configuration(sections: Mapping[str, Mapping[str, Any]], option: str = "--config") -> Configuration:
+    """Parse the content of the policy, the models and the rates.
 
     Raises:
-        ReplayError: a section of the configuration cannot be used.
+        ReplayError: a section cannot be used; the message names `option`.
         SettingsError: policy and rates have different reference currencies.
     """
     try:
         rates, policy = RateTable.from_mapping(sections["rates"]), Policy.from_mapping(sections["policy"])
         models = ModelsConfig.from_mapping(sections["models"])
     except DetectorError as error:
-        message = f"--config: {error}"
+        message = f"{option}: {error}"
         raise ReplayError(message) from None
     require_one_reference(policy.reference_currency, rates.reference_currency)
-    return Replay(transactions, labels, EngineState(_state_config(len(transactions)), rates), models, policy)
+    return Configuration(policy, models, rates)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Replay a file.
+def read_input(arguments: argparse.Namespace) -> tuple[Transactions, KnownLabels]:
+    """The transactions and labels that `add_input_arguments` has asked for.
 
     Raises:
         ReplayError: a file, mapping or option cannot be used.
@@ -166,12 +190,48 @@ def run(arguments: argparse.Namespace) -> int:
     if not len(transactions):
         message = f"{arguments.transactions}: no rows"
         raise ReplayError(message)
-    labels = _known_labels(transactions, arguments)
-    replay = _replay(transactions, labels, _sections(arguments.config))
+    return transactions, _known_labels(transactions, arguments)
+
+
+def alerted_after_ms(arguments: argparse.Namespace) -> int | None:
+    """How soon people answer alerts, None where alerts make no difference.
+
+    Raises:
+        ReplayError: --alert-label-delay is no duration.
+    """
+    text = arguments.alert_label_delay
+    return None if text is None else parse_duration_ms(text, "--alert-label-delay")
+
+
+def make_replay(
+    transactions: Transactions, labels: KnownLabels, configured: Configuration, alerted_ms: int | None = None
+) -> Replay:
+    """The engine over the file, with an empty state; `alerted_ms` as `Replay` takes it.
+
+    Raises:
+        ReplayError: the models cannot be built as configured.
+    """
+    state = EngineState(_state_config(len(transactions)), configured.rates)
+    try:
+        return Replay(transactions, labels, state, configured.models, configured.policy, alerted_ms)
+    except DetectorError as error:
+        message = f"[models]: {error}"
+        raise ReplayError(message) from None
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replay a file.
+
+    Raises:
+        ReplayError: a file, mapping or option cannot be used.
+    """
+    alerted_ms = alerted_after_ms(arguments)
+    transactions, labels = read_input(arguments)
+    replay = make_replay(transactions, labels, configuration(read_sections(arguments.config)), alerted_ms)
     started = time.monotonic()
     scores: list[np.ndarray[Any, Any]] = []
     with pq.ParquetWriter(str(arguments.out), OUTPUT_SCHEMA) as writer:
-        for decisions in replay.run(_Progress(len(transactions))):
+        for decisions in replay.run(Progress(len(transactions))):
             writer.write_table(decisions)
             scores.append(decisions.column("score").to_numpy())
     elapsed_s = time.monotonic() - started

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from cardwatch.replay.labelling import KnownLabels, LabelQueue
 from cardwatch.replay.source import Transactions
 from detector.assessments import Assessments
 from detector.catalogue import HOUR_MS
@@ -41,21 +40,6 @@ OUTPUT_SCHEMA = pa.schema(
         ("model_version", pa.string()),
     ]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class KnownLabels:
-    """Labels in the order in which they become known.
-
-    Attributes:
-        row: int64, which transaction of the file.
-        label: int64, 1 fraud, 0 genuine.
-        label_time_ms: int64, ascending.
-    """
-
-    row: NDArray[np.int64]
-    label: NDArray[np.int64]
-    label_time_ms: NDArray[np.int64]
 
 
 class _Answers:
@@ -106,14 +90,26 @@ class Replay:
     """
 
     def __init__(
-        self, transactions: Transactions, labels: KnownLabels, state: EngineState, models: ModelsConfig, policy: Policy
+        self,
+        transactions: Transactions,
+        labels: KnownLabels,
+        state: EngineState,
+        models: ModelsConfig,
+        policy: Policy,
+        alerted_after_ms: int | None = None,
     ) -> None:
-        """Start with an empty state and models that know nothing."""
+        """Start with an empty state and models that know nothing.
+
+        Args:
+            transactions: of the file.
+            labels: of them.
+            state: empty.
+            models: how the models are built and learn.
+            policy: what decides.
+            alerted_after_ms: how long after an alert its payment's label is known, where that is sooner.
+        """
         self._transactions = transactions
-        # A label of a payment that has not happened yet waits for it.
-        times = np.maximum(labels.label_time_ms, transactions.event_time_ms[labels.row] + 1)
-        order = np.argsort(times, kind="stable")
-        self._labels = KnownLabels(labels.row[order], labels.label[order], times[order])
+        self._labels = LabelQueue(labels, transactions.event_time_ms, alerted_after_ms)
         self._state = state
         self._policy = policy
         self._trainer = Trainer(models)
@@ -121,9 +117,12 @@ class Replay:
         self._version_time_ms = -_VERSION_EVERY_MS
         self._model = self._publish()
         self._identities = np.zeros((len(transactions), 2), dtype=np.uint64)
-        self._label_cursor = 0
         self._label_offset = 0
         state.open_partition(0)
+
+    def __len__(self) -> int:
+        """Number of transactions."""
+        return len(self._transactions)
 
     @property
     def frauds_learned(self) -> int:
@@ -152,26 +151,25 @@ class Replay:
             assessments = assess_batch(self._state, batch, self._model, self._policy)
             self._trainer.learn(assessments.unlabelled)
             answers.keep(start, assessments, self._model.name)
+            self._labels.alerted(batch.offset[assessments.action != Action.ALLOW])
         return answers
 
     def _learn_until(self, time_ms: int) -> None:
         """Apply and learn every label that was known at a moment."""
-        stop = int(np.searchsorted(self._labels.label_time_ms, time_ms, side="right"))
-        if stop > self._label_cursor:
-            cut = slice(self._label_cursor, stop)
-            count = stop - self._label_cursor
+        known = self._labels.until(time_ms)
+        if len(known):
             result = apply_labels(
                 self._state,
                 LabelBatch(
                     partition=0,
-                    offset=np.arange(self._label_offset, self._label_offset + count, dtype=np.int64),
-                    identity=self._identities[self._labels.row[cut]],
-                    label=self._labels.label[cut],
-                    label_time_ms=self._labels.label_time_ms[cut],
+                    offset=np.arange(self._label_offset, self._label_offset + len(known), dtype=np.int64),
+                    identity=self._identities[known.row],
+                    label=known.label,
+                    label_time_ms=known.label_time_ms,
                 ),
             )
             self._trainer.learn(result.examples)
-            self._label_cursor, self._label_offset = stop, self._label_offset + count
+            self._label_offset += len(known)
         if time_ms - self._version_time_ms >= _VERSION_EVERY_MS:
             self._version_time_ms = time_ms
             self._model = self._publish()

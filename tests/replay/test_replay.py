@@ -81,6 +81,16 @@ def test_labels_make_a_difference_and_are_measured(
     assert taught.column("score").to_pylist() != untaught.column("score").to_pylist()
 
 
+def test_alerted_payments_may_be_labelled_sooner(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """What people look at at once teaches sooner; an answer that is no sooner changes nothing."""
+    payments, labels = files
+    waited = replay(payments, tmp_path / "waited.parquet", "--labels", str(labels))
+    asked = replay(payments, tmp_path / "asked.parquet", "--labels", str(labels), "--alert-label-delay", "1h")
+    late = replay(payments, tmp_path / "late.parquet", "--labels", str(labels), "--alert-label-delay", "2d")
+    assert asked.column("score").to_pylist() != waited.column("score").to_pylist()
+    assert late.equals(waited)
+
+
 @pytest.mark.parametrize(
     ("text", "duration_ms"), [("7d", 7 * DAY_MS), ("12h", DAY_MS // 2), ("1.5m", 90_000), ("90s", 90_000)]
 )
