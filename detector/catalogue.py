@@ -316,7 +316,7 @@ CATALOGUE: tuple[Feature, ...] = (
     _is_new(Entity.CARD_DEVICE, "device"),
     _is_new(Entity.CARD_CATEGORY, "category"),
     _windowed(Entity.CARD_MERCHANT, _A.COUNT, _MONTH, _PAYMENTS, "Payments of the card at this merchant", COUNTS, "many_at_merchant"),
-    _windowed(Entity.CARD_CATEGORY, _A.COUNT, _MONTH, _PAYMENTS, "Payments of the card in this category", COUNTS, "category_new"),
+    _windowed(Entity.CARD_CATEGORY, _A.COUNT, _MONTH, _PAYMENTS, "Payments of the card in this category", COUNTS, "many_in_category"),
     *(
         _windowed(Entity.PLACE, _A.COUNT, w, _PAYMENTS, "Payments at this terminal, or merchant where none is given", COUNTS, "place_burst")
         for w in (_HOUR, _DAY)

@@ -40,18 +40,36 @@ _ENUMERATIONS: dict[Aggregate, type[WireEnum]] = {
 }
 # Aggregates of which 0 is the absence of what the code says.
 _NOTHING_AT_ZERO = frozenset(
-    {Aggregate.IS_NEW, Aggregate.IP_COUNTRY_DIFFERS, Aggregate.FRAUDS, Aggregate.FRAUD_RATE, Aggregate.REFUSED}
+    {
+        *(Aggregate.IS_NEW, Aggregate.IP_COUNTRY_DIFFERS, Aggregate.FRAUDS, Aggregate.FRAUD_RATE, Aggregate.REFUSED),
+        *(Aggregate.HIGH_COUNT, Aggregate.VERY_HIGH_COUNT, Aggregate.SMALL_COUNT, Aggregate.FRAUD_RUN),
+        *(Aggregate.HIGH_STREAK, Aggregate.LAST_THREE),
+    }
+)
+# Aggregates whose values speak to the model and not to people.
+_UNSPOKEN = frozenset(
+    {
+        *(Aggregate.CATEGORY, Aggregate.LAST_THREE, Aggregate.HIGH_POINTS, Aggregate.HIGH_STREAK),
+        *(Aggregate.FRAUD_RUN_MIDDLE_DAYS, Aggregate.FRAUD_RUN_SPREAD_DAYS, Aggregate.HOUR_SHARE, Aggregate.AMOUNT_Z),
+    }
 )
 # Aggregates whose values have no usual size.
-_NO_USUAL = frozenset({*_ENUMERATIONS, Aggregate.HOUR, Aggregate.WEEKDAY})
+_NO_USUAL = frozenset(
+    {
+        *(*_ENUMERATIONS, *_UNSPOKEN, Aggregate.HOUR, Aggregate.WEEKDAY),
+        *(Aggregate.DAYS_SINCE_FIRST_HIGH, Aggregate.PAYMENTS_SINCE_HIGH, Aggregate.HIGH_STREAK_DAYS),
+        *(Aggregate.DAYS_SINCE_HIGH_FRAUD, Aggregate.FRAUD_RUN_DAYS, Aggregate.DAYS_SINCE_FRAUD),
+        *(Aggregate.DAYS_SINCE_GENUINE, Aggregate.DAYS_SINCE_OUTCOME, Aggregate.GENUINE_SINCE_FRAUD),
+    }
+)
 _LOW_IS_THE_REASON = frozenset({Aggregate.SECONDS_SINCE_LAST})
-# For these codes people want the amount beside the card's own mean, whatever feature spoke.
+# For these codes people want the amount beside the card's usual one, whatever feature spoke.
 _AMOUNT_CODES = frozenset({"amount_high", "amount_above_usual"})
 _CODES = tuple(dict.fromkeys(feature.reason for feature in CATALOGUE))
 _CODE_OF_COLUMN = np.array([_CODES.index(feature.reason) for feature in CATALOGUE], dtype=np.int64)
 _IS_HIDDEN_AT_ZERO = np.array([feature.aggregate in _NOTHING_AT_ZERO for feature in CATALOGUE])
 _AMOUNT = FEATURE_INDEX["amount"]
-_USUAL_AMOUNT = FEATURE_INDEX["card_mean_before_30d"]
+_OVER_USUAL = FEATURE_INDEX["amount_over_usual"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +156,10 @@ def feature_evidence(
         return Evidence(code, code, name, None, contribution)
     observed, usual = float(row[column]), float(usual_values[column])
     if code in _AMOUNT_CODES:
-        observed = float(row[_AMOUNT])
-        usual = float(row[_USUAL_AMOUNT]) if not np.isnan(row[_USUAL_AMOUNT]) else float(usual_values[_AMOUNT])
+        observed, ratio = float(row[_AMOUNT]), float(row[_OVER_USUAL])
+        usual = observed / ratio if ratio > 0 else float(usual_values[_AMOUNT])
+    elif feature.aggregate in _UNSPOKEN:
+        observed = float("nan")
     if feature.aggregate in _NO_USUAL:
         usual = float("nan")
     return Evidence(code, _text_key(feature, code, observed, usual), _shown(observed), _shown(usual), contribution)

@@ -41,15 +41,15 @@ def test_strongest_features_come_first() -> None:
     model = model_with(
         {
             ("card_country_is_new", 1.0): 2.0,
-            ("terminal_frauds_7d", 3.0): 4.0,
+            ("place_fraud_run", 3.0): 4.0,
             ("hour", 3.0): 0.3,
             ("card_seconds_since_last", 5.0): -3.0,
         }
     )
-    values = {"card_country_is_new": 1.0, "terminal_frauds_7d": 3.0, "hour": 3.0, "card_seconds_since_last": 5.0}
+    values = {"card_country_is_new": 1.0, "place_fraud_run": 3.0, "hour": 3.0, "card_seconds_since_last": 5.0}
     found = _explained(policy(), model, values, score=0.9)
     assert [(e.code, e.text_key, e.observed, e.usual, e.contribution) for e in found] == [
-        ("terminal_known_fraud", "terminal_known_fraud", 3.0, 0.0, 4.0),
+        ("place_recent_frauds", "place_recent_frauds", 3.0, 0.0, 4.0),
         ("new_country", "new_country", 1.0, 0.0, 2.0),
     ]
 
@@ -141,10 +141,8 @@ def _evidence(name: str, usual: float = _NAN, **others: float) -> Evidence:
 
 
 def test_amounts_stand_beside_the_cards_own_mean() -> None:
-    """Whatever ratio spoke, people see the amount and what this card usually pays."""
-    shown = _evidence(
-        "card_amount_over_mean_7d", amount=90_000, card_mean_before_30d=4_500, card_amount_over_mean_7d=20
-    )
+    """Whatever spoke, people see the amount and what this card usually pays."""
+    shown = _evidence("card_mean_before_30d", amount=90_000, card_mean_before_30d=5_000, amount_over_usual=20)
     assert (shown.code, shown.text_key) == ("amount_above_usual", "amount_above_usual")
     assert (shown.observed, shown.usual) == (90_000.0, 4_500.0)
     assert _evidence("amount", 3_000.0, amount=90_000).usual == 3_000.0
@@ -162,7 +160,8 @@ def test_values_are_fit_for_people() -> None:
     """Codes are words, hours have no usual value, and float32's digits are rounded away."""
     assert _evidence("channel", 1.0, channel=int(Channel.ECOM)) == Evidence("channel", "channel", "ecom", None, 1.0)
     assert _evidence("hour", 12.0, hour=3).usual is None
-    assert _evidence("terminal_fraud_rate_7d", 0.0, terminal_fraud_rate_7d=0.1).observed == 0.1
+    assert _evidence("merchant_fraud_rate_30d", 0.0, merchant_fraud_rate_30d=0.1).observed == 0.1
+    assert _evidence("category", 12.0, category=31).observed is None
 
 
 def test_every_text_key_has_its_sentence() -> None:
@@ -171,7 +170,7 @@ def test_every_text_key_has_its_sentence() -> None:
     keys = set(SPECIAL_CODES) | {rule.reason for rule in Policy.from_mapping(shipped("policy.toml")).rules}
     for feature in CATALOGUE:
         for usual in (-1.0, 1e12):
-            others = {"amount": 1.0, "card_mean_before_30d": usual} | {feature.name: 1.0}
+            others = {"amount": 1.0, "amount_over_usual": 1 / usual} | {feature.name: 1.0}
             keys.add(_evidence(feature.name, usual, **others).text_key)
     assert keys <= set(texts)
     assert set(texts) - keys <= _AWAITED

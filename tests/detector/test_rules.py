@@ -32,8 +32,8 @@ def _hits(when: list[dict[str, Any]], count: int, **columns: Any) -> list[bool]:
 )
 def test_comparisons_of_features_equal_naive_twin(name: str, limit: float, values: list[float]) -> None:
     """Compared as float32, like the features themselves; a missing value never fulfils a condition."""
-    features = np.stack([feature_row(card_amount_over_mean_7d=value) for value in values])
-    found = _hits([{"feature": "card_amount_over_mean_7d", "op": name, "value": limit}], len(values), features=features)
+    features = np.stack([feature_row(amount_over_usual=value) for value in values])
+    found = _hits([{"feature": "amount_over_usual", "op": name, "value": limit}], len(values), features=features)
     assert found == [not np.isnan(value) and _OPERATORS[name](np.float32(value), np.float32(limit)) for value in values]
 
 
