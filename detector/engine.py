@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from detector.assessments import AlertEvidence, Assessments, join_assessments
 from detector.catalogue import DAY_MS, FEATURE_INDEX, catalogue_digest
 from detector.examples import Examples
+from detector.jit import kernel
 from detector.layout import Observed
 from detector.models.version import ModelVersion
 from detector.observe import check_offsets, kernel_columns, observe
@@ -29,6 +30,9 @@ from detector.vocabulary import Action, Flag, Kind, Label
 
 _ALERT_ID_BYTES = 12
 _UNIT = 2.0**-53
+_REVERSAL, _OUTCOME = int(Kind.REVERSAL), int(Kind.OUTCOME)
+# Scores are whole billionths: nine decimals say one to the last bit, here, on the wire and after recovery.
+SCORE_UNITS = 1e9
 _CATALOGUE_DIGEST = catalogue_digest()
 _NEW_MERCHANT = FEATURE_INDEX["card_merchant_is_new"]
 # More merchants than any table of entities holds; beyond it the oldest names are forgotten, which only people notice.
@@ -39,6 +43,16 @@ def alert_id_of(card_token: str, transaction_id: str) -> str:
     """The alert's id: the same for a transaction in every process and at every replay."""
     identity = f"{card_token}{IDENTITY_SEPARATOR}{transaction_id}".encode()
     return "al-" + hashlib.blake2b(identity, digest_size=_ALERT_ID_BYTES).hexdigest()
+
+
+@kernel
+def _settle_scores(kind: NDArray[np.int64], duplicate: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
+    """Round scores to the decimals in which they are told; 0 for records that are no payment of their own."""
+    for row in range(kind.shape[0]):
+        if duplicate[row] == 1 or kind[row] == _REVERSAL or kind[row] == _OUTCOME:
+            scores[row] = 0.0
+        else:
+            scores[row] = np.rint(scores[row] * SCORE_UNITS) / SCORE_UNITS
 
 
 def _random_unit(batch: TransactionBatch) -> NDArray[np.float64]:
@@ -80,9 +94,11 @@ def _policy_inputs(
 
 def _note_names(partition: PartitionState, batch: TransactionBatch, features: NDArray[np.float32]) -> None:
     """Keep the text of merchants that a card meets for the first time."""
-    first_words = batch.merchant.view(np.int64)[:, 0]
-    for row in np.nonzero(features[:, _NEW_MERCHANT] == 1.0)[0].tolist():
-        partition.names[int(first_words[row])] = str(batch.merchant_id[row])
+    rows = np.flatnonzero(features[:, _NEW_MERCHANT] == 1.0)
+    words = batch.merchant[rows, 0].view(np.int64)
+    for row, word in zip(rows.tolist(), words.tolist(), strict=True):
+        if word not in partition.names:
+            partition.names[word] = str(batch.merchant_id[row])
     while len(partition.names) > _MAXIMUM_NAMES:
         del partition.names[next(iter(partition.names))]
 
@@ -160,6 +176,8 @@ def _pieces(batch: TransactionBatch) -> list[slice]:
     An alert shows the card's last payments, which are read after the walk. Within a day of the watermark no payment
     that an alert of the piece can show is forgotten. Live batches span seconds: they are one piece.
     """
+    if len(batch) and int(batch.event_time_ms.max()) - int(batch.event_time_ms[0]) <= DAY_MS:
+        return [slice(0, len(batch))]
     clock = np.maximum.accumulate(batch.event_time_ms)
     pieces, start = [], 0
     while start < len(batch):
@@ -176,8 +194,8 @@ def _assess_piece(
     amount_reference, rate_missing = state.rates.convert(batch.amount_minor, batch.currency)
     observed = observe(state, partition, kernel_columns(batch, amount_reference))
     score, anomaly = model.score(observed.features)
-    silent = (observed.duplicate == 1) | (batch.kind == Kind.REVERSAL) | (batch.kind == Kind.OUTCOME)
-    score[silent] = anomaly[silent] = 0.0
+    for scores in (score, anomaly):
+        _settle_scores(batch.kind, observed.duplicate, scores)
     result = policy.decide(_policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model))
     flags = _flags(observed, rate_missing, result)
     answers = (result.action, flags, score, anomaly, result.expected_loss_minor, result.rule_hits)
