@@ -26,13 +26,11 @@ from detector.recent import last_events, store_decisions, store_reasons, stored_
 from detector.state import EngineState, PartitionState
 from detector.tokens import IDENTITY_SEPARATOR
 from detector.transactions import TransactionBatch
-from detector.vocabulary import Action, Flag, Kind, Label
+from detector.vocabulary import SCORE_UNITS, Action, Flag, Kind, Label
 
 _ALERT_ID_BYTES = 12
 _UNIT = 2.0**-53
 _REVERSAL, _OUTCOME = int(Kind.REVERSAL), int(Kind.OUTCOME)
-# Scores are whole billionths: nine decimals say one to the last bit, here, on the wire and after recovery.
-SCORE_UNITS = 1e9
 _CATALOGUE_DIGEST = catalogue_digest()
 _NEW_MERCHANT = FEATURE_INDEX["card_merchant_is_new"]
 # More merchants than any table of entities holds; beyond it the oldest names are forgotten, which only people notice.

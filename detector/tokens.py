@@ -65,7 +65,7 @@ def _compress(
 
 
 @kernel
-def _short_word(buffer: NDArray[np.uint8], start: int, count: int) -> np.uint64:
+def short_word(buffer: NDArray[np.uint8], start: int, count: int) -> np.uint64:
     """The next `count` bytes, 0 to 7, as a little-endian word."""
     if start + 8 <= buffer.shape[0]:
         return np.uint64(load_word(buffer, start) & ((_ONE << np.uint64(8 * count)) - _ONE))
@@ -98,7 +98,7 @@ def _absorb(
         pending = np.uint64((word >> _ONE) >> (np.uint64(63) - bits))
         start += 8
     left = np.uint64(8 * (stop - start))
-    word = _short_word(buffer, start, stop - start)
+    word = short_word(buffer, start, stop - start)
     pending |= word << bits
     bits = np.uint64(bits + left)
     if bits >= np.uint64(64):

@@ -54,8 +54,8 @@ def is_clean(value: bytes) -> bool:
 
 TEXTS = (
     "", "x" * 64, "x" * 65, "é" * 64, "é" * 128, "x" * 128, "x" * 129, "a\u007f", "a\u0080", "\\", '"', "日本", "𝄞",
-    "EUR", "DE", "XXX", "eur", "EURO", "4111111111111111", "4111 1111-1111 1111", "4111111111111112", "5411", "05", "0a", "0A",
-    "000", "purchase", "reversal", "pos", "POS", "none", "chip", "passed", "failed", "purchase ", "PURCHASE",
+    "EUR", "DE", "XXX", "eur", "EURO", "4111111111111111", "4111 1111-1111 1111", "4111111111111112", "5411", "05",
+    "0a", "0A", "000", "purchase", "reversal", "pos", "POS", "none", "chip", "passed", "failed", "cash ", "PURCHASE",
 )  # fmt: skip
 texts = st.text(max_size=6) | st.sampled_from(TEXTS)
 NUMBERS = (0, -0.0, 1e3, 90, 90.0000001, -180, 180.0000001, 10**13, 10**13 + 1, NOW_MS, NOW_MS + BOUND_MS + 1)
