@@ -109,9 +109,10 @@ def _flags(observed: Observed, degraded: NDArray[np.bool_], result: PolicyResult
 
 def _unlabelled_sample(state: EngineState, batch: TransactionBatch, observed: Observed) -> Examples:
     """One in so many payments, chosen by identity alone, for the models that need no label."""
-    payments = (batch.kind != Kind.REVERSAL) & (batch.kind != Kind.OUTCOME) & (observed.duplicate == 0)
-    chosen = payments & (batch.identity[:, 0] % np.uint64(state.config.unlabelled_one_in) == 0)
-    count = int(chosen.sum())
+    chosen = np.flatnonzero(batch.identity[:, 0] % np.uint64(state.config.unlabelled_one_in) == 0)
+    kind = batch.kind[chosen]
+    chosen = chosen[(kind != _REVERSAL) & (kind != _OUTCOME) & (observed.duplicate[chosen] == 0)]
+    count = len(chosen)
     return Examples(
         observed.features[chosen],
         np.full(count, int(Label.UNLABELLED), dtype=np.int64),
@@ -156,14 +157,18 @@ def _explain(
     action: NDArray[np.int64],
 ) -> dict[int, AlertEvidence]:
     """Evidence of every row that is not ALLOW; the reasons of new ones are kept beside their payments."""
-    rows = np.nonzero((action != Action.ALLOW) & (observed.duplicate == 0))[0]
+    not_allowed = np.flatnonzero(action != Action.ALLOW)
     shown: dict[int, AlertEvidence] = {}
+    if not len(not_allowed):
+        return shown
+    repeated = observed.duplicate[not_allowed] == 1
+    rows = not_allowed[~repeated]
     explained = explain(rows, observed.features, model, result) if len(rows) else {}
     for row in rows.tolist():
         payment_row = int(observed.payment_row[row])
         shown[row] = _alert_evidence(partition, batch, row, payment_row, explained[row])
         store_reasons(partition, payment_row, list(shown[row].reasons))
-    for row in np.nonzero((action != Action.ALLOW) & (observed.duplicate == 1))[0].tolist():
+    for row in not_allowed[repeated].tolist():
         shown[row] = _alert_evidence(partition, batch, row, int(observed.payment_row[row]), ())
     return shown
 
@@ -197,10 +202,13 @@ def _assess_piece(
     result = policy.decide(_policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model))
     flags = _flags(observed, rate_missing, result)
     answers = (result.action, flags, score, anomaly, result.expected_loss_minor, result.rule_hits)
-    first = np.nonzero(observed.duplicate == 0)[0]
-    first_answers = tuple(column[first] for column in answers)
-    store_decisions(partition, observed.payment_row[first], first_answers, policy.version)
-    _answer_duplicates(partition, observed, policy, answers)
+    first = np.flatnonzero(observed.duplicate == 0)
+    if len(first) == len(batch):
+        store_decisions(partition, observed.payment_row, answers, policy.version)
+    else:
+        first_answers = tuple(column[first] for column in answers)
+        store_decisions(partition, observed.payment_row[first], first_answers, policy.version)
+        _answer_duplicates(partition, observed, policy, answers)
     _note_names(partition, batch, observed.features)
     return Assessments(
         batch=batch,

@@ -255,6 +255,11 @@ class TransactionCodec:
             _traceparents(kept), taken,
         )  # fmt: skip
 
+    @staticmethod
+    def warm_up() -> None:
+        """Compile the scanner."""
+        scan([b"{}"], np.zeros(1, dtype=np.int64))
+
     def decode_singly(self, records: Sequence[RawRecord], now_ms: int) -> Decoded:
         """The same without the scanner; the columns are Python's lists, for the most part."""
         return self._codec.decode(records, now_ms, self._check)

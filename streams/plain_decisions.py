@@ -153,6 +153,14 @@ def _write(assessed: AssessmentsLike, versions: Versions, wanted: NDArray[np.boo
     return written
 
 
+def warm_up() -> None:
+    """Compile the writer."""
+    nothing, numbers = _texts(TextColumn.from_strings([])), np.zeros(0, dtype=np.int64)
+    values = Values(nothing, nothing, numbers, np.zeros(0), np.zeros(0), numbers, numbers, numbers)
+    written = Written(np.zeros(8, dtype=np.uint8), numbers, numbers, numbers, numbers)
+    write_rows(_parts(Versions("", "", "", ()), 0), values, np.zeros(0, dtype=np.bool_), written)
+
+
 def _write_singly(assessed: AssessmentsLike, versions: Versions, row: int) -> bytes:
     """Write one decision that the kernel does not write."""
     batch = assessed.batch

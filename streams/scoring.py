@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detector.errors import StateError
 from detector.vocabulary import Action
+from streams import plain_decisions
 from streams.codecs import Decoded, TransactionCodec
 from streams.core import AssessedBatch, ScoringCore
 from streams.dead_letters import dead_letter
@@ -72,6 +73,12 @@ class Scorer:
         self._metrics = metrics
         self._clock = clock
         self.partition_count = 0
+
+    def warm_up(self) -> None:
+        """Compile whatever the first fetch would otherwise wait for."""
+        self._core.warm_up()
+        self._codec.warm_up()
+        plain_decisions.warm_up()
 
     async def score(self, owned: OwnedPartition, records: list[RawRecord]) -> None:
         """Score one fetch of one partition, and answer what has not been answered.
