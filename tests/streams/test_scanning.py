@@ -80,7 +80,24 @@ def documents(draw: st.DrawFn) -> bytes:
     return draw(st.sampled_from(["", " ", "\n"])).join(["", text, ""]).encode(errors="surrogatepass")
 
 
-SNIPPETS = (b"", b'"', b"\\", b"\\u0041", b",", b"{", b"}", b"0", b"1", b"e1", b"\x80", b"\xc3", b"\0", b"\x1f")
+SNIPPETS = (
+    b"",
+    b'"',
+    b"\\",
+    b"\\u0041",
+    b"\\ud83d",
+    b"\\ude00",
+    b",",
+    b"{",
+    b"}",
+    b"0",
+    b"1",
+    b"e1",
+    b"\x80",
+    b"\xc3",
+    b"\0",
+    b"\x1f",
+)
 
 
 @st.composite
@@ -91,7 +108,24 @@ def mutations(draw: st.DrawFn) -> bytes:
         at = draw(st.integers(0, len(data)))
         instead = draw(
             st.sampled_from(
-                [b"", b'"', b"\\", b"\\u0041", b",", b"{", b"}", b"0", b"1", b"e1", b"\x80", b"\xc3", b"\0", b"\x1f"]
+                [
+                    b"",
+                    b'"',
+                    b"\\",
+                    b"\\u0041",
+                    b"\\ud83d",
+                    b"\\ude00",
+                    b",",
+                    b"{",
+                    b"}",
+                    b"0",
+                    b"1",
+                    b"e1",
+                    b"\x80",
+                    b"\xc3",
+                    b"\0",
+                    b"\x1f",
+                ]
             )
         )
         data[at : at + draw(st.integers(0, 2))] = instead
