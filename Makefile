@@ -28,7 +28,8 @@ test: $(INSTALLED) ## Run the tests on embedded services, with coverage, and the
 	@$(BIN)/coverage erase
 	CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/coverage run -m pytest --durations=15 $(ARGS)
 	CARDWATCH_TEST_JIT=off NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest --durations=5 \
-		-m "not kafka and not compiled and not slow" tests/detector tests/style/test_jit.py
+		-m "not kafka and not compiled and not slow" tests/detector tests/style/test_jit.py \
+		tests/streams/test_scanning.py tests/streams/test_plain_decisions.py
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

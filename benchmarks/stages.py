@@ -16,6 +16,7 @@ from typing import Any
 import cardwatch.replay.runner
 import detector.engine
 import detector.rates
+from cardwatch.replay.source import Transactions
 from detector.models.trainer import Trainer
 from detector.models.version import ModelVersion
 from detector.policy import Policy
@@ -45,6 +46,7 @@ ENGINE: tuple[Place, ...] = (
 REPLAY: tuple[Place, ...] = (
     *ENGINE,
     Place(cardwatch.replay.runner, "assess_batch", "rest of assess_batch"),
+    Place(Transactions, "slab", "columns of the file"),
     Place(cardwatch.replay.runner, "build_batch", "build_batch: fingerprints and columns"),
     Place(cardwatch.replay.runner, "apply_labels", "labels joined with features"),
     Place(cardwatch.replay.runner, "_decisions", "decisions as a table"),

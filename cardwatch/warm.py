@@ -32,6 +32,8 @@ from detector.rates import RateTable
 from detector.state import EngineState, StateConfig
 from detector.transactions import build_batch
 from detector.vocabulary import Label
+from streams import plain_decisions
+from streams.codecs import TransactionCodec
 from streams.topics import MAXIMUM_RECORD_BYTES, MODELS
 
 FIRST_VERSION = "m-000001"
@@ -92,7 +94,12 @@ def warm_model(settings: Settings, cache: Path) -> tuple[ModelVersion, bool]:
 
 
 def exercise(version: ModelVersion, models: ModelsConfig, policy: Policy, rates: RateTable) -> None:
-    """Run whatever training has not run, so that workers find all kernels compiled: alerts, labels alone, maturity."""
+    """Run whatever training has not run, so that workers find all kernels compiled: alerts, labels alone, maturity.
+
+    So are those between JSON and columns, which training does not need at all.
+    """
+    TransactionCodec.warm_up()
+    plain_decisions.warm_up()
     received = ModelVersion.from_bytes(version.to_bytes())
     simulator = Simulator(_WORLD)
     payments = simulator.attack_payments("stolen_card", _START_MS)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from detector.assessments import AlertEvidence, Assessments, join_assessments
 from detector.catalogue import DAY_MS, FEATURE_INDEX, catalogue_digest
 from detector.examples import Examples
+from detector.jit import kernel
 from detector.layout import Observed
 from detector.models.version import ModelVersion
 from detector.observe import check_offsets, kernel_columns, observe
@@ -25,10 +26,11 @@ from detector.recent import last_events, store_decisions, store_reasons, stored_
 from detector.state import EngineState, PartitionState
 from detector.tokens import IDENTITY_SEPARATOR
 from detector.transactions import TransactionBatch
-from detector.vocabulary import Action, Flag, Kind, Label
+from detector.vocabulary import SCORE_UNITS, Action, Flag, Kind, Label
 
 _ALERT_ID_BYTES = 12
 _UNIT = 2.0**-53
+_REVERSAL, _OUTCOME = int(Kind.REVERSAL), int(Kind.OUTCOME)
 _CATALOGUE_DIGEST = catalogue_digest()
 _NEW_MERCHANT = FEATURE_INDEX["card_merchant_is_new"]
 # More merchants than any table of entities holds; beyond it the oldest names are forgotten, which only people notice.
@@ -39,6 +41,16 @@ def alert_id_of(card_token: str, transaction_id: str) -> str:
     """The alert's id: the same for a transaction in every process and at every replay."""
     identity = f"{card_token}{IDENTITY_SEPARATOR}{transaction_id}".encode()
     return "al-" + hashlib.blake2b(identity, digest_size=_ALERT_ID_BYTES).hexdigest()
+
+
+@kernel
+def _settle_scores(kind: NDArray[np.int64], duplicate: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
+    """Round scores to the decimals in which they are told; 0 for records that are no payment of their own."""
+    for row in range(kind.shape[0]):
+        if duplicate[row] == 1 or kind[row] == _REVERSAL or kind[row] == _OUTCOME:
+            scores[row] = 0.0
+        else:
+            scores[row] = np.rint(scores[row] * SCORE_UNITS) / SCORE_UNITS
 
 
 def _random_unit(batch: TransactionBatch) -> NDArray[np.float64]:
@@ -80,9 +92,11 @@ def _policy_inputs(
 
 def _note_names(partition: PartitionState, batch: TransactionBatch, features: NDArray[np.float32]) -> None:
     """Keep the text of merchants that a card meets for the first time."""
-    first_words = batch.merchant.view(np.int64)[:, 0]
-    for row in np.nonzero(features[:, _NEW_MERCHANT] == 1.0)[0].tolist():
-        partition.names[int(first_words[row])] = str(batch.merchant_id[row])
+    rows = np.flatnonzero(features[:, _NEW_MERCHANT] == 1.0)
+    words = batch.merchant[rows, 0].view(np.int64)
+    for row, word in zip(rows.tolist(), words.tolist(), strict=True):
+        if word not in partition.names:
+            partition.names[word] = str(batch.merchant_id[row])
     while len(partition.names) > _MAXIMUM_NAMES:
         del partition.names[next(iter(partition.names))]
 
@@ -95,9 +109,10 @@ def _flags(observed: Observed, degraded: NDArray[np.bool_], result: PolicyResult
 
 def _unlabelled_sample(state: EngineState, batch: TransactionBatch, observed: Observed) -> Examples:
     """One in so many payments, chosen by identity alone, for the models that need no label."""
-    payments = (batch.kind != Kind.REVERSAL) & (batch.kind != Kind.OUTCOME) & (observed.duplicate == 0)
-    chosen = payments & (batch.identity[:, 0] % np.uint64(state.config.unlabelled_one_in) == 0)
-    count = int(chosen.sum())
+    chosen = np.flatnonzero(batch.identity[:, 0] % np.uint64(state.config.unlabelled_one_in) == 0)
+    kind = batch.kind[chosen]
+    chosen = chosen[(kind != _REVERSAL) & (kind != _OUTCOME) & (observed.duplicate[chosen] == 0)]
+    count = len(chosen)
     return Examples(
         observed.features[chosen],
         np.full(count, int(Label.UNLABELLED), dtype=np.int64),
@@ -142,14 +157,18 @@ def _explain(
     action: NDArray[np.int64],
 ) -> dict[int, AlertEvidence]:
     """Evidence of every row that is not ALLOW; the reasons of new ones are kept beside their payments."""
-    rows = np.nonzero((action != Action.ALLOW) & (observed.duplicate == 0))[0]
+    not_allowed = np.flatnonzero(action != Action.ALLOW)
     shown: dict[int, AlertEvidence] = {}
+    if not len(not_allowed):
+        return shown
+    repeated = observed.duplicate[not_allowed] == 1
+    rows = not_allowed[~repeated]
     explained = explain(rows, observed.features, model, result) if len(rows) else {}
     for row in rows.tolist():
         payment_row = int(observed.payment_row[row])
         shown[row] = _alert_evidence(partition, batch, row, payment_row, explained[row])
         store_reasons(partition, payment_row, list(shown[row].reasons))
-    for row in np.nonzero((action != Action.ALLOW) & (observed.duplicate == 1))[0].tolist():
+    for row in not_allowed[repeated].tolist():
         shown[row] = _alert_evidence(partition, batch, row, int(observed.payment_row[row]), ())
     return shown
 
@@ -160,6 +179,8 @@ def _pieces(batch: TransactionBatch) -> list[slice]:
     An alert shows the card's last payments, which are read after the walk. Within a day of the watermark no payment
     that an alert of the piece can show is forgotten. Live batches span seconds: they are one piece.
     """
+    if len(batch) and int(batch.event_time_ms.max()) - int(batch.event_time_ms[0]) <= DAY_MS:
+        return [slice(0, len(batch))]
     clock = np.maximum.accumulate(batch.event_time_ms)
     pieces, start = [], 0
     while start < len(batch):
@@ -176,15 +197,18 @@ def _assess_piece(
     amount_reference, rate_missing = state.rates.convert(batch.amount_minor, batch.currency)
     observed = observe(state, partition, kernel_columns(batch, amount_reference))
     score, anomaly = model.score(observed.features)
-    silent = (observed.duplicate == 1) | (batch.kind == Kind.REVERSAL) | (batch.kind == Kind.OUTCOME)
-    score[silent] = anomaly[silent] = 0.0
+    for scores in (score, anomaly):
+        _settle_scores(batch.kind, observed.duplicate, scores)
     result = policy.decide(_policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model))
     flags = _flags(observed, rate_missing, result)
     answers = (result.action, flags, score, anomaly, result.expected_loss_minor, result.rule_hits)
-    first = np.nonzero(observed.duplicate == 0)[0]
-    first_answers = tuple(column[first] for column in answers)
-    store_decisions(partition, observed.payment_row[first], first_answers, policy.version)
-    _answer_duplicates(partition, observed, policy, answers)
+    first = np.flatnonzero(observed.duplicate == 0)
+    if len(first) == len(batch):
+        store_decisions(partition, observed.payment_row, answers, policy.version)
+    else:
+        first_answers = tuple(column[first] for column in answers)
+        store_decisions(partition, observed.payment_row[first], first_answers, policy.version)
+        _answer_duplicates(partition, observed, policy, answers)
     _note_names(partition, batch, observed.features)
     return Assessments(
         batch=batch,

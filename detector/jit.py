@@ -33,9 +33,10 @@ def _cache_directory() -> str:
     Numba's own cache notices a change of the file a kernel stands in, but not of the helpers it has inlined from
     other files; a folder per state of the sources can never serve machine code of yesterday's helper.
     """
+    kernels = Path(__file__).parent, Path(__file__).parents[1] / "streams" / "kernels"
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
+    for source in sorted(path for folder in kernels for path in folder.rglob("*.py")):
         digest.update(source.read_bytes())
     return str(Path(root) / "cardwatch" / "numba" / digest.hexdigest()[:16])
 
@@ -62,6 +63,16 @@ def kernel(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return cast("Callable[_P, _R]", _NJIT(cache=True, error_model="numpy", nogil=True, _nrt=False)(function))
 
 
+def inlined(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Compile a part of a kernel that is to stand in its caller's code, as LLVM decides only for small ones.
+
+    Numba passes every word of every array's description as an argument of its own: where a part is called for each
+    field of each record, and takes several arrays, the calls cost more than the work.
+    """
+    options = {"cache": True, "error_model": "numpy", "nogil": True, "_nrt": False, "forceinline": True}
+    return cast("Callable[_P, _R]", _NJIT(**options)(function))
+
+
 def jit_enabled() -> bool:
     """Whether kernels are compiled; CI fails when this is False without having been asked for."""
     return not bool(_NUMBA_CONFIG.DISABLE_JIT)
@@ -83,14 +94,12 @@ def _prefetch(_typing: Any, array: Any, index: Any) -> Any:
     return types.void(array, index), generate
 
 
-def _prefetch_nothing(_array: NDArray[np.int64], _index: int) -> None:
+def _prefetch_nothing(_array: NDArray[Any], _index: int) -> None:
     """Stand in where nothing is compiled: plain Python has no caches to warm."""
 
 
 # Ask the processor to bring the cache line of `array[index]` nearer. It changes nothing and never faults.
-prefetch = cast(
-    "Callable[[NDArray[np.int64], int], None]", intrinsic(_prefetch) if jit_enabled() else _prefetch_nothing
-)
+prefetch = cast("Callable[[NDArray[Any], int], None]", intrinsic(_prefetch) if jit_enabled() else _prefetch_nothing)
 
 
 def _load_word(_typing: Any, buffer: Any, _index: Any) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.jit import kernel, load_word
+from detector.jit import kernel, load_word, prefetch
 from detector.texts import TextColumn, text_column
 
 FINGERPRINT_WORDS = 2
@@ -25,6 +25,9 @@ KEY_BYTES = 16
 IDENTITY_SEPARATOR = "\x1f"
 _NONE = np.uint64(0)
 _ONE = np.uint64(1)
+# Texts of a fetch lie hundreds of bytes apart, in more of them than the processor's nearer caches hold: how many rows
+# before its turn a text is asked for.
+_AHEAD = 16
 
 
 @kernel
@@ -62,7 +65,7 @@ def _compress(
 
 
 @kernel
-def _short_word(buffer: NDArray[np.uint8], start: int, count: int) -> np.uint64:
+def short_word(buffer: NDArray[np.uint8], start: int, count: int) -> np.uint64:
     """The next `count` bytes, 0 to 7, as a little-endian word."""
     if start + 8 <= buffer.shape[0]:
         return np.uint64(load_word(buffer, start) & ((_ONE << np.uint64(8 * count)) - _ONE))
@@ -95,7 +98,7 @@ def _absorb(
         pending = np.uint64((word >> _ONE) >> (np.uint64(63) - bits))
         start += 8
     left = np.uint64(8 * (stop - start))
-    word = _short_word(buffer, start, stop - start)
+    word = short_word(buffer, start, stop - start)
     pending |= word << bits
     bits = np.uint64(bits + left)
     if bits >= np.uint64(64):
@@ -143,7 +146,11 @@ def _fingerprint_rows(
     place: int,
 ) -> None:
     """Fingerprint slices of `buffer`; an empty slice gets (0, 0), the missing token."""
-    for row in range(starts.shape[0]):
+    rows = starts.shape[0]
+    for row in range(rows):
+        ahead = min(row + _AHEAD, rows - 1)
+        prefetch(buffer, starts[ahead])
+        prefetch(buffer, ends[ahead])
         start, stop = starts[row], ends[row]
         if stop <= start:
             out[row, place] = _NONE
@@ -168,7 +175,12 @@ def _fingerprint_pairs(
     out: NDArray[np.uint64],
 ) -> None:
     """Fingerprint first slice, separator and second slice as one text; (0, 0) where the second slice is empty."""
-    for row in range(first_starts.shape[0]):
+    rows = first_starts.shape[0]
+    for row in range(rows):
+        ahead = min(row + _AHEAD, rows - 1)
+        prefetch(first, first_starts[ahead])
+        prefetch(second, second_starts[ahead])
+        prefetch(second, second_ends[ahead])
         if second_ends[row] <= second_starts[row]:
             out[row, 0] = _NONE
             out[row, 1] = _NONE

@@ -133,18 +133,19 @@ def _integers(values: Sequence[Any] | NDArray[Any] | None, count: int) -> Int64:
     return np.array([0 if value is None else value for value in values], dtype=np.int64)
 
 
-def _microdegrees(values: Sequence[float | None] | NDArray[Any] | None, out: Int64) -> None:
-    """Write a column of microdegrees; None and NaN are missing, and integers are microdegrees already."""
-    if values is None:
-        out[:] = MISSING_MICRODEGREES
-        return
+def microdegrees(values: Sequence[float | None] | NDArray[Any]) -> Int64:
+    """Make an int64 column of microdegrees.
+
+    Args:
+        values: degrees, where None and NaN are missing; or an int64 array, which is taken for microdegrees.
+    """
     if isinstance(values, np.ndarray) and values.dtype == np.int64:
-        out[:] = values
-        return
+        return values
     degrees = np.asarray(values, dtype=np.float64)  # which makes NaN of None
     known = np.isfinite(degrees)
     rounded = np.rint(np.where(known, degrees, 0.0) * _MICRODEGREES)
-    out[:] = np.where(known, rounded, MISSING_MICRODEGREES)
+    # Not in one step: what stands for a missing one is no double.
+    return np.where(known, rounded.astype(np.int64), MISSING_MICRODEGREES)
 
 
 def _codes(columns: Mapping[str, Any], name: str, length: int, count: int) -> Int64:
@@ -279,7 +280,8 @@ def build_batch(
     refused, outcome_known = _outcomes(columns, count)
     places = np.empty((count, len(PLACES)), dtype=np.int64)
     for index, name in enumerate(PLACES):
-        _microdegrees(columns.get(name), places[:, index])
+        values = columns.get(name)
+        places[:, index] = MISSING_MICRODEGREES if values is None else microdegrees(values)
     return TransactionBatch(
         partition=partition,
         offset=offsets,

@@ -121,6 +121,9 @@ class LabelSource(WireEnum):
     MATURITY = 5
 
 
+# Scores are whole billionths: nine decimals say one to the last bit, in the engine, on the wire and after recovery.
+SCORE_UNITS = 1_000_000_000
+
 # ISO 8583 field 39: approved, honour with identification, approved for partial amount, approved (VIP), verified (no
 # reason to decline).
 APPROVED_RESPONSE_CODES: frozenset[str] = frozenset({"00", "08", "10", "11", "16", "85"})

@@ -1,7 +1,9 @@
 """From raw records to columns: the whole fetch in one pass, each bad record put aside with its reason.
 
-Decoding checks types, lengths and ranges in C. What remains is checked by columns: distinct values against the words we
-know, arrays against bounds. Only a batch that holds a bad record is looked at row by row.
+Transactions go through `streams.scanning`, which makes columns of what it understands. Whatever it leaves, and every
+label, is decoded here one by one: decoding checks types, lengths and ranges in C. What remains is checked by columns:
+distinct values against the words we know, arrays against bounds. Only a batch that holds a bad record is looked at row
+by row.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from streams.card_numbers import CardNumberCheck
 from streams.currencies import MINOR_UNITS
 from streams.records import RawRecord
 from streams.rejections import UNREADABLE, Reason, Rejected, diagnose
+from streams.scanning import columns_of, scan, with_rows
 from streams.wire import LabelRecord, LenientLabelRecord, LenientTransactionRecord, TransactionRecord
 
 TRACE_HEADER = "traceparent"
@@ -62,12 +65,14 @@ class Decoded:
 
     Attributes:
         records: those that were taken, in offset order; the columns' rows.
-        columns: as `detector.transactions.build_batch` or `build_label_batch` takes them.
+        columns: as `detector.transactions.build_batch` or `build_label_batch` takes them; optional ones may be left out
+            where no record gives them.
         offset: int64, of the records taken.
         timestamp_ms: int64, Kafka's timestamp of the records taken.
         rejected: those put aside.
         unknown_fields: how many records had fields that we do not know.
         traceparents: the trace context of rows that have one.
+        rows: int64, places of the records taken among those given.
     """
 
     records: Sequence[RawRecord]
@@ -77,6 +82,7 @@ class Decoded:
     rejected: list[Rejected]
     unknown_fields: int
     traceparents: Mapping[int, bytes]
+    rows: NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -86,6 +92,7 @@ class _Table:
     records: list[RawRecord]
     columns: dict[str, Column]
     timestamp_ms: NDArray[np.int64]
+    places: NDArray[np.int64]
     bad: dict[int, tuple[Reason, str]] = field(default_factory=dict)
 
     def refuse(self, rows: Iterable[int], reason: Reason, detail: str) -> None:
@@ -143,15 +150,16 @@ class _Codec(Generic[Struct]):
         rejected: list[Rejected] = []
         taken: Sequence[RawRecord] = records
         unknown_fields = 0
+        places = np.arange(len(records))
         try:
             decode = self._decode
             structs = [decode(record.value) for record in records]  # type: ignore[arg-type] # None raises TypeError
         except (*UNREADABLE, TypeError):
-            taken, structs, rejected, unknown_fields = self._decode_singly(records)
+            places, structs, rejected, unknown_fields = self._decode_singly(records)
+            taken = [records[place] for place in places.tolist()]
         rows = list(zip(*map(msgspec.structs.astuple, structs), strict=True)) or [()] * len(self._names)
-        timestamps = np.array([record.timestamp for record in taken], dtype=np.int64)
-        timestamps[timestamps < 0] = now_ms
-        table = _Table(list(taken), dict(zip(self._names, rows, strict=True)), timestamps)
+        columns = dict(zip(self._names, rows, strict=True))
+        table = _Table(list(taken), columns, _timestamps(taken, now_ms), places)
         if structs:
             table.refuse(
                 self._check.suspicious_rows(table.columns["card_token"]), Reason.CARD_NUMBER_IN_CLEAR, "card_token"
@@ -159,13 +167,15 @@ class _Codec(Generic[Struct]):
             checks(table)
         return _finish(table, rejected, unknown_fields)
 
-    def _decode_singly(self, records: Sequence[RawRecord]) -> tuple[list[RawRecord], list[Struct], list[Rejected], int]:
-        """Decode a fetch in which some record does not decode strictly."""
-        taken: list[RawRecord] = []
+    def _decode_singly(
+        self, records: Sequence[RawRecord]
+    ) -> tuple[NDArray[np.int64], list[Struct], list[Rejected], int]:
+        """Decode a fetch in which some record does not decode strictly; the places of those that do come first."""
+        taken: list[int] = []
         structs: list[Struct] = []
         rejected: list[Rejected] = []
         unknown_fields = 0
-        for record in records:
+        for place, record in enumerate(records):
             value = record.value or b""
             try:
                 struct = self._decode(value)
@@ -176,29 +186,46 @@ class _Codec(Generic[Struct]):
                     rejected.append(diagnose(record, error, self._check))
                     continue
                 unknown_fields += 1
-            taken.append(record)
+            taken.append(place)
             structs.append(struct)
-        return taken, structs, rejected, unknown_fields
+        return np.array(taken, dtype=np.int64), structs, rejected, unknown_fields
+
+
+def _timestamps(records: Sequence[RawRecord], now_ms: int) -> NDArray[np.int64]:
+    """Kafka's timestamps; a record without one counts as written at `now_ms`."""
+    timestamps = np.fromiter((record.timestamp for record in records), dtype=np.int64, count=len(records))
+    timestamps[timestamps < 0] = now_ms
+    return timestamps
+
+
+def _offsets(records: Sequence[RawRecord]) -> NDArray[np.int64]:
+    """Offsets of records."""
+    return np.fromiter((record.offset for record in records), dtype=np.int64, count=len(records))
+
+
+def _traceparents(records: Sequence[RawRecord]) -> dict[int, bytes]:
+    """The trace context of rows that have one."""
+    headers = [record.headers for record in records]
+    # Nearly all producers write headers, few a trace: looking for the name first is half the work.
+    if TRACE_HEADER not in set(map(itemgetter(0), chain.from_iterable(headers))):
+        return {}
+    named = ((row, name, value) for row, pairs in enumerate(headers) for name, value in pairs)
+    return {row: value for row, name, value in named if name == TRACE_HEADER and value}
 
 
 def _finish(table: _Table, rejected: list[Rejected], unknown_fields: int) -> Decoded:
     """Part good rows from bad ones."""
-    records, columns, timestamps = table.records, table.columns, table.timestamp_ms
+    records, columns, timestamps, places = table.records, table.columns, table.timestamp_ms, table.places
     if table.bad:
         rejected += [Rejected(records[row], reason, detail) for row, (reason, detail) in table.bad.items()]
         rejected.sort(key=lambda item: item.record.offset)
         good = [row for row in range(len(records)) if row not in table.bad]
         records = [records[row] for row in good]
-        timestamps = timestamps[good]
+        timestamps, places = timestamps[good], places[good]
         columns = {name: [column[row] for row in good] for name, column in columns.items()}
-    traceparents: dict[int, bytes] = {}
-    headers = [record.headers for record in records]
-    # Nearly all producers write headers, few a trace: looking for the name first is half the work.
-    if TRACE_HEADER in set(map(itemgetter(0), chain.from_iterable(headers))):
-        named = ((row, name, value) for row, pairs in enumerate(headers) for name, value in pairs)
-        traceparents = {row: value for row, name, value in named if name == TRACE_HEADER and value}
-    offset = np.array([record.offset for record in records], dtype=np.int64)
-    return Decoded(records, columns, offset, timestamps, rejected, unknown_fields, traceparents)
+    return Decoded(
+        records, columns, _offsets(records), timestamps, rejected, unknown_fields, _traceparents(records), places
+    )
 
 
 class TransactionCodec:
@@ -211,6 +238,30 @@ class TransactionCodec:
 
     def decode(self, records: Sequence[RawRecord], now_ms: int) -> Decoded:
         """Decode one fetch of one partition; `now_ms` stands in for a record's missing timestamp."""
+        timestamps = _timestamps(records, now_ms)
+        scanned = scan([record.value or b"" for record in records], timestamps + self._future_bound_ms)
+        clean = scanned.found.clean
+        if clean.all():
+            offsets, traces = _offsets(records), _traceparents(records)
+            return Decoded(records, columns_of(scanned), offsets, timestamps, [], 0, traces, np.arange(len(records)))
+        left = np.flatnonzero(~clean)
+        decoded = self.decode_singly([records[row] for row in left.tolist()], now_ms)
+        rows = left[decoded.rows]
+        taken = np.sort(np.concatenate([np.flatnonzero(clean), rows]))
+        kept = [records[row] for row in taken.tolist()]
+        columns = columns_of(with_rows(scanned, rows, decoded.columns), taken)
+        return Decoded(
+            kept, columns, _offsets(kept), timestamps[taken], decoded.rejected, decoded.unknown_fields,
+            _traceparents(kept), taken,
+        )  # fmt: skip
+
+    @staticmethod
+    def warm_up() -> None:
+        """Compile the scanner."""
+        scan([b"{}"], np.zeros(1, dtype=np.int64))
+
+    def decode_singly(self, records: Sequence[RawRecord], now_ms: int) -> Decoded:
+        """The same without the scanner; the columns are Python's lists, for the most part."""
         return self._codec.decode(records, now_ms, self._check)
 
     def _check(self, table: _Table) -> None:

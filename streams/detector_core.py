@@ -77,7 +77,9 @@ class DetectorCore:
             "kind": [Kind.PURCHASE, Kind.PURCHASE, Kind.REVERSAL],
             "refers_to": [None, None, "b"],
             "terminal_id": ["terminal"] * 3,
+            "response_code": ["00"] * 3,
         }
+        state.directives.set_card_state("another", CardStatus.FROZEN, 0)
         assessed = assess_batch(state, build_batch(columns, key=key), self._model, self._policy)
         self._model.contributions(assessed.features)
         labels: dict[str, list[Any]] = {

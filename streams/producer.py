@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -170,20 +170,20 @@ class Producer:
     async def send_many(
         self,
         target: TopicPartition,
-        messages: Sequence[dict[str, Any]],
+        messages: list[dict[str, Any]],
         on_done: Callable[[], None] | None = None,
     ) -> None:
         """Queue records without headers for one partition, in order.
 
         Args:
             target: where they go.
-            messages: `{"key": bytes, "value": bytes}` each.
+            messages: `{"key": bytes, "value": bytes}` each; what Kafka's client refuses at first is marked in them.
             on_done: called in the producer's thread once all are acknowledged.
 
         Raises:
             ProducerError: as for `send`.
         """
-        waiting = list(messages)
+        waiting = messages
         flight = self._flights[-1]
         receipt = _Receipt(self, flight, len(waiting), on_done)
         deadline_s = time.monotonic() + self._timeout_s

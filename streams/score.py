@@ -79,7 +79,7 @@ class ScoreRole:
         Raises:
             TopicError: a topic is missing or has the wrong number of partitions.
         """
-        await asyncio.to_thread(self._core.warm_up)
+        await asyncio.to_thread(self._scorer.warm_up)
         facts = await asyncio.to_thread(look_at, _TOPICS, self._producer, self._settings)
         self._scorer.partition_count = facts.partitions
         sources = {topic: facts.topic_ids[topic] for topic in (TRANSACTIONS, LABELS) if topic in facts.topic_ids}

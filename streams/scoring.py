@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -13,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import StateError
-from detector.transactions import TransactionBatch
 from detector.vocabulary import Action
+from streams import plain_decisions
 from streams.codecs import Decoded, TransactionCodec
 from streams.core import AssessedBatch, ScoringCore
 from streams.dead_letters import dead_letter
-from streams.encoding import Subject, Versions, encode_fallback, encode_full, encode_plain
+from streams.encoding import Subject, Versions, encode_fallback, encode_full
 from streams.events import Outgoing
 from streams.examples import UNLABELLED, Progress, examples_record
 from streams.metrics import StreamMetrics
 from streams.murmur2 import partition_of
 from streams.ownership import OwnedPartition
+from streams.plain_decisions import PlainDecisions, encode_plain
 from streams.producer import Producer
 from streams.records import RawRecord, TopicPartition
 from streams.recovery import StandingDecision
@@ -43,12 +43,6 @@ def epoch_ms() -> int:
 def cut(columns: Mapping[str, Any], rows: slice) -> dict[str, Any]:
     """A slice of every column."""
     return {name: column[rows] for name, column in columns.items()}
-
-
-def _messages(batch: TransactionBatch, values: Sequence[bytes | None], rows: Sequence[int]) -> list[dict[str, Any]]:
-    """Records for the producer, keyed by card."""
-    cards = batch.card_token
-    return [{"key": cards.encoded(row), "value": values[row]} for row in rows]
 
 
 async def put_aside(
@@ -79,6 +73,12 @@ class Scorer:
         self._metrics = metrics
         self._clock = clock
         self.partition_count = 0
+
+    def warm_up(self) -> None:
+        """Compile whatever the first fetch would otherwise wait for."""
+        self._core.warm_up()
+        self._codec.warm_up()
+        plain_decisions.warm_up()
 
     async def score(self, owned: OwnedPartition, records: list[RawRecord]) -> None:
         """Score one fetch of one partition, and answer what has not been answered.
@@ -170,17 +170,17 @@ class Scorer:
     ) -> None:
         """Send the decisions of a stretch, alerts beside those that are not ALLOW, and its sample of examples."""
         batch, standing = assessed.batch, owned.answered.decisions
-        rows = list(range(len(batch)))
+        rows = np.arange(len(batch))
         if standing and int(batch.offset[0]) <= owned.answered.last_decided:
             rows = self._adopt(standing, assessed)
-        if rows:
+        if len(rows):
             await self._send(owned, decoded, assessed, first_row, rows, now_ms)
         published = owned.answered.example_progress.get(UNLABELLED, 0)
         if len(assessed.unlabelled) and int(batch.offset[0]) >= published:
             progress = Progress(UNLABELLED, owned.number, int(batch.offset[-1]) + 1)
             await self._producer.send(examples_record(assessed.unlabelled, progress, now_ms))
 
-    def _adopt(self, standing: Mapping[int, StandingDecision], assessed: AssessedBatch) -> list[int]:
+    def _adopt(self, standing: Mapping[int, StandingDecision], assessed: AssessedBatch) -> NDArray[np.int64]:
         """Let decisions stand that were given before; returns the rows that still need one."""
         unanswered: list[int] = []
         for row, offset in enumerate(assessed.batch.offset.tolist()):
@@ -189,7 +189,7 @@ class Scorer:
                 unanswered.append(row)
             elif decision.action != assessed.action[row] or decision.score != assessed.score[row]:
                 self._core.adopt(assessed, row, decision)
-        return unanswered
+        return np.array(unanswered, dtype=np.int64)
 
     async def _send(
         self,
@@ -197,7 +197,7 @@ class Scorer:
         decoded: Decoded,
         assessed: AssessedBatch,
         first_row: int,
-        rows: list[int],
+        rows: NDArray[np.int64],
         now_ms: int,
     ) -> None:
         """Send decisions in order: runs of plain ones together, the others one by one with their headers."""
@@ -206,10 +206,12 @@ class Scorer:
         timestamps = decoded.timestamp_ms[first_row : first_row + len(batch)]
         target = TopicPartition(DECISIONS, owned.number)
         traces = decoded.traceparents
+        is_alone = ~plain.is_plain
+        is_alone[[row - first_row for row in traces if 0 <= row - first_row < len(batch)]] = True
         start = 0
-        for row in [row for row in rows if plain[row] is None or first_row + row in traces]:
-            stop = bisect_left(rows, row)
-            await self._send_plain(target, batch, plain, rows[start:stop], timestamps)
+        for stop in np.flatnonzero(is_alone[rows]).tolist():
+            row = int(rows[stop])
+            await self._send_plain(target, plain, rows[start:stop], timestamps)
             start = stop + 1
             trace = traces.get(first_row + row)
             decision = self._encode_full(assessed, versions, row, int(timestamps[row]), now_ms, trace)
@@ -222,19 +224,18 @@ class Scorer:
             if action != Action.ALLOW:
                 await self._producer.send(decision._replace(topic=ALERTS))
                 self._metrics.alerts.labels(_ACTIONS[action]).inc()
-        await self._send_plain(target, batch, plain, rows[start:], timestamps)
+        await self._send_plain(target, plain, rows[start:], timestamps)
 
     async def _send_plain(
         self,
         target: TopicPartition,
-        batch: TransactionBatch,
-        plain: Sequence[bytes | None],
-        rows: list[int],
+        plain: PlainDecisions,
+        rows: NDArray[np.int64],
         timestamps: NDArray[np.int64],
     ) -> None:
         """Send a run of ALLOW decisions without headers, each counted and timed once."""
-        if rows:
-            await self._producer.send_many(target, _messages(batch, plain, rows), self._latency_noter(timestamps[rows]))
+        if len(rows):
+            await self._producer.send_many(target, plain.messages(rows), self._latency_noter(timestamps[rows]))
             self._metrics.decisions.labels(Action.ALLOW.wire).inc(len(rows))
 
     @staticmethod

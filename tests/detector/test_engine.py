@@ -19,7 +19,7 @@ from detector.rates import RateTable
 from detector.recent import stored_reasons
 from detector.state import EngineState, StateConfig
 from detector.transactions import TransactionBatch, build_batch
-from detector.vocabulary import Action, Flag, Label
+from detector.vocabulary import Action, Flag, Kind, Label
 from tests.columns import columns_of
 from tests.detector.event_streams import START_MS
 from tests.detector.test_features_against_naive import CONFIG, KEY, model, policy
@@ -214,6 +214,23 @@ def test_labels_meet_the_features_as_they_were_scored() -> None:
     assert result.examples.label.tolist() == [1, 0, 1]
     again = apply_labels(state, build_label_batch(labels, key=KEY, offset=np.arange(3, 6)))
     assert again.counts == {"applied": 0, "unknown": 0, "repeated": 3, "corrected": 0, "late": 0}
+
+
+def test_scores_are_whole_billionths() -> None:
+    """Nine decimals say a score to the last bit; it is the model's, rounded, and 0 for what is no payment."""
+    batch, state = payments(60), new_state()
+    assessed = assess_batch(state, batch, model(), policy())
+    raw_scores = model().score(assessed.features)
+    for told, raw in zip((assessed.score, assessed.anomaly), raw_scores, strict=True):
+        assert told.tolist() == [round(value * 1e9) / 1e9 for value in raw.tolist()]
+        assert [float(f"{value:.9f}") for value in told.tolist()] == told.tolist()
+    record = {
+        "transaction_id": ["t1", "r1"], "card_token": ["card1"] * 2, "event_time_ms": [START_MS + 10**8] * 2,
+        "amount_minor": [5] * 2, "currency": ["EUR"] * 2, "kind": [0, int(Kind.REVERSAL)], "refers_to": [None, "t2"],
+    }  # fmt: skip
+    again = assess_batch(state, build_batch(record, key=KEY, offset=np.array([60, 61])), model(), policy())
+    assert again.score.tolist() == [assessed.score[1], 0.0]
+    assert again.flags[0] & Flag.DUPLICATE
 
 
 def test_a_model_of_another_catalogue_is_refused() -> None:

@@ -116,11 +116,11 @@ def test_columns_are_what_the_detector_takes() -> None:
     )  # fmt: skip
     decoded = decode(full, raw_transaction(7))
     columns = decoded.columns
-    assert columns["kind"] == [Kind.OUTCOME, Kind.PURCHASE]
-    assert columns["channel"] == [Channel.ECOM, Channel.NONE]
-    assert columns["entry_mode"] == [EntryMode.TOKEN, EntryMode.NONE]
-    assert columns["step_up"] == [StepUp.PASSED, StepUp.NONE]
-    assert columns["mcc"] == [5411, 0]
+    assert columns["kind"].tolist() == [Kind.OUTCOME, Kind.PURCHASE]
+    assert columns["channel"].tolist() == [Channel.ECOM, Channel.NONE]
+    assert columns["entry_mode"].tolist() == [EntryMode.TOKEN, EntryMode.NONE]
+    assert columns["step_up"].tolist() == [StepUp.PASSED, StepUp.NONE]
+    assert columns["mcc"].tolist() == [5411, 0]
     batch = build_batch(columns, key=KEY, partition=2, offset=decoded.offset)
     assert batch.offset.tolist() == [3, 7]
     assert batch.places[0, :2].tolist() == [52_500_000, 13_400_000]
