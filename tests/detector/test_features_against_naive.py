@@ -30,7 +30,8 @@ from detector.transactions import build_batch
 from detector.vocabulary import Flag, Label
 from tests.columns import columns_of
 from tests.detector.event_streams import DAY_MS, HOUR_MS, START_MS, STEPS, Event, build_events, random_steps
-from tests.naive import CARD_MEMORY_PAYMENTS, NaiveEngine
+from tests.naive import NaiveEngine
+from tests.naive_payment import CARD_MEMORY_PAYMENTS
 
 KEY = bytes(range(16))
 # Large enough for nothing to be evicted for want of room: eviction has tests of its own.

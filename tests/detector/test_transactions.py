@@ -15,7 +15,7 @@ from detector.texts import TextColumn, pack_letters
 from detector.tokens import fingerprint_many
 from detector.transactions import MISSING_MICRODEGREES, TransactionBatch, build_batch
 from detector.vocabulary import StepUp
-from tests.naive import is_refused
+from tests.naive_payment import is_refused
 
 KEY = bytes(range(16))
 COLUMNS: dict[str, Any] = {
