@@ -83,13 +83,14 @@ def _prefetch(_typing: Any, array: Any, index: Any) -> Any:
     return types.void(array, index), generate
 
 
-def _prefetch_nothing(_array: NDArray[np.int64], _index: int) -> None:
+def _prefetch_nothing(_array: NDArray[Any], _index: int | np.integer[Any]) -> None:
     """Stand in where nothing is compiled: plain Python has no caches to warm."""
 
 
 # Ask the processor to bring the cache line of `array[index]` nearer. It changes nothing and never faults.
 prefetch = cast(
-    "Callable[[NDArray[np.int64], int], None]", intrinsic(_prefetch) if jit_enabled() else _prefetch_nothing
+    "Callable[[NDArray[Any], int | np.integer[Any]], None]",
+    intrinsic(_prefetch) if jit_enabled() else _prefetch_nothing,
 )
 
 

@@ -62,7 +62,6 @@ from detector.layout import (
     COUNTED_MASK,
     COUNTRY_SHIFT,
     ENTITY_KEY_COLUMNS,
-    FEATURES,
     GENERATION,
     LARGEST_AMOUNT,
     LAST_PLACE,
@@ -323,9 +322,9 @@ def _observe_shared(
 @kernel
 def _remember_payment(
     memory: Memory, batch: Columns, record: int, time_ms: int, card: int, number: int, about: tuple[int, int],
-    limits: Limits, features: NDArray[np.float32],
+    limits: Limits,
 ) -> int:  # fmt: skip
-    """Enter a payment (`about`: spends, amount) into the ring with its card, its entities and its features."""
+    """Enter a payment (`about`: spends, amount) into the ring with its card and its entities; its bins come later."""
     row = remember(memory, batch, record, time_ms, STATE_LIVE, limits)
     at = address(memory, PAYMENTS, row)
     memory[at + PAYMENT_CARD] = card
@@ -345,10 +344,6 @@ def _remember_payment(
     for kind in range(SHARED_KINDS):
         for word in range(2):
             memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + word] = batch.pairs[record, ENTITY_KEY_COLUMNS[kind] + word]
-    stored = memory.view(np.float32)
-    start = 2 * address(memory, FEATURES, row)
-    for index in range(features.shape[0]):
-        stored[start + index] = features[index]
     return row
 
 
@@ -369,11 +364,8 @@ def _observe_payment(
     _fill_payment_values(batch, record, time_ms, about[1], scratch.values)
     number = _observe_card(memory, card, batch, record, time_ms, about, scratch.values)
     _observe_shared(shared, batch, record, time_ms, about, limits, scratch)
-    features = observed.features[record]
-    evaluate(plan, scratch.values, features)
-    observed.payment_row[record] = _remember_payment(
-        memory, batch, record, time_ms, card, number, about, limits, features
-    )
+    evaluate(plan, scratch.values, observed.features[record])
+    observed.payment_row[record] = _remember_payment(memory, batch, record, time_ms, card, number, about, limits)
     observed.effective_time_ms[record] = time_ms
 
 

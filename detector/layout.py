@@ -43,8 +43,8 @@ CARD_MEMORY_PAYMENTS = 1024
 PAIR_TERMINAL, PAIR_MERCHANT, PAIR_COUNTRY, PAIR_DEVICE = constants(4)
 PAIR_KINDS = 4
 
-# A remembered payment: identity, what it did, how it was decided, and its label. Its features stand in a row of the
-# same number of the table FEATURES.
+# A remembered payment: identity, what it did, how it was decided, and its label. The bins of its features stand in a
+# row of the same number of the table BINS.
 (
     PAYMENT_TIME, PAYMENT_CARD, PAYMENT_GENERATION, PAYMENT_NUMBER, PAYMENT_STATE, DECIDED, SCORE_BITS, ANOMALY_BITS,
     FIRST_OFFSET, EXPECTED_LOSS, RULE_HITS, REASONS, LABEL_STATE, LABEL_TIME, PAYMENT_AMOUNT, PAYMENT_AMOUNT_MINOR,
@@ -53,7 +53,7 @@ PAIR_KINDS = 4
 PAYMENT_CARD_KEY = 22
 PAYMENT_ENTITY_KEYS = 24
 PAYMENT_WORDS = PAYMENT_ENTITY_KEYS + 6
-FEATURE_WORDS = (FEATURE_COUNT + 1) // 2
+BIN_WORDS = (FEATURE_COUNT + 7) // 8
 # Bits of PAYMENT_ABOUT, for what people are shown and for taking a payment back.
 ABOUT_SPEND, ABOUT_REFUSED_AT_FIRST = 1, 2
 ABOUT_KIND_SHIFT, ABOUT_CHANNEL_SHIFT, ABOUT_CURRENCY_SHIFT, ABOUT_COUNTRY_SHIFT = 4, 7, 12, 27
@@ -77,7 +77,7 @@ WATERMARK, NEXT_OFFSET, LABEL_NEXT_OFFSET, STARTED, LATE_RECORDS, USELESS_REFERE
 PROGRESS_WORDS = 8
 
 # Table ids of a partition's memory, and of the memory of shared entities.
-PROGRESS, CARDS, CARD_INDEX, PAYMENTS, PAYMENT_INDEX, FEATURES = constants(6)
+PROGRESS, CARDS, CARD_INDEX, PAYMENTS, PAYMENT_INDEX, BINS = constants(6)
 ENTITIES, ENTITY_INDEX = constants(2)
 
 

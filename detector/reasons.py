@@ -209,7 +209,7 @@ def model_codes(features: NDArray[np.float32], model: ModelVersion) -> list[str]
         features: float32 (1, F).
         model: the version that scored it.
     """
-    (ranked,) = _ranked(features, model.contributions(features))
+    (ranked,) = _ranked(features, model.contributions(model.binner.bins(features)))
     return [CATALOGUE[column].reason for column, _ in ranked] or [OVERALL_PICTURE]
 
 
@@ -232,13 +232,18 @@ def _first_reasons(
 
 
 def explain(
-    rows: NDArray[np.int64], features: NDArray[np.float32], model: ModelVersion, result: PolicyResult
+    rows: NDArray[np.int64],
+    features: NDArray[np.float32],
+    bins: NDArray[np.uint8],
+    model: ModelVersion,
+    result: PolicyResult,
 ) -> Mapping[int, list[Evidence]]:
     """Explain chosen rows.
 
     Args:
         rows: int64, which.
         features: float32 (n, F) of all rows.
+        bins: uint8 (n, F) of all rows.
         model: the version that scored them.
         result: what the policy decided on all rows.
 
@@ -247,7 +252,7 @@ def explain(
         one wherever the action is not ALLOW.
     """
     chosen = features[rows]
-    ranked = _ranked(chosen, model.contributions(chosen))
+    ranked = _ranked(chosen, model.contributions(bins[rows]))
     usual_values = model.usual_values
     explained: dict[int, list[Evidence]] = {}
     for index, row in enumerate(rows.tolist()):
