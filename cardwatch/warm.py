@@ -149,7 +149,7 @@ def train(models: ModelsConfig, policy: Policy, rates: RateTable) -> ModelVersio
     known_ms = np.asarray(labels["label_time_ms"])
     learned = offset = 0
     seen: list[Examples] = []
-    nothing = trainer.version(FIRST_VERSION, 0)
+    nothing = trainer.scorer(FIRST_VERSION)
     for start in range(0, len(payments), _BATCH_ROWS):
         part = payments[start : start + _BATCH_ROWS]
         until = int(np.searchsorted(known_ms, part.event_time_ms[0], side="right"))
@@ -162,7 +162,7 @@ def train(models: ModelsConfig, policy: Policy, rates: RateTable) -> ModelVersio
     seen.append(_learn(state, trainer, labels, learned, len(known_ms)))
     for _ in range(_READINGS - 1):
         for examples in seen:
-            trainer.learn(examples)
+            trainer.learn(examples, again=True)
     return trainer.version(FIRST_VERSION, 0)
 
 

@@ -103,6 +103,6 @@ def join_assessments(batch: TransactionBatch, parts: Sequence[Assessments]) -> A
         batch=batch,
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
         evidence=evidence,
-        unlabelled=Examples.join([part.unlabelled for part in parts], parts[0].features.shape[1]),
+        unlabelled=Examples.join([part.unlabelled for part in parts], parts[0].unlabelled.bins.shape[1]),
         rule_reasons=rule_reasons,
     )

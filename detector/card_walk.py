@@ -16,6 +16,7 @@ from detector.features import (
     DISTINCT,
     IS_NEW,
     PAIR_VALUES,
+    PATTERN_RISK,
     REFUSED,
     SPEND_SUM,
     SUM_BEFORE,
@@ -48,6 +49,7 @@ from detector.layout import (
     CARD_WINDOW_WORDS,
     CARD_WINDOWS,
     CARDS,
+    CATEGORY_COLUMN,
     CLOCK,
     COUNTED,
     COUNTED_MASK,
@@ -63,6 +65,7 @@ from detector.layout import (
     PAYMENTS,
     RATIO_SHIFT,
     REFUSED_SHIFT,
+    RISK_SHIFT,
     SPENDS,
     START,
     WINDOW_COUNT,
@@ -79,13 +82,13 @@ from detector.looking_back import (
     ratio_code,
 )
 from detector.memory import HAND, Memory, address, info
+from detector.risks import risk_class
 from detector.transactions import MISSING_MICRODEGREES
 
 _MISSING = int(MISSING_MICRODEGREES)
 _TOKEN_BITS = 32
 _TOKEN_MASK = (1 << _TOKEN_BITS) - 1
 _CATEGORY_TOKEN_MASK = (1 << HOUR_SHIFT) - 1
-_CATEGORY_KEY = 8
 _DAY_WINDOW = constants(2)[1]
 # Degrees that are kept in one word: the latitude above the longitude, both in microdegrees and never negative.
 _PLACE_BITS, _PLACE_ZERO = 32, 1 << 30
@@ -107,8 +110,8 @@ def fill_payment_values(batch: Columns, record: int, time_ms: int, amount: int, 
     values[VALUE_KIND] = batch.kind[record]
     values[VALUE_CHANNEL] = batch.channel[record] if batch.channel[record] != 0 else math.nan
     values[VALUE_ENTRY_MODE] = batch.entry_mode[record] if batch.entry_mode[record] != 0 else math.nan
-    category = batch.pairs[record, _CATEGORY_KEY]
-    given = category != 0 or batch.pairs[record, _CATEGORY_KEY + 1] != 0
+    category = batch.pairs[record, CATEGORY_COLUMN]
+    given = category != 0 or batch.pairs[record, CATEGORY_COLUMN + 1] != 0
     values[VALUE_CATEGORY] = (category & _TOKEN_MASK) % CATEGORY_CLASSES if given else math.nan
     country_0, country_1 = batch.pairs[record, 4], batch.pairs[record, 5]
     ip_0, ip_1 = batch.ip_country[record, 0], batch.ip_country[record, 1]
@@ -192,8 +195,8 @@ def _fill_pairs(
 
 
 @kernel
-def _tokens(batch: Columns, record: int, hour: int) -> tuple[int, int, int, int]:
-    """The tokens of merchant, terminal, device and category, as a card's history holds them."""
+def _tokens(batch: Columns, record: int, hour: int, risk: float) -> tuple[int, int, int, int]:
+    """The tokens of merchant, terminal, device and category with hour and risk, as a card's history holds them."""
     keys = batch.pairs[record]
     category = token_of(keys[8], keys[9])
     if category != 0:
@@ -202,7 +205,7 @@ def _tokens(batch: Columns, record: int, hour: int) -> tuple[int, int, int, int]
         token_of(keys[2], keys[3]),
         token_of(keys[0], keys[1]),
         token_of(keys[6], keys[7]),
-        category | (hour << HOUR_SHIFT),
+        category | (hour << HOUR_SHIFT) | (risk_class(risk) << RISK_SHIFT),
     )
 
 
@@ -224,7 +227,7 @@ def observe_card(
         forget_usual(memory, at)
     _fill_last_values(memory, at, batch, record, time_ms, values)
     hour = hour_of_day(time_ms)
-    tokens = _tokens(batch, record, hour)
+    tokens = _tokens(batch, record, hour, values[PATTERN_RISK])
     country = batch.currency_country[record] >> _COUNTRY_SHIFT
     met = look_for(memory, half, at, tokens, country)
     fill_habit_values(

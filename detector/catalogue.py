@@ -19,8 +19,8 @@ DAY_MS = 24 * HOUR_MS
 WINDOWS_MS: tuple[int, ...] = (HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
 MEMORY_MS = WINDOWS_MS[-1]
 # Windows of shared entities, and how long the outcome of a payment speaks for its place.
-SHARED_WINDOWS_MS: tuple[int, ...] = (HOUR_MS, DAY_MS, 30 * DAY_MS)
 OUTCOME_MEMORY_MS = 60 * DAY_MS
+SHARED_WINDOWS_MS: tuple[int, ...] = (HOUR_MS, DAY_MS, 30 * DAY_MS, OUTCOME_MEMORY_MS)
 # A shared entity's window is made of buckets no coarser than this fraction of itself (DESIGN, decision 7).
 WINDOW_FRACTION = 64
 
@@ -87,6 +87,9 @@ class Aggregate(IntEnum):
     DAYS_SINCE_OUTCOME = 39
     LAST_THREE = 40
     GENUINE_SINCE_FRAUD = 41
+    PATTERN_RISK = 42
+    RISKIEST = 43
+    RISKY_COUNT = 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,9 @@ CODES = tuple(float(code) for code in range(1, 8))
 CATEGORY_CLASSES = 251
 CATEGORIES = _steps(1.0, CATEGORY_CLASSES - 1.0, 1.0)
 LAST_OUTCOMES = _steps(1.0, 26.0, 1.0)
+RISKS = _steps(-9.0, 2.5, 0.5)
+# The logarithm of frauds over genuine payments from which a pattern is risky: one in twenty.
+RISKY = -3.0
 
 # Times the card's usual amount above which a payment is high, and very high; a known fraud this high is explained by its
 # amount and says nothing about the place.
@@ -206,6 +212,8 @@ def _windowed(
         Aggregate.VERY_HIGH_COUNT: "very_high",
         Aggregate.HIGH_POINTS: "high_points",
         Aggregate.SMALL_COUNT: "small",
+        Aggregate.RISKIEST: "riskiest",
+        Aggregate.RISKY_COUNT: "risky",
     }[aggregate]
     missing = {
         Aggregate.SPEND_MEAN_BEFORE: "no earlier purchase in the window",
@@ -267,6 +275,12 @@ CATALOGUE: tuple[Feature, ...] = (
         "one of the countries is not given", YES_NO, "ip_country_differs",
     ),
     _payment("category", _A.CATEGORY, "class", "Class of the merchant's category, a hash of its code or name", "not given", CATEGORIES, "risky_pattern"),
+    Feature("pattern_risk", Entity.PAYMENT, _A.PATTERN_RISK, OUTCOME_MEMORY_MS, "log ratio", "Logarithm of known frauds over genuine payments of the same category, size (four classes a doubling) and part of the day (three hours)", _NEVER, RISKS, "risky_pattern"),
+    _windowed(Entity.CARD, _A.RISKIEST, _DAY, "log ratio", "Highest such risk, as it was scored, among the card's earlier payments not known to be genuine", RISKS, "risky_pattern"),
+    *(
+        _windowed(Entity.CARD, _A.RISKY_COUNT, w, _PAYMENTS, "How many of them were risky: one fraud in twenty, or more", COUNTS, "risky_pattern")
+        for w in (_DAY, 3 * _DAY)
+    ),
     *(
         _windowed(Entity.CARD, _A.COUNT, w, _PAYMENTS, "Payments of the card, this one included", COUNTS, "many_payments")
         for w in WINDOWS_MS
@@ -301,7 +315,7 @@ CATALOGUE: tuple[Feature, ...] = (
     _looking_back(_A.DAYS_SINCE_FIRST_HIGH, "days_since_first_high", "days", f"Age of the first payment in 30 days {_HIGH}", "none", DAYS, "many_high_payments"),
     _looking_back(_A.PAYMENTS_SINCE_HIGH, "payments_since_high", _PAYMENTS, f"Payments since the last one {_HIGH}", "none in 30 days", COUNTS, "many_high_payments"),
     *(
-        _windowed(Entity.CARD, _A.HIGH_POINTS, w, "points", "Points of earlier payments: -1 for a usual amount, up to 18 for a very high one, none for what is known to be genuine", POINTS, "many_high_payments")
+        _windowed(Entity.CARD, _A.HIGH_POINTS, w, "points", "Points of earlier payments: -1 for a usual amount, up to 10 for a very high one, none for what is known to be genuine", POINTS, "many_high_payments")
         for w in (3 * _DAY, _WEEK, 14 * _DAY)
     ),
     _looking_back(_A.HIGH_STREAK, "high_streak", "points", "Largest sum of such points over the latest payments, however many", _NEVER, STREAKS, "many_high_payments"),

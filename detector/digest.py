@@ -36,6 +36,9 @@ from detector.layout import (
     LONGEST,
     RATIO_BITS,
     RATIO_SHIFT,
+    RISK_SHIFT,
+    SHARED_LONGEST,
+    SHARED_PATTERN,
     SHARED_WINDOW_COUNT,
     START,
     TIME,
@@ -56,8 +59,9 @@ def _events(memory: Memory, card: int, oldest: int) -> Iterator[_Line]:
         words = [int(half[start + entry]) for start in starts]
         time_ms = int(memory[at + BASE_MS]) + words[TIME]
         if not words[ATTRIBUTES] & ATTRIBUTE_REVERSED and time_ms > oldest:
-            # How the amount compared with the usual one rests on the labels that had come: it is a view, no count.
+            # What was thought of it when it was scored rests on the labels that had come: a view, no count.
             words[ATTRIBUTES] &= _COUNTED_ATTRIBUTES
+            words[CATEGORY] &= (1 << RISK_SHIFT) - 1
             yield time_ms, *words[AMOUNT:]
 
 
@@ -72,19 +76,24 @@ def card_lines(memory: Memory, watermark_ms: int, lateness_ms: int) -> Iterator[
         yield int(words[HASH]), int(words[KEY_1]), int(words[CLOCK]), place, events
 
 
+def _buckets(shared: Memory, history: int, window: int, visible_from_ms: int) -> tuple[_Line, ...]:
+    """The buckets of a window's history that a query from `visible_from_ms` on could still see."""
+    limit = (visible_from_ms - SHARED_WINDOWS_MS[window]) // RESOLUTIONS_MS[window]
+    return tuple(bucket for bucket in list_buckets(shared, history) if bucket[0] > limit and any(bucket[1:]))
+
+
 def entity_lines(shared: Memory, visible_from_ms: int) -> Iterator[_Line]:
     """Every shared entity with the buckets that a query from `visible_from_ms` on could still see."""
     for row, words in enumerate(table_rows(shared, int(ENTITIES))[: int(descriptor(shared, int(ENTITIES))[USED])]):
         if not words[LAST_TIME]:
             continue
         histories = int(address(shared, ENTITIES, row)) + LEVELS
+        is_pattern = words[KEY_2] == SHARED_PATTERN
         levels = tuple(
-            tuple(
-                bucket
-                for bucket in list_buckets(shared, histories + LEVEL_WORDS * level)
-                if bucket[0] > (visible_from_ms - SHARED_WINDOWS_MS[level]) // RESOLUTIONS_MS[level] and any(bucket[1:])
+            _buckets(
+                shared, histories + LEVEL_WORDS * level, int(SHARED_LONGEST) if is_pattern else level, visible_from_ms
             )
-            for level in range(SHARED_WINDOW_COUNT)
+            for level in range(1 if is_pattern else SHARED_WINDOW_COUNT)
         )
         known = list_outcomes(shared, int(address(shared, ENTITIES, row)))
         outcomes = tuple(outcome for outcome in known if outcome[0] > visible_from_ms - OUTCOME_MEMORY_MS)

@@ -22,7 +22,15 @@ from detector.models.version import ModelVersion
 from detector.observe import check_offsets, kernel_columns, observe
 from detector.policy import Policy, PolicyInputs
 from detector.reasons import Evidence, PolicyResult, explain
-from detector.recent import last_events, store_decisions, store_reasons, stored_decisions, stored_reasons
+from detector.recent import (
+    Answers,
+    adopt_answer,
+    last_events,
+    store_decisions,
+    store_reasons,
+    stored_decisions,
+    stored_reasons,
+)
 from detector.state import EngineState, PartitionState
 from detector.tokens import IDENTITY_SEPARATOR
 from detector.transactions import TransactionBatch
@@ -107,14 +115,16 @@ def _flags(observed: Observed, degraded: NDArray[np.bool_], result: PolicyResult
     return result.flags | late | np.where(degraded, int(Flag.DEGRADED), 0)
 
 
-def _unlabelled_sample(state: EngineState, batch: TransactionBatch, observed: Observed) -> Examples:
+def _unlabelled_sample(
+    state: EngineState, batch: TransactionBatch, observed: Observed, bins: NDArray[np.uint8]
+) -> Examples:
     """One in so many payments, chosen by identity alone, for the models that need no label."""
     chosen = np.flatnonzero(batch.identity[:, 0] % np.uint64(state.config.unlabelled_one_in) == 0)
     kind = batch.kind[chosen]
     chosen = chosen[(kind != _REVERSAL) & (kind != _OUTCOME) & (observed.duplicate[chosen] == 0)]
     count = len(chosen)
     return Examples(
-        observed.features[chosen],
+        bins[chosen],
         np.full(count, int(Label.UNLABELLED), dtype=np.int64),
         np.ones(count),
         observed.effective_time_ms[chosen],
@@ -152,6 +162,7 @@ def _explain(
     partition: PartitionState,
     batch: TransactionBatch,
     observed: Observed,
+    bins: NDArray[np.uint8],
     model: ModelVersion,
     result: PolicyResult,
     action: NDArray[np.int64],
@@ -163,7 +174,7 @@ def _explain(
         return shown
     repeated = observed.duplicate[not_allowed] == 1
     rows = not_allowed[~repeated]
-    explained = explain(rows, observed.features, model, result) if len(rows) else {}
+    explained = explain(rows, observed.features, bins, model, result) if len(rows) else {}
     for row in rows.tolist():
         payment_row = int(observed.payment_row[row])
         shown[row] = _alert_evidence(partition, batch, row, payment_row, explained[row])
@@ -196,19 +207,15 @@ def _assess_piece(
     """Assess records within `EngineState.change`."""
     amount_reference, rate_missing = state.rates.convert(batch.amount_minor, batch.currency)
     observed = observe(state, partition, kernel_columns(batch, amount_reference))
-    score, anomaly = model.score(observed.features)
+    bins = model.binner.bins(observed.features)
+    score, anomaly = model.score(bins)
     for scores in (score, anomaly):
         _settle_scores(batch.kind, observed.duplicate, scores)
     result = policy.decide(_policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model))
     flags = _flags(observed, rate_missing, result)
     answers = (result.action, flags, score, anomaly, result.expected_loss_minor, result.rule_hits)
-    first = np.flatnonzero(observed.duplicate == 0)
-    if len(first) == len(batch):
-        store_decisions(partition, observed.payment_row, answers, policy.version)
-    else:
-        first_answers = tuple(column[first] for column in answers)
-        store_decisions(partition, observed.payment_row[first], first_answers, policy.version)
-        _answer_duplicates(partition, observed, policy, answers)
+    store_decisions(partition, observed.payment_row, observed.duplicate, Answers(*answers, bins), policy.version)
+    _answer_duplicates(partition, observed, policy, answers)
     _note_names(partition, batch, observed.features)
     return Assessments(
         batch=batch,
@@ -222,8 +229,8 @@ def _assess_piece(
         duplicate=observed.duplicate == 1,
         payment_row=observed.payment_row,
         features=observed.features,
-        evidence=_explain(partition, batch, observed, model, result, result.action),
-        unlabelled=_unlabelled_sample(state, batch, observed),
+        evidence=_explain(partition, batch, observed, bins, model, result, result.action),
+        unlabelled=_unlabelled_sample(state, batch, observed, bins),
         rule_reasons=result.rule_reasons,
     )
 
@@ -270,8 +277,5 @@ def adopt_decision(
     """
     owner = state.partition(partition)
     action, flags, score, anomaly = decision
-    row = np.array([payment_row])
-    nothing = np.zeros(1, dtype=np.int64)
-    columns = (np.array([action]), np.array([flags]), np.array([score]), np.array([anomaly]), nothing, nothing)
-    store_decisions(owner, row, columns, "")
+    adopt_answer(owner, payment_row, (action, flags, score, anomaly))
     store_reasons(owner, payment_row, reasons)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.cards import drop_oldest, expire, forget_card, has_entry_room, replace_block
-from detector.catalogue import MEMORY_MS, OUTCOME_MEMORY_MS
+from detector.catalogue import MEMORY_MS, OUTCOME_MEMORY_MS, WINDOW_FRACTION
 from detector.errors import CapacityError
 from detector.jit import kernel
 from detector.layout import (
@@ -33,8 +33,8 @@ from detector.shared import forget_entity
 _ROWS_PER_RECORD = 2
 _SAMPLE = 16
 _FAR = 1 << 62
-# A shared entity is remembered as long as the outcome of a payment speaks for it, which is longer than any window.
-_SHARED_MEMORY_MS = OUTCOME_MEMORY_MS
+# A shared entity is remembered as long as the outcome of a payment speaks for it, its longest window, and one bucket.
+_SHARED_MEMORY_MS = OUTCOME_MEMORY_MS + OUTCOME_MEMORY_MS // WINDOW_FRACTION
 
 
 @kernel

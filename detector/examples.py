@@ -1,4 +1,4 @@
-"""Examples: what the models learn from, a transaction's features as they were scored joined with what became known."""
+"""Examples: what the models learn from, a transaction's bins as they were scored joined with what became known."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from numpy.typing import NDArray
 
 from detector.errors import ModelError
 
+# 1 held features as float32.
+_FORMAT = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Examples:
     """Rows to learn from, in the order to learn them.
 
     Attributes:
-        features: float32 (n, F), NaN where missing.
+        bins: uint8 (n, F), of the catalogue's grids.
         label: int64, codes of `vocabulary.Label`; -1 rows are for models that need no label.
         weight: float64, what the row counts for in the loss.
         label_time_ms: int64.
     """
 
-    features: NDArray[np.float32]
+    bins: NDArray[np.uint8]
     label: NDArray[np.int64]
     weight: NDArray[np.float64]
     label_time_ms: NDArray[np.int64]
@@ -36,7 +39,8 @@ class Examples:
         buffer = io.BytesIO()
         np.savez(
             buffer,
-            features=self.features,
+            format=np.array(_FORMAT),
+            bins=self.bins,
             label=self.label.astype(np.int8),
             weight=self.weight,
             label_time_ms=self.label_time_ms,
@@ -52,18 +56,21 @@ class Examples:
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                if int(archive["format"]) != _FORMAT:
+                    message = f"examples of format {int(archive['format'])}; this cardwatch reads {_FORMAT}"
+                    raise ModelError(message)
                 examples = cls(
-                    np.ascontiguousarray(archive["features"], dtype=np.float32),
+                    np.ascontiguousarray(archive["bins"]),
                     archive["label"].astype(np.int64),
                     archive["weight"].astype(np.float64),
                     archive["label_time_ms"].astype(np.int64),
                 )
-        except (ValueError, KeyError, OSError, EOFError) as error:
+        except (ValueError, TypeError, KeyError, OSError, EOFError) as error:
             message = "not an archive of examples"
             raise ModelError(message) from error
-        rows = {len(column) for column in (examples.features, examples.label, examples.weight, examples.label_time_ms)}
-        if len(rows) != 1 or examples.features.ndim != 2:
-            message = "columns of examples differ in length"
+        rows = {len(column) for column in (examples.bins, examples.label, examples.weight, examples.label_time_ms)}
+        if len(rows) != 1 or examples.bins.ndim != 2 or examples.bins.dtype != np.uint8:
+            message = "columns of examples differ in length, or bins are not bytes"
             raise ModelError(message)
         return examples
 
@@ -72,9 +79,9 @@ class Examples:
         """Put several runs of examples behind one another."""
         if not parts:
             empty = np.zeros(0)
-            return cls(np.zeros((0, feature_count), np.float32), empty.astype(np.int64), empty, empty.astype(np.int64))
+            return cls(np.zeros((0, feature_count), np.uint8), empty.astype(np.int64), empty, empty.astype(np.int64))
         return cls(
-            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.bins for part in parts]),
             np.concatenate([part.label for part in parts]),
             np.concatenate([part.weight for part in parts]),
             np.concatenate([part.label_time_ms for part in parts]),

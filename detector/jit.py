@@ -94,12 +94,15 @@ def _prefetch(_typing: Any, array: Any, index: Any) -> Any:
     return types.void(array, index), generate
 
 
-def _prefetch_nothing(_array: NDArray[Any], _index: int) -> None:
+def _prefetch_nothing(_array: NDArray[Any], _index: int | np.integer[Any]) -> None:
     """Stand in where nothing is compiled: plain Python has no caches to warm."""
 
 
 # Ask the processor to bring the cache line of `array[index]` nearer. It changes nothing and never faults.
-prefetch = cast("Callable[[NDArray[Any], int], None]", intrinsic(_prefetch) if jit_enabled() else _prefetch_nothing)
+prefetch = cast(
+    "Callable[[NDArray[Any], int | np.integer[Any]], None]",
+    intrinsic(_prefetch) if jit_enabled() else _prefetch_nothing,
+)
 
 
 def _load_word(_typing: Any, buffer: Any, _index: Any) -> Any:

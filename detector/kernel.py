@@ -18,9 +18,9 @@ from detector.layout import (
     ABOUT_REFUSED_AT_FIRST,
     ABOUT_SPEND,
     CARDS,
+    CATEGORY_COLUMN,
     CLOCK,
     ENTITY_KEY_COLUMNS,
-    FEATURES,
     GENERATION,
     LARGEST_AMOUNT,
     LATE_RECORDS,
@@ -52,7 +52,9 @@ from detector.layout import (
 )
 from detector.lookahead import GROUP, look_ahead
 from detector.memory import Memory, address, find, put, save_row
+from detector.patterns import fill_pattern_risk, pattern_of
 from detector.ring import recall, remember, watermark_of, withdraw
+from detector.shared import bucket_numbers
 from detector.shared_walk import observe_shared, take_back_shared
 from detector.vocabulary import Kind
 
@@ -88,9 +90,9 @@ def _apply_reference(
 @kernel
 def _remember_payment(
     memory: Memory, batch: Columns, record: int, time_ms: int, card: int, number: int, about: tuple[int, int, int],
-    limits: Limits, features: NDArray[np.float32],
+    limits: Limits,
 ) -> int:  # fmt: skip
-    """Enter a payment (`about`: spends, amount, is high) into the ring with card, entities and features."""
+    """Enter a payment (`about`: spends, amount, is high) into the ring with card and entities; its bins come later."""
     row = remember(memory, batch, record, time_ms, STATE_LIVE, limits)
     at = address(memory, PAYMENTS, row)
     memory[at + PAYMENT_CARD] = card
@@ -111,10 +113,6 @@ def _remember_payment(
     for kind in range(SHARED_KINDS):
         for word in range(2):
             memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + word] = batch.pairs[record, ENTITY_KEY_COLUMNS[kind] + word]
-    stored = memory.view(np.float32)
-    start = 2 * address(memory, FEATURES, row)
-    for index in range(features.shape[0]):
-        stored[start + index] = features[index]
     return row
 
 
@@ -133,12 +131,14 @@ def _observe_payment(
     clock = memory[address(memory, CARDS, card) + CLOCK]
     time_ms = max(batch.event_time_ms[record], clock, watermark_of(memory) - limits.lateness_ms)
     fill_payment_values(batch, record, time_ms, about[1], scratch.values)
+    bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
+    pattern = pattern_of(batch.pairs[record, CATEGORY_COLUMN], time_ms, about[1])
+    fill_pattern_risk(shared, pattern, scratch.bucket_numbers, scratch.values)
     number, is_high = observe_card(memory, card, batch, record, time_ms, about, scratch.values)
-    observe_shared(shared, batch, record, time_ms, about, limits, scratch.bucket_numbers, scratch.values)
-    features = observed.features[record]
-    evaluate(plan, scratch.values, features)
+    observe_shared(shared, batch, record, time_ms, about, scratch.bucket_numbers, scratch.values)
+    evaluate(plan, scratch.values, observed.features[record])
     observed.payment_row[record] = _remember_payment(
-        memory, batch, record, time_ms, card, number, (about[0], about[1], is_high), limits, features
+        memory, batch, record, time_ms, card, number, (about[0], about[1], is_high), limits
     )
     observed.effective_time_ms[record] = time_ms
 

@@ -16,6 +16,7 @@ from detector.layout import (
     LABEL_STATE,
     LABEL_TIME,
     PAYMENT_ABOUT,
+    PAYMENT_AMOUNT,
     PAYMENT_CARD,
     PAYMENT_ENTITY_KEYS,
     PAYMENT_GENERATION,
@@ -25,6 +26,7 @@ from detector.layout import (
     PAYMENT_TIME,
     PAYMENTS,
     PROGRESS,
+    SHARED_CATEGORY,
     SHARED_DEVICE,
     SHARED_MERCHANT,
     SHARED_TERMINAL,
@@ -36,6 +38,7 @@ from detector.layout import (
 from detector.lookahead import GROUP, look_ahead_of_labels
 from detector.memory import CURSOR, HAND, KEY_1, TAIL, Memory, address, find, info, save, save_row, set_info
 from detector.outcomes import outcome_word
+from detector.patterns import count_pattern_label, pattern_of
 from detector.ring import ring_row
 from detector.shared import bucket_numbers
 from detector.shared_walk import is_place
@@ -53,7 +56,7 @@ _LABEL_WORDS = 2
 def _count_label(
     memory: Memory, shared: Memory, row: int, labelled: int, frauds: int, limits: Limits, scratch: Scratch
 ) -> None:  # fmt: skip
-    """Add a label, or take one back, in the histories of the payment's merchant and device."""
+    """Add a label, or take one back, in the histories of the payment's merchant, device and pattern."""
     at = address(memory, PAYMENTS, row)
     time_ms = memory[at + PAYMENT_TIME]
     bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, scratch.bucket_numbers)
@@ -62,6 +65,8 @@ def _count_label(
         if key_0 != 0 or key_1 != 0:
             entity = find_or_create_entity(shared, kind, key_0, key_1)
             add_entity_label(shared, kind, entity, labelled, frauds, scratch.bucket_numbers)
+    pattern = pattern_of(memory[at + PAYMENT_ENTITY_KEYS + 2 * SHARED_CATEGORY], time_ms, memory[at + PAYMENT_AMOUNT])
+    count_pattern_label(shared, pattern, time_ms, labelled, frauds, scratch.bucket_numbers)
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""Labels: what became known of transactions, joined with their features as scored."""
+"""Labels: what became known of transactions, joined with their bins as scored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detector.catalogue import FEATURE_COUNT
 from detector.errors import BatchError, StaleOffsetError
 from detector.examples import Examples
 from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOWN, label_batch, mature_payments
-from detector.layout import FEATURES, LABEL_STATE, PAYMENT_TIME, PAYMENTS
+from detector.layout import BINS, LABEL_STATE, PAYMENT_TIME, PAYMENTS
 from detector.memory import table_rows
 from detector.state import EngineState, PartitionState
 from detector.tokens import fingerprint_many
@@ -93,10 +93,10 @@ def build_label_batch(
 
 
 def _gather(state: PartitionState, rows: NDArray[np.int64], label_time_ms: NDArray[np.int64]) -> Examples:
-    """The features and labels that stand in rows of the ring of payments."""
-    features = table_rows(state.memory, int(FEATURES)).view(np.float32)[:, :FEATURE_COUNT][rows]
+    """The bins and labels that stand in rows of the ring of payments."""
+    bins = table_rows(state.memory, int(BINS)).view(np.uint8)[rows, :FEATURE_COUNT]
     labels = table_rows(state.memory, int(PAYMENTS))[rows, LABEL_STATE] - 1
-    return Examples(features, labels, np.ones(len(rows)), label_time_ms)
+    return Examples(bins, labels, np.ones(len(rows)), label_time_ms)
 
 
 def apply_labels(state: EngineState, labels: LabelBatch) -> LabelResult:
@@ -130,7 +130,7 @@ def _gather_labels(
 ) -> Examples:
     """Examples with the label that each record said, even where a later one of the batch corrects it."""
     examples = _gather(partition, rows[learned], labels.label_time_ms[learned])
-    return Examples(examples.features, labels.label[learned], examples.weight, examples.label_time_ms)
+    return Examples(examples.bins, labels.label[learned], examples.weight, examples.label_time_ms)
 
 
 def mature(state: EngineState, partition: int, now_ms: int) -> Examples:

@@ -32,10 +32,10 @@ COUNTED_MASK = (1 << REFUSED_SHIFT) - 1
 CARD_WORDS = CARD_WINDOWS + WINDOW_COUNT * CARD_WINDOW_WORDS
 
 # A payment in a card's block: columns of uint32, each as long as the block has entries. TIME is relative to the card's
-# BASE_MS. Tokens are 32 bits of their fingerprint, the category's 24 with the hour of the day above: within one card's
-# history that is as good as the whole.
+# BASE_MS. Tokens are 32 bits of their fingerprint, the category's 22 with the hour of the day and the risk of the
+# payment's pattern above: within one card's history that is as good as the whole.
 TIME, AMOUNT, ATTRIBUTES, MERCHANT, TERMINAL, DEVICE, CATEGORY, RING = constants(8)
-HOUR_SHIFT = 24
+HOUR_SHIFT, RISK_SHIFT, HOUR_MASK = 22, 27, 31
 LARGEST_AMOUNT = (1 << 32) - 1
 # REFUSED follows outcomes that come later; SUPERSEDED says that a later payment at the same merchant stands behind it;
 # TRUSTED that it counts in the card's usual amount.
@@ -50,8 +50,8 @@ CARD_MEMORY_PAYMENTS = 1024
 # Whom a card meets.
 PAIR_TERMINAL, PAIR_MERCHANT, PAIR_COUNTRY, PAIR_DEVICE, PAIR_CATEGORY = constants(5)
 
-# A remembered payment: identity, what it did, how it was decided, and its label. Its features stand in a row of the
-# same number of the table FEATURES.
+# A remembered payment: identity, what it did, how it was decided, and its label. The bins of its features stand in a
+# row of the same number of the table BINS.
 (
     PAYMENT_TIME, PAYMENT_CARD, PAYMENT_GENERATION, PAYMENT_NUMBER, PAYMENT_STATE, DECIDED, SCORE_BITS, ANOMALY_BITS,
     FIRST_OFFSET, EXPECTED_LOSS, RULE_HITS, REASONS, LABEL_STATE, LABEL_TIME, PAYMENT_AMOUNT, PAYMENT_AMOUNT_MINOR,
@@ -60,7 +60,7 @@ PAIR_TERMINAL, PAIR_MERCHANT, PAIR_COUNTRY, PAIR_DEVICE, PAIR_CATEGORY = constan
 PAYMENT_CARD_KEY = 22
 PAYMENT_ENTITY_KEYS = 24
 PAYMENT_WORDS = PAYMENT_ENTITY_KEYS + 8
-FEATURE_WORDS = (FEATURE_COUNT + 1) // 2
+BIN_WORDS = (FEATURE_COUNT + 7) // 8
 # Bits of PAYMENT_ABOUT, for what people are shown and for taking a payment back.
 # HIGH says that it was far above the card's usual amount when it was scored.
 ABOUT_SPEND, ABOUT_REFUSED_AT_FIRST, ABOUT_HIGH = 1, 2, 1 << 40
@@ -72,23 +72,26 @@ LABEL_OFFSET = 1
 
 # A shared entity: key (kind in KEY_2), youngest time, its latest known outcomes (`detector.outcomes`), and per window
 # of SHARED_WINDOWS_MS the words of a history of `detector.buckets`.
-SHARED_TERMINAL, SHARED_MERCHANT, SHARED_DEVICE, SHARED_CATEGORY = constants(4)
+SHARED_TERMINAL, SHARED_MERCHANT, SHARED_DEVICE, SHARED_CATEGORY, SHARED_PATTERN = constants(5)
+# Those that a record names; a pattern has one history, of the time for which outcomes speak.
 SHARED_KINDS = 4
 LAST_TIME, OUTCOMES, OUTCOME_COUNT = constants(7)[4:]
 LEVELS = LINE
-SHARED_HOUR, SHARED_DAY, SHARED_MONTH = constants(3)
-SHARED_WINDOW_COUNT = len(SHARED_WINDOWS_MS)
+SHARED_HOUR, SHARED_DAY, SHARED_MONTH, SHARED_LONGEST = constants(4)
+# Windows that have a history of their own in a row; the longest, of patterns, stands in the place of the first.
+SHARED_WINDOW_COUNT = len(SHARED_WINDOWS_MS) - 1
 ENTITY_WORDS = LEVELS + LEVEL_WORDS * SHARED_WINDOW_COUNT
 
 # Columns of the ten-word `Columns.pairs` where the fingerprints of terminal, merchant, device and category start.
 ENTITY_KEY_COLUMNS = (0, 2, 6, 8)
+CATEGORY_COLUMN = 8
 
 # The single row of the progress table.
 WATERMARK, NEXT_OFFSET, LABEL_NEXT_OFFSET, STARTED, LATE_RECORDS, USELESS_REFERENCES, FORCED_EVICTIONS = constants(7)
 PROGRESS_WORDS = 8
 
 # Table ids of a partition's memory, and of the memory of shared entities.
-PROGRESS, CARDS, CARD_INDEX, PAYMENTS, PAYMENT_INDEX, FEATURES = constants(6)
+PROGRESS, CARDS, CARD_INDEX, PAYMENTS, PAYMENT_INDEX, BINS = constants(6)
 ENTITIES, ENTITY_INDEX = constants(2)
 
 

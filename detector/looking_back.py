@@ -26,6 +26,9 @@ from detector.features import (
     CARD_POINTS_3D,
     CARD_POINTS_7D,
     CARD_POINTS_14D,
+    CARD_RISKIEST,
+    CARD_RISKY_3D,
+    CARD_RISKY_DAY,
     CARD_SINCE_HIGH,
     CARD_SMALL_DAY,
     CARD_STREAK,
@@ -48,16 +51,19 @@ from detector.layout import (
     COUNT,
     COUNTRY_SHIFT,
     DEVICE,
+    HOUR_MASK,
     HOUR_SHIFT,
     MERCHANT,
     RATIO_BITS,
     RATIO_SHIFT,
+    RISK_SHIFT,
     START,
     TERMINAL,
     USUAL_SQUARES,
     USUAL_SUM,
 )
 from detector.memory import Memory
+from detector.risks import RISK_FIRST, RISK_STEP, RISKY_CLASS
 
 # Codes of a ratio: 0 unknown, else 1 + 2048 + 256 log2(ratio) within 12 bits.
 _LOG_STEPS = 256.0
@@ -72,8 +78,8 @@ def _code_above(ratio: float) -> int:
 
 HIGH_CODE, VERY_HIGH_CODE = _code_above(HIGH_RATIO), _code_above(VERY_HIGH_RATIO)
 # Points of a payment by its ratio: what is usual counts against suspicion, what is high for it, more and more.
-_POINT_LIMITS = (1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5)
-_POINT_VALUES = (-1, 0, 1, 3, 6, 10, 14, 18)
+_POINT_LIMITS = (1.5, 2.0, 2.5, 3.0, 4.0)
+_POINT_VALUES = (-1, 0, 2, 4, 7, 10)
 _MOST_POINTS = _POINT_VALUES[-1]
 # Points by code, 0 for an unknown ratio.
 _POINT_CODES = tuple(_code_above(limit) for limit in _POINT_LIMITS)
@@ -87,7 +93,9 @@ _SPREAD_OF_FEW = 3.0 * 64.0 * 64.0
 _HOURS = 24
 _DAY = float(DAY_MS)
 _REVERSED_BIT = 2
-_3D, _7D, _14D = 3 * DAY_MS, 7 * DAY_MS, 14 * DAY_MS
+_1D, _3D, _7D, _14D = DAY_MS, 3 * DAY_MS, 7 * DAY_MS, 14 * DAY_MS
+# A class of risk stands for its middle.
+_MIDDLE = 0.5
 _CATEGORY_MASK = (1 << HOUR_SHIFT) - 1
 
 
@@ -152,7 +160,7 @@ def fill_habit_values(
     payments = alike = few = np.uint32(0)
     for entry in range(first_met(memory, at), memory[at + COUNT]):
         live = ((half[np.uint64(attributes + entry)] >> np.uint32(_REVERSED_BIT)) & one) ^ one
-        then = half[np.uint64(categories + entry)] >> np.uint32(HOUR_SHIFT)
+        then = (half[np.uint64(categories + entry)] >> np.uint32(HOUR_SHIFT)) & np.uint32(HOUR_MASK)
         payments += live
         alike += live & (np.uint32(then == now) | np.uint32(then == before) | np.uint32(then == after))
     for entry in range(max(day_start, first_met(memory, at)), memory[at + COUNT]):
@@ -167,7 +175,8 @@ def fill_high_values(
     memory: Memory, half: NDArray[np.uint32], at: int, time_ms: int, values: NDArray[np.float64]
 ) -> None:
     """How high the card's payments were lately, the youngest first, and which of them are known to be frauds."""
-    attributes = column_start(memory, at, ATTRIBUTES)
+    attributes, categories = column_start(memory, at, ATTRIBUTES), column_start(memory, at, CATEGORY)
+    riskiest, risky_1, risky_3 = 0, 0, 0
     for place in (CARD_FIRST_HIGH, CARD_SINCE_HIGH, CARD_STREAK_AGE, CARD_LAST_HIGH_FRAUD):
         values[place] = math.nan
     high_3, high_7, very_7, very_14, points_3, points_7, points_14 = 0, 0, 0, 0, 0, 0, 0
@@ -190,6 +199,11 @@ def fill_high_values(
                 values[CARD_SINCE_HIGH] = since
             values[CARD_FIRST_HIGH] = age_ms / _DAY
         since += 1
+        if not genuine and age_ms < _3D:
+            risk = int(half[categories + entry]) >> RISK_SHIFT
+            riskiest = max(riskiest, risk) if age_ms < _1D else riskiest
+            risky_1 += 1 if risk >= RISKY_CLASS and age_ms < _1D else 0
+            risky_3 += 1 if risk >= RISKY_CLASS else 0
         known = min(points, 0) if genuine else points
         points_3 += known if age_ms < _3D else 0
         points_7 += known if age_ms < _7D else 0
@@ -208,6 +222,8 @@ def fill_high_values(
     values[CARD_HIGH_3D], values[CARD_HIGH_7D] = high_3, high_7
     values[CARD_VERY_HIGH_7D], values[CARD_VERY_HIGH_14D] = very_7, very_14
     values[CARD_POINTS_3D], values[CARD_POINTS_7D], values[CARD_POINTS_14D] = points_3, points_7, points_14
+    values[CARD_RISKIEST] = RISK_FIRST + RISK_STEP * (riskiest - _MIDDLE)
+    values[CARD_RISKY_DAY], values[CARD_RISKY_3D] = risky_1, risky_3
     values[CARD_STREAK] = largest
     values[CARD_FRAUDS] = frauds
 

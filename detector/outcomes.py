@@ -46,7 +46,7 @@ _RATE_OVER = 10
 _LAST = 3
 _DAY = float(DAY_MS)
 # Where no genuine outcome says when a run of frauds began, it began at most so many days before its first.
-_LONGEST_GAP_DAYS = 15.0
+_LONGEST_GAP_DAYS = 30.0
 
 
 @kernel

@@ -43,7 +43,7 @@ _NOTHING_AT_ZERO = frozenset(
     {
         *(Aggregate.IS_NEW, Aggregate.IP_COUNTRY_DIFFERS, Aggregate.FRAUDS, Aggregate.FRAUD_RATE, Aggregate.REFUSED),
         *(Aggregate.HIGH_COUNT, Aggregate.VERY_HIGH_COUNT, Aggregate.SMALL_COUNT, Aggregate.FRAUD_RUN),
-        *(Aggregate.HIGH_STREAK, Aggregate.LAST_THREE),
+        *(Aggregate.HIGH_STREAK, Aggregate.LAST_THREE, Aggregate.RISKY_COUNT),
     }
 )
 # Aggregates whose values speak to the model and not to people.
@@ -51,6 +51,7 @@ _UNSPOKEN = frozenset(
     {
         *(Aggregate.CATEGORY, Aggregate.LAST_THREE, Aggregate.HIGH_POINTS, Aggregate.HIGH_STREAK),
         *(Aggregate.FRAUD_RUN_MIDDLE_DAYS, Aggregate.FRAUD_RUN_SPREAD_DAYS, Aggregate.HOUR_SHARE, Aggregate.AMOUNT_Z),
+        *(Aggregate.PATTERN_RISK, Aggregate.RISKIEST),
     }
 )
 # Aggregates whose values have no usual size.
@@ -229,7 +230,7 @@ def model_codes(features: NDArray[np.float32], model: ModelVersion) -> list[str]
         features: float32 (1, F).
         model: the version that scored it.
     """
-    (ranked,) = _ranked(features, model.contributions(features))
+    (ranked,) = _ranked(features, model.contributions(model.binner.bins(features)))
     return [CATALOGUE[column].reason for column, _ in ranked] or [OVERALL_PICTURE]
 
 
@@ -252,13 +253,18 @@ def _first_reasons(
 
 
 def explain(
-    rows: NDArray[np.int64], features: NDArray[np.float32], model: ModelVersion, result: PolicyResult
+    rows: NDArray[np.int64],
+    features: NDArray[np.float32],
+    bins: NDArray[np.uint8],
+    model: ModelVersion,
+    result: PolicyResult,
 ) -> Mapping[int, list[Evidence]]:
     """Explain chosen rows.
 
     Args:
         rows: int64, which.
         features: float32 (n, F) of all rows.
+        bins: uint8 (n, F) of all rows.
         model: the version that scored them.
         result: what the policy decided on all rows.
 
@@ -267,7 +273,7 @@ def explain(
         one wherever the action is not ALLOW.
     """
     chosen = features[rows]
-    ranked = _ranked(chosen, model.contributions(chosen))
+    ranked = _ranked(chosen, model.contributions(bins[rows]))
     usual_values = model.usual_values
     explained: dict[int, list[Evidence]] = {}
     for index, row in enumerate(rows.tolist()):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.cards import column_start
 from detector.catalogue import DAY_MS
+from detector.jit import kernel
 from detector.layout import (
     ABOUT_CHANNEL_SHIFT,
     ABOUT_COUNTRY_SHIFT,
@@ -17,6 +18,7 @@ from detector.layout import (
     ABOUT_KIND_SHIFT,
     ABOUT_REFUSED_AT_FIRST,
     ANOMALY_BITS,
+    BINS,
     CARDS,
     DECIDED,
     EXPECTED_LOSS,
@@ -37,7 +39,7 @@ from detector.layout import (
     SCORE_BITS,
     SHARED_MERCHANT,
 )
-from detector.memory import CAPACITY, address, descriptor, table_rows
+from detector.memory import CAPACITY, Memory, address, descriptor, table_rows
 from detector.observe import unpack_letters
 from detector.state import PartitionState
 from detector.vocabulary import Channel, Kind
@@ -46,6 +48,7 @@ MAXIMUM_REASONS = 4
 _ACTION_MASK = 0xFF
 _FLAGS_SHIFT, _POLICY_SHIFT = 8, 32
 _CODE_BITS = 16
+_WORD_BYTES = 8
 _CODE_MASK = (1 << _CODE_BITS) - 1
 LAST_PAYMENTS = 20
 # Nothing this young is forgotten by what follows in the same batch: see `engine._pieces`.
@@ -77,27 +80,83 @@ def unpack_codes(state: PartitionState, packed: int) -> list[str]:
     return [state.reason_codes[number - 1] for number in numbers if 0 < number <= len(state.reason_codes)]
 
 
-def store_decisions(
-    state: PartitionState, rows: NDArray[np.int64], columns: tuple[NDArray[Any], ...], policy_version: str
-) -> None:
-    """Keep decisions beside their payments.
+class Answers(NamedTuple):
+    """What is kept of answers, one row a record.
 
-    The rows must have been touched by this batch, so that an error takes the decisions back as well.
+    Attributes:
+        action, flags: int64 codes.
+        score, anomaly: float64.
+        expected_loss, rule_hits: int64.
+        bins: uint8 (n, F), as scored.
+    """
+
+    action: NDArray[np.int64]
+    flags: NDArray[np.int64]
+    score: NDArray[np.float64]
+    anomaly: NDArray[np.float64]
+    expected_loss: NDArray[np.int64]
+    rule_hits: NDArray[np.int64]
+    bins: NDArray[np.uint8]
+
+
+@kernel
+def _store_rows(
+    memory: Memory,
+    payment_row: NDArray[np.int64],
+    duplicate: NDArray[np.int64],
+    policy: int,
+    answers: Answers,
+    score_bits: NDArray[np.int64],
+    anomaly_bits: NDArray[np.int64],
+) -> None:
+    """Write the answers to records that repeat none, in order: a row of the ring may be used twice by one batch."""
+    stored = memory.view(np.uint8)
+    for record in range(payment_row.shape[0]):
+        if duplicate[record] != 0:
+            continue
+        at = address(memory, PAYMENTS, payment_row[record])
+        memory[at + DECIDED] = (
+            answers.action[record] | (answers.flags[record] << _FLAGS_SHIFT) | (policy << _POLICY_SHIFT)
+        )
+        memory[at + SCORE_BITS] = score_bits[record]
+        memory[at + ANOMALY_BITS] = anomaly_bits[record]
+        memory[at + EXPECTED_LOSS] = answers.expected_loss[record]
+        memory[at + RULE_HITS] = answers.rule_hits[record]
+        into = _WORD_BYTES * address(memory, BINS, payment_row[record])
+        for column in range(answers.bins.shape[1]):
+            stored[into + column] = answers.bins[record, column]
+
+
+def store_decisions(
+    state: PartitionState,
+    payment_row: NDArray[np.int64],
+    duplicate: NDArray[np.int64],
+    answers: Answers,
+    policy_version: str,
+) -> None:
+    """Keep answers and bins beside their payments.
+
+    Called in the batch that brought the payments, so that an error takes them back as well: their rows were saved when
+    they were entered into the ring.
 
     Args:
         state: of the partition.
-        rows: of the ring of payments.
-        columns: action, flags, score, anomaly, expected loss and rule hits, one row a payment.
+        payment_row: int64, where each record stands in the ring of payments.
+        duplicate: int64, 1 where a record repeats an earlier one, whose answer stands.
+        answers: to all records.
         policy_version: whose rules the hits are.
     """
-    action, flags, score, anomaly, expected_loss, rule_hits = columns
-    payments = table_rows(state.memory, int(PAYMENTS))
-    policy = _code(state, policy_version)
-    payments[rows, DECIDED] = action | (flags << _FLAGS_SHIFT) | (policy << _POLICY_SHIFT)
-    payments[rows, SCORE_BITS] = np.ascontiguousarray(score).view(np.int64)
-    payments[rows, ANOMALY_BITS] = np.ascontiguousarray(anomaly).view(np.int64)
-    payments[rows, EXPECTED_LOSS] = expected_loss
-    payments[rows, RULE_HITS] = rule_hits
+    bits = (np.ascontiguousarray(answers.score).view(np.int64), np.ascontiguousarray(answers.anomaly).view(np.int64))
+    _store_rows(state.memory, payment_row, duplicate, _code(state, policy_version), answers, *bits)
+
+
+def adopt_answer(state: PartitionState, row: int, decision: tuple[int, int, float, float]) -> None:
+    """Put a decision given earlier (action, flags, score, anomaly) in place of the one kept; its bins stay."""
+    action, flags, score, anomaly = decision
+    words = table_rows(state.memory, int(PAYMENTS))[row]
+    words[DECIDED] = action | (flags << _FLAGS_SHIFT) | (_code(state, "") << _POLICY_SHIFT)
+    words[SCORE_BITS], words[ANOMALY_BITS] = np.array([score, anomaly]).view(np.int64)
+    words[EXPECTED_LOSS] = words[RULE_HITS] = 0
 
 
 def store_reasons(state: PartitionState, row: int, codes: list[str]) -> None:

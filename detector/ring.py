@@ -1,10 +1,10 @@
-"""The ring of remembered payments: identities, decisions and features, until a label or their age lets go of them."""
+"""The ring of remembered payments: identities, decisions and bins, until a label or their age lets go of them."""
 
 from __future__ import annotations
 
 from detector.jit import kernel
 from detector.layout import (
-    FEATURES,
+    BINS,
     FIRST_OFFSET,
     PAYMENT_INDEX,
     PAYMENT_SEQUENCE,
@@ -57,7 +57,7 @@ def withdraw(memory: Memory, row: int) -> None:
 
 @kernel
 def _drop_old_payments(memory: Memory, limits: Limits) -> None:
-    """Let go of the oldest payments where the ring is full or their features have waited long enough."""
+    """Let go of the oldest payments where the ring is full or they have waited long enough."""
     for _ in range(2):
         tail, hand = info(memory, PAYMENTS, TAIL), info(memory, PAYMENTS, HAND)
         if tail == hand:
@@ -81,10 +81,10 @@ def remember(memory: Memory, batch: Columns, record: int, time_ms: int, state: i
     set_info(memory, PAYMENTS, HAND, hand + 1)
     if row < info(memory, PAYMENTS, USED):
         save_row(memory, PAYMENTS, row)
-        save_row(memory, FEATURES, row)
+        save_row(memory, BINS, row)
     else:
         set_info(memory, PAYMENTS, USED, row + 1)
-        set_info(memory, FEATURES, USED, row + 1)
+        set_info(memory, BINS, USED, row + 1)
     at = address(memory, PAYMENTS, row)
     for index in range(info(memory, PAYMENTS, WIDTH)):
         memory[at + index] = 0

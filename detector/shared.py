@@ -62,9 +62,9 @@ def forget_entity(shared: Memory, row: int) -> None:
 def bucket_numbers(time_ms: int, visible_from_ms: int, out: NDArray[np.int64]) -> None:
     """Per window, the bucket of a time, the last bucket before the window that ends there, and the last one dropped.
 
-    Queries from `visible_from_ms` on stay exact. `out` has the shape (SHARED_WINDOW_COUNT, 3).
+    Queries from `visible_from_ms` on stay exact. `out` has a row a window of SHARED_WINDOWS_MS and three columns.
     """
-    for level in range(SHARED_WINDOW_COUNT):
+    for level in range(len(RESOLUTIONS_MS)):
         out[level, AT] = time_ms // RESOLUTIONS_MS[level]
         out[level, BEFORE] = (time_ms - _WINDOWS[level]) // RESOLUTIONS_MS[level]
         out[level, DROPPED] = (visible_from_ms - _WINDOWS[level]) // RESOLUTIONS_MS[level]

@@ -124,11 +124,13 @@ def _fill_values(
 
 @kernel
 def observe_shared(
-    shared: Memory, batch: Columns, record: int, time_ms: int, about: tuple[int, int], limits: Limits,
+    shared: Memory, batch: Columns, record: int, time_ms: int, about: tuple[int, int],
     numbers: NDArray[np.int64], values: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Add the payment (`about`: spends, amount) to its shared entities, and fill their values."""
-    bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, numbers)
+    """Add the payment (`about`: spends, amount) to its shared entities, and fill their values.
+
+    `numbers` are the `bucket_numbers` of its time.
+    """
     _forget_values(FIRST_PLACE, FIRST_DEVICE, values)
     _forget_values(FIRST_MERCHANT, CATEGORY_Z + 1, values)
     has_terminal = 1 if batch.pairs[record, 0] != 0 or batch.pairs[record, 1] != 0 else 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.buckets import LEVEL_WORDS, Amounts, add, slide
+from detector.buckets import LEVEL_WORDS, Amounts, add, slide, sums_of
 from detector.errors import CapacityError
 from detector.eviction import evict_entity
 from detector.jit import constants, kernel
-from detector.layout import ENTITIES, LAST_TIME, LEVELS, SHARED_WINDOW_COUNT
+from detector.layout import ENTITIES, LAST_TIME, LEVELS, SHARED_HOUR, SHARED_LONGEST, SHARED_WINDOW_COUNT
 from detector.memory import Memory, address, has_room, save_row
 from detector.outcomes import allocate_outcomes, has_outcomes, set_outcome
 from detector.shared import AT, BEFORE, DROPPED, create_entity, find_entity
@@ -96,6 +96,30 @@ def slide_windows(shared: Memory, kind: int, row: int, is_place: int, numbers: N
     for window in range(SHARED_WINDOW_COUNT):
         if _counts(kind, window, is_place) or _LABEL_WINDOWS[kind, window] == _ALWAYS:
             slide(shared, history_of(shared, row, window), numbers[window, BEFORE], numbers[window, AT])
+
+
+@kernel
+def pattern_sums(shared: Memory, row: int, numbers: NDArray[np.int64]) -> tuple[int, int]:
+    """How many payments of a pattern have a known outcome, and how many of them were frauds."""
+    history = history_of(shared, row, SHARED_HOUR)
+    slide(shared, history, numbers[SHARED_LONGEST, BEFORE], numbers[SHARED_LONGEST, AT])
+    _, _, labelled, frauds, _ = sums_of(shared, history)
+    return labelled, frauds
+
+
+@kernel
+def add_pattern_label(
+    shared: Memory, row: int, time_ms: int, labelled: int, frauds: int, numbers: NDArray[np.int64]
+) -> None:
+    """Add a payment's label to its pattern, or take it back with negative numbers, at the payment's own time."""
+    last = address(shared, ENTITIES, row) + LAST_TIME
+    shared[last] = max(shared[last], time_ms)
+    number, limit = numbers[SHARED_LONGEST, AT], numbers[SHARED_LONGEST, DROPPED]
+    history = history_of(shared, row, SHARED_HOUR)
+    if number > limit:
+        while not add(shared, history, number, limit, (_NONE, _NONE, labelled, frauds, _NONE)):
+            if not evict_entity(shared, row):
+                raise CapacityError
 
 
 @kernel

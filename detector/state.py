@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from detector.arena import ENTRIES_PER_UNIT
 from detector.buckets import LEVEL_WORDS
-from detector.catalogue import CATALOGUE, DAY_MS, WINDOWS_MS, catalogue_digest
+from detector.catalogue import CATALOGUE, DAY_MS, SHARED_WINDOWS_MS, WINDOWS_MS, catalogue_digest
 from detector.digest import card_lines, digest_of, entity_lines
 from detector.directives import Directives
 from detector.errors import ConfigurationError, StateError
 from detector.features import VALUE_COUNT, plan
 from detector.layout import (
+    BIN_WORDS,
     BLOCK,
     CARD_INDEX,
     CARD_WORDS,
@@ -25,7 +26,6 @@ from detector.layout import (
     ENTITIES,
     ENTITY_INDEX,
     ENTITY_WORDS,
-    FEATURE_WORDS,
     GENERATION,
     LABEL_NEXT_OFFSET,
     LAST_TIME,
@@ -50,7 +50,7 @@ from detector.rates import RateTable
 from detector.saved import Copies, Index, load_tables, save_tables
 from detector.tokens import KEY_BYTES
 
-FORMAT = 3
+FORMAT = 4
 # A batch of 16,384 records saves about 150 words a record; more where blocks grow. Committed only as used.
 _JOURNAL_WORDS = 1 << 26
 
@@ -66,7 +66,7 @@ class StateConfig:
         entities, buckets: of the worker: terminals, merchants and devices, and their non-empty buckets of time.
         lateness_ms: an event further behind its partition's watermark is scored at this distance from it.
         identity_memory_ms: how long a transaction seen again is a duplicate, and a reversal finds its payment.
-        retention_ms: how long features wait for a label.
+        retention_ms: how long payments wait for a label.
         maturity_ms: the age at which an unlabelled payment counts as genuine.
         unlabelled_one_in: one in this many payments is handed to the models that need no label.
     """
@@ -153,7 +153,7 @@ def _partition_specs(config: StateConfig) -> tuple[TableSpec, ...]:
         TableSpec("card_index", config.cards, 1, is_index=True),
         TableSpec("payments", config.payments, PAYMENT_WORDS, is_ring=True),
         TableSpec("payment_index", config.payments, 1, is_index=True),
-        TableSpec("features", config.payments, FEATURE_WORDS),
+        TableSpec("bins", config.payments, BIN_WORDS),
     )
 
 
@@ -203,7 +203,7 @@ class EngineState:
         self.scratch = Scratch(
             np.zeros(VALUE_COUNT, dtype=np.float64),
             np.zeros(AHEAD_SHAPE, dtype=np.int64),
-            np.zeros((SHARED_WINDOW_COUNT, 3), dtype=np.int64),
+            np.zeros((len(SHARED_WINDOWS_MS), 3), dtype=np.int64),
         )
 
     def open_partition(self, partition: int) -> PartitionState:

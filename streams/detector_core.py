@@ -81,7 +81,7 @@ class DetectorCore:
         }
         state.directives.set_card_state("another", CardStatus.FROZEN, 0)
         assessed = assess_batch(state, build_batch(columns, key=key), self._model, self._policy)
-        self._model.contributions(assessed.features)
+        self._model.contributions(self._model.binner.bins(assessed.features))
         labels: dict[str, list[Any]] = {
             "transaction_id": ["a"],
             "card_token": ["card"],

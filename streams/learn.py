@@ -173,9 +173,9 @@ class LearnRole:
 
 def _warm_up(trainer: Trainer) -> None:
     """Compile what the first examples would otherwise wait for."""
-    features = np.zeros((3, trainer.logistic.binner.feature_count), dtype=np.float32)
+    bins = np.zeros((3, trainer.binner.feature_count), dtype=np.uint8)
     labels = np.array([Label.UNLABELLED, Label.GENUINE, Label.FRAUD], dtype=np.int64)
-    trainer.learn(Examples(features, labels, np.ones(3), np.zeros(3, dtype=np.int64)))
+    trainer.learn(Examples(bins, labels, np.ones(3), np.zeros(3, dtype=np.int64)))
 
 
 def _number_of(name: str) -> int:

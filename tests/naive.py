@@ -97,6 +97,7 @@ class NaiveEngine:
         if not own or own[-1].time_ms <= time_ms - MEMORY_MS:
             self.usual[record["card_token"]] = [0, 0, 0, 0]
         payment.category_z = self._category_z(payment)
+        payment.risk = self._risk(payment)
         self._compare_with_usual(payment)
         self.payments.append(payment)
         self.identities.append((partition, identity, time_ms, payment))
@@ -194,6 +195,8 @@ class NaiveEngine:
                 return Channel.by_wire()[record["channel"]] if record.get("channel") else math.nan
             case Aggregate.ENTRY_MODE:
                 return EntryMode.by_wire()[record["entry_mode"]] if record.get("entry_mode") else math.nan
+            case Aggregate.PATTERN_RISK:
+                return payment.risk
             case Aggregate.CATEGORY:
                 return category_class(record)
             case Aggregate.IP_COUNTRY_DIFFERS if record.get("country") and record.get("ip_country"):
@@ -281,6 +284,11 @@ class NaiveEngine:
                 return (payment.time_ms - frauds[0].time_ms) / DAY_MS if frauds else math.nan
             case Aggregate.SMALL_COUNT:
                 return sum(p.amount <= SMALL_AMOUNT for p in window)
+            case Aggregate.RISKIEST:
+                classes = [p.risk_class for p in window if p.label != "genuine"]
+                return -9 + (max(classes, default=0) - 0.5) / 2
+            case Aggregate.RISKY_COUNT:
+                return sum(p.risk >= -3 for p in window if p.label != "genuine")
             case Aggregate.HOUR_SHARE:
                 hours = [(p.time_ms // HOUR_MS - payment.time_ms // HOUR_MS) % 24 for p in earlier]
                 return sum(hour in (0, 1, 23) for hour in hours) / len(hours) if len(hours) >= 5 else math.nan
@@ -304,6 +312,14 @@ class NaiveEngine:
             if 0 <= payment.time_ms - p.time_ms < OUTCOME_MEMORY_MS and not (p.label == "fraud" and p.high)
         ]
         return outcome_value(feature, outcomes)
+
+    def _risk(self, payment: Payment) -> float:
+        """The logarithm of frauds over genuine payments of the same pattern in 60 days, as far as they are known."""
+        resolution = OUTCOME_MEMORY_MS // WINDOW_FRACTION
+        low, high = (payment.time_ms - OUTCOME_MEMORY_MS) // resolution, payment.time_ms // resolution
+        alike = [p for p in self.payments if p.pattern == payment.pattern and low < p.time_ms // resolution <= high]
+        frauds, genuine = (sum(p.label == word for p in alike) for word in ("fraud", "genuine"))
+        return math.log((frauds + 0.02) / (genuine + 2))
 
     def _category_z(self, payment: Payment) -> float:
         """The logarithm of the amount in standard deviations of those of its category in 30 days before it."""

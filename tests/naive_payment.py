@@ -22,7 +22,8 @@ KEY = bytes(range(16))
 CARD_MEMORY_PAYMENTS = 1024
 LARGEST_AMOUNT = 2**32 - 1
 HIGH_RATIO, VERY_HIGH_RATIO, SMALL_AMOUNT = 2.2, 3.5, 200
-POINT_LIMITS, POINTS = (1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5), (-1, 0, 1, 3, 6, 10, 14, 18)
+POINT_LIMITS, POINTS = (1.5, 2.0, 2.5, 3.0, 4.0), (-1, 0, 2, 4, 7, 10)
+RISKS = [-9 + step / 2 for step in range(24)]
 OUTCOMES_KEPT, OUTCOME_MEMORY_MS = 32, 60 * DAY_MS
 KEYS = {
     Entity.CARD: "card_token",
@@ -38,7 +39,7 @@ LOOKING_BACK = frozenset(
     {
         Aggregate.HIGH_COUNT, Aggregate.VERY_HIGH_COUNT, Aggregate.DAYS_SINCE_FIRST_HIGH, Aggregate.PAYMENTS_SINCE_HIGH,
         Aggregate.HIGH_POINTS, Aggregate.HIGH_STREAK, Aggregate.HIGH_STREAK_DAYS, Aggregate.DAYS_SINCE_HIGH_FRAUD,
-        Aggregate.SMALL_COUNT, Aggregate.HOUR_SHARE,
+        Aggregate.SMALL_COUNT, Aggregate.HOUR_SHARE, Aggregate.RISKIEST, Aggregate.RISKY_COUNT,
     }
 )  # fmt: skip
 
@@ -61,6 +62,7 @@ class Payment:
     trusted: bool = False
     usual: tuple[int, ...] = ()
     category_z: float = math.nan
+    risk: float = math.nan
 
     @property
     def kind(self) -> str:
@@ -95,6 +97,15 @@ class Payment:
     @property
     def category(self) -> Any:
         return category_of(self.record)
+
+    @property
+    def pattern(self) -> tuple[Any, int, int]:
+        """Category, size in four classes a doubling, and part of the day of three hours."""
+        return self.category, int(4 * math.log2(max(self.amount, 1))), self.time_ms // HOUR_MS % 24 // 3
+
+    @property
+    def risk_class(self) -> int:
+        return sum(self.risk >= edge for edge in RISKS)
 
     @property
     def spends(self) -> bool:
@@ -169,7 +180,7 @@ def outcome_value(feature: Feature, outcomes: list[tuple[float, bool]]) -> float
     genuine = [days for days, fraud in outcomes if not fraud]
     frauds = [days for days, fraud in outcomes if fraud]
     run = [days for days, _ in itertools.takewhile(lambda outcome: outcome[1], outcomes)]
-    before = min(run[-1] + 15, genuine[0]) if run and genuine else (run[-1] + 15 if run else math.nan)
+    before = min(run[-1] + 30, genuine[0]) if run and genuine else (run[-1] + 30 if run else math.nan)
     match feature.aggregate:
         case Aggregate.FRAUD_RUN:
             return len(run)

@@ -175,9 +175,9 @@ class Replay:
             self._model = self._publish()
 
     def _publish(self) -> ModelVersion:
-        """A version of what has been learned so far."""
+        """A version of what has been learned so far, for scoring."""
         self._versions += 1
-        return self._trainer.version(f"m-{self._versions:06d}", 0)
+        return self._trainer.scorer(f"m-{self._versions:06d}")
 
 
 def _decisions(transaction_id: pa.StringArray, batch: TransactionBatch, answers: _Answers) -> pa.Table:

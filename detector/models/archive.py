@@ -16,33 +16,45 @@ from numpy.typing import NDArray
 
 from detector.errors import ModelError
 
-# The arrays of `ModelVersion` as they are named there, beside the grids.
-ARRAYS: tuple[str, ...] = (
-    "weights",
-    "squared_gradients",
-    "seen",
-    "intercept",
-    "columns",
-    "limits",
-    "current_mass",
-    "reference_mass",
-    "progress",
-    "anomaly_sample",
-)
+# The arrays of `ModelVersion` and its `LearnerState`; the weights and squared gradients of slots that have any.
+ARRAYS: dict[str, str] = {
+    "slots": "int32",
+    "slot_weights": "float64",
+    "slot_squares": "float64",
+    "intercept": "float64",
+    "offsets": "float64",
+    "means": "float64",
+    "bin_counts": "float64",
+    "usual_rows": "float64",
+    "rows": "int64",
+    "calibration_window": "float64",
+    "calibration_place": "int64",
+    "columns": "int32",
+    "limits": "int32",
+    "current_mass": "int64",
+    "reference_mass": "int64",
+    "progress": "int64",
+    "anomaly_sample": "float32",
+    "edges": "float32",
+    "edge_starts": "int32",
+}
 # Plain values of `ModelVersion`, with their types.
 LINEAGE: dict[str, type] = {
     "name": str,
     "catalogue_digest": str,
+    "configuration_digest": str,
     "created_from": str,
     "examples_offset": int,
     "examples_learned": int,
     "frauds_learned": int,
+    "trained_from_ms": int,
     "trained_to_ms": int,
     "cold_start_frauds": int,
-    "window": int,
     "anomalies_sampled": int,
+    "log_loss": float,
+    "average_precision": float,
 }
-_GRIDS = ("edges", "edge_starts")
+_WINDOW = "window"
 _META = "meta"
 _DIGEST = "digest"
 # 200 trees of height 15 and a million slots stay below; what claims to unpack to more is refused unread.
@@ -101,8 +113,8 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Read an archive that anybody may have written.
 
     Returns:
-        (meta, arrays): the JSON text with every value of `LINEAGE`, `features` and `crosses` of the right type, and
-        exactly the arrays of `ARRAYS` and the grids.
+        (meta, arrays): the JSON text with every value of `LINEAGE`, `window`, `features` and `fields` of the
+        right type, and exactly the arrays of `ARRAYS`, each of its type.
 
     Raises:
         ModelError: no such archive, damaged, or with other content.
@@ -118,26 +130,25 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if _digest(text, arrays) != expected:
         message = "model archive: its digest does not fit its content"
         raise ModelError(message)
-    if set(arrays) != {*ARRAYS, *_GRIDS} or not isinstance(meta, dict):
+    if set(arrays) != set(ARRAYS) or not isinstance(meta, dict):
         message = "model archive: must hold exactly the arrays of a model version"
         raise ModelError(message)
     _check_meta(meta)
-    if arrays["edges"].dtype != np.float32 or arrays["edge_starts"].dtype != np.int32:
-        message = "model archive: grids must be float32 with int32 starts"
-        raise ModelError(message)
+    for name, kind in ARRAYS.items():
+        if arrays[name].dtype != np.dtype(kind):
+            message = f"model archive: {name} must be {kind}"
+            raise ModelError(message)
     return meta, arrays
 
 
 def _check_meta(meta: Mapping[str, Any]) -> None:
     """Check the types of the JSON text's values."""
-    for key, kind in LINEAGE.items():
+    for key, kind in (*LINEAGE.items(), (_WINDOW, int)):
         if type(meta.get(key)) is not kind:
             message = f"model archive: {key} must be of type {kind.__name__}"
             raise ModelError(message)
-    names, crosses = meta.get("features"), meta.get("crosses")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        message = "model archive: features must be a list of names"
-        raise ModelError(message)
-    if not isinstance(crosses, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in crosses):
-        message = "model archive: crosses must be a list of pairs"
-        raise ModelError(message)
+    for key in ("features", "fields"):
+        texts = meta.get(key)
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            message = f"model archive: {key} must be a list of texts"
+            raise ModelError(message)

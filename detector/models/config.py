@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from detector.models.fields import EVERY_FEATURE, parse_field
 from detector.section import Section
 
-_MAXIMUM_CROSSES = 64
+_MAXIMUM_FIELDS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +19,34 @@ class LogisticConfig:
 
     Attributes:
         learning_rate: AdaGrad's.
+        epsilon: AdaGrad's: squared gradients that every slot has before it learns.
         intercept_learning_rate: the constant rate of the intercept.
         initial_intercept: log-odds before anything has been learned.
         clip_gradient: largest absolute gradient of the loss, after the example's weight.
-        crosses: pairs of feature names that also form a field together.
+        smallest_gradient: examples with a smaller one are passed over.
+        fields: features and crosses of features, as `fields.parse_field` reads them.
     """
 
     learning_rate: float
+    epsilon: float
     intercept_learning_rate: float
     initial_intercept: float
     clip_gradient: float
-    crosses: tuple[tuple[str, str], ...]
+    smallest_gradient: float
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationConfig:
+    """Settings of the calibration.
+
+    Attributes:
+        window: labelled examples that it looks back on.
+        least_frauds: in a band of scores.
+    """
+
+    window: int
+    least_frauds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +73,18 @@ class ModelsConfig:
     Attributes:
         cold_start_frauds: frauds to be learned before the models may freeze a card.
         logistic: of the model with labels.
+        calibration: of its scores.
         half_space: of the model without.
     """
 
     cold_start_frauds: int
     logistic: LogisticConfig
+    calibration: CalibrationConfig
     half_space: HalfSpaceConfig
+
+    def digest(self) -> str:
+        """Hex digest of all settings: equal ones build equal models that learn alike."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> ModelsConfig:
@@ -69,10 +94,11 @@ class ModelsConfig:
             ConfigurationError: a setting is missing, unknown or out of bounds; the message names it.
         """
         root = Section(mapping, "")
-        root.refuse_unknown(("cold_start_frauds", "logistic", "half_space"))
+        root.refuse_unknown(("cold_start_frauds", "logistic", "calibration", "half_space"))
         return cls(
             cold_start_frauds=root.integer("cold_start_frauds", 0, 1_000_000),
             logistic=_logistic(root.section("logistic")),
+            calibration=_calibration(root.section("calibration")),
             half_space=_half_space(root.section("half_space")),
         )
 
@@ -80,18 +106,29 @@ class ModelsConfig:
 def _logistic(section: Section) -> LogisticConfig:
     """Parse `[logistic]`."""
     section.refuse_unknown(LogisticConfig.__slots__)
-    pairs = section.sequence("crosses")
-    for pair in pairs:
-        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(name, str) for name in pair):
-            section.refuse("crosses", 'a list of pairs of feature names, as [["amount", "hour"]]')
-    if len(pairs) > _MAXIMUM_CROSSES:
-        section.refuse("crosses", f"a list of at most {_MAXIMUM_CROSSES} pairs")
+    fields = section.sequence("fields")
+    if not all(isinstance(text, str) for text in fields) or not 1 <= len(fields) <= _MAXIMUM_FIELDS:
+        section.refuse("fields", f'a list of 1 to {_MAXIMUM_FIELDS} texts, as ["*", "amount x hour>1"]')
+    for text in fields:
+        if text != EVERY_FEATURE:
+            parse_field(text)
     return LogisticConfig(
         learning_rate=section.number("learning_rate", 1e-6, 10.0),
+        epsilon=section.number("epsilon", 1e-12, 1e6),
         intercept_learning_rate=section.number("intercept_learning_rate", 0.0, 1.0),
         initial_intercept=section.number("initial_intercept", -20.0, 20.0),
         clip_gradient=section.number("clip_gradient", 1e-6, 1e12),
-        crosses=tuple((str(first), str(second)) for first, second in pairs),
+        smallest_gradient=section.number("smallest_gradient", 0.0, 1.0),
+        fields=tuple(str(text) for text in fields),
+    )
+
+
+def _calibration(section: Section) -> CalibrationConfig:
+    """Parse `[calibration]`."""
+    section.refuse_unknown(CalibrationConfig.__slots__)
+    return CalibrationConfig(
+        window=section.integer("window", 1_000, 1_000_000_000),
+        least_frauds=section.integer("least_frauds", 1, 1_000_000),
     )
 
 

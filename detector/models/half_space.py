@@ -14,7 +14,6 @@ Source: Tan, Ting, Liu: *Fast anomaly detection for streaming data* (IJCAI 2011)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from river import anomaly, base
 from detector.errors import ConfigurationError
 from detector.jit import kernel
 from detector.models.bins import Binner
+from detector.models.forest import Forest, compile_forest, room, score_rows
 
 # Of the window: a node with less mass ends the walk of a score. river's, and the paper's.
 SIZE_LIMIT_SHARE = 0.1
@@ -42,86 +42,8 @@ def _child(node: int, column_bin: int, missing_bin: int, limit: int, current_mas
 
 
 @kernel
-def _flatten(
-    missing_bins: NDArray[np.int32],
-    columns: NDArray[np.int32],
-    limits: NDArray[np.int32],
-    current_mass: NDArray[np.int64],
-    reference_mass: NDArray[np.int64],
-    size_limit: float,
-    place: NDArray[np.int64],
-    nodes: NDArray[np.int32],
-    totals: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Prune and flatten the trees for scoring, see `CompiledForest`; returns (nodes used, steps to the deepest end).
-
-    `place` is room for one tree's nodes.
-    """
-    trees, splits = columns.shape
-    used = trees
-    deepest = 0
-    for tree in range(trees):
-        place[:] = -1
-        place[0] = tree
-        totals[tree] = reference_mass[tree, 0]
-        depth = 0
-        for node in range(reference_mass.shape[1]):
-            if node == 2 ** (depth + 1) - 1:
-                depth += 1
-            here = place[node]
-            if here < 0:
-                continue
-            if node >= splits or reference_mass[tree, node] < size_limit:
-                nodes[here, 3] = here
-                continue
-            column = columns[tree, node]
-            left = 2 * node + 1
-            upper = missing_bins[column] + (1 if current_mass[tree, left] < current_mass[tree, left + 1] else 0)
-            nodes[here, 0] = column
-            nodes[here, 1] = limits[tree, node]
-            nodes[here, 2] = upper - limits[tree, node]
-            nodes[here, 3] = used
-            for side in range(2):
-                place[left + side] = used
-                totals[used] = totals[here] + reference_mass[tree, left + side] * 2 ** (depth + 1)
-                used += 1
-            deepest = max(deepest, depth + 1)
-    return used, deepest
-
-
-@kernel
-def score_forest(
-    bins: NDArray[np.int32], nodes: NDArray[np.int32], totals: NDArray[np.int64], trees: int, steps: int, scale: int
-) -> float:
-    """Anomaly score of one row, 0 to 1; the sum is of integers, so that the order of trees does not matter."""
-    total = 0
-    for tree in range(trees):
-        node = np.int64(tree)
-        for _ in range(steps):
-            above = np.uint32(bins[nodes[node, 0]] - nodes[node, 1])
-            node = np.int64(nodes[node, 3]) + np.int64(above < np.uint32(nodes[node, 2]))
-        total += totals[node]
-    return 1.0 - total / scale
-
-
-@kernel
-def score_rows(
-    bins: NDArray[np.int32],
-    nodes: NDArray[np.int32],
-    totals: NDArray[np.int64],
-    trees: int,
-    steps: int,
-    scale: int,
-    out: NDArray[np.float64],
-) -> None:
-    """Anomaly score of each row."""
-    for row in range(bins.shape[0]):
-        out[row] = score_forest(bins[row], nodes, totals, trees, steps, scale)
-
-
-@kernel
 def learn_rows(
-    bins: NDArray[np.int32],
+    bins: NDArray[np.uint8],
     missing_bins: NDArray[np.int32],
     columns: NDArray[np.int32],
     limits: NDArray[np.int32],
@@ -192,51 +114,21 @@ def scaled_bin(column_bin: int, edge_count: int) -> float:
     return column_bin / edge_count
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledForest:
-    """Trees ready to score: pruned where a score ends anyway, and walked without a branch to be predicted wrongly.
-
-    A row goes right where `bin - limit`, taken as unsigned, is below the span; the span lets the missing bin pass only
-    where missing values go right. A node at which scores end has span 0 and leads to itself, so that all walks have as
-    many steps. This halves the time of a walk that stops at a tenth of the window.
-
-    Attributes:
-        nodes: int32[nodes, 4], (column, limit, span, left child); the right child is next to the left one, and the
-            roots come first.
-        totals: int64, mass x 2^depth added up on the way to each node.
-        trees: how many roots.
-        steps: of every walk.
-        scale: the largest sum that there may be; 0 while the first window is not full, when all scores are 0.
-    """
-
-    nodes: NDArray[np.int32]
-    totals: NDArray[np.int64]
-    trees: int
-    steps: int
-    scale: int
-
-    @classmethod
-    def of(
-        cls,
-        binner: Binner,
-        columns: NDArray[np.int32],
-        limits: NDArray[np.int32],
-        current_mass: NDArray[np.int64],
-        reference_mass: NDArray[np.int64],
-        window: int,
-        *,
-        first_window: bool,
-    ) -> CompiledForest:
-        """Compile trees as `CompiledHalfSpaceTrees` holds them."""
-        trees, count = reference_mass.shape
-        nodes = np.zeros((trees * count, 4), dtype=np.int32)
-        totals = np.zeros(trees * count, dtype=np.int64)
-        used, steps = _flatten(
-            missing_bins(binner), columns, limits, current_mass, reference_mass,
-            SIZE_LIMIT_SHARE * window, np.empty(count, np.int64), nodes, totals,
-        )  # fmt: skip
-        scale = 0 if first_window else trees * window * count
-        return cls(nodes[:used].copy(), totals[:used].copy(), trees, steps, scale)
+def forest_of(
+    binner: Binner,
+    columns: NDArray[np.int32],
+    limits: NDArray[np.int32],
+    current_mass: NDArray[np.int64],
+    reference_mass: NDArray[np.int64],
+    window: int,
+    *,
+    first_window: bool,
+) -> Forest:
+    """Compile trees as `CompiledHalfSpaceTrees` holds them for scoring."""
+    trees, nodes = reference_mass.shape
+    scale = 0 if first_window else trees * window * nodes
+    size_limit = SIZE_LIMIT_SHARE * window
+    return compile_forest(binner.missing_bins, columns, limits, current_mass, reference_mass, size_limit, scale)
 
 
 class CompiledHalfSpaceTrees(base.AnomalyDetector):
@@ -274,7 +166,6 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
         self.current_mass = np.zeros((n_trees, 2 ** (height + 1) - 1), dtype=np.int64)
         self.reference_mass = np.zeros_like(self.current_mass)
         self.progress = np.array([0, 1], dtype=np.int64)
-        self._missing_bins = missing_bins(binner)
 
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
@@ -289,39 +180,42 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
         """Anomaly score of one row, 0 to 1; 0 until the first window is full."""
         return float(self.score_many(self.binner.row(x))[0])
 
-    def learn_many(self, features: NDArray[Any]) -> None:
-        """Learn rows in order: `learn_one` over and over, only faster."""
+    def learn_many(self, bins: NDArray[Any]) -> None:
+        """Learn rows of bins in order: `learn_one` over and over, only faster."""
         learn_rows(
-            self.binner.bins(features), self._missing_bins, self.columns, self.limits,
+            self.binner.matrix(bins), self.binner.missing_bins, self.columns, self.limits,
             self.current_mass, self.reference_mass, self.window_size, self.progress,
         )  # fmt: skip
 
-    def score_many(self, features: NDArray[Any]) -> NDArray[np.float64]:
-        """Anomaly score of each row of a feature matrix."""
-        return self._score(features, self.current_mass)
+    def score_many(self, bins: NDArray[Any]) -> NDArray[np.float64]:
+        """Anomaly score of each row of a matrix of bins."""
+        return self._score(bins, self.current_mass)
 
-    def score_as_of_window(self, features: NDArray[Any]) -> NDArray[np.float64]:
+    def score_as_of_window(self, bins: NDArray[Any]) -> NDArray[np.float64]:
         """Anomaly scores as they were when the current window began, whatever it has learned since."""
-        return self._score(features, np.zeros_like(self.current_mass))
+        return self._score(bins, np.zeros_like(self.current_mass))
+
+    def forest(self) -> Forest:
+        """The trees as they are now, ready to score."""
+        return self._compiled(self.current_mass)
 
     @property
     def left_in_window(self) -> int:
         """Examples until the mass profile is renewed."""
         return self.window_size - int(self.progress[COUNTER])
 
-    def _score(self, features: NDArray[Any], current_mass: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Score by the reference mass; the current mass tells where missing values go."""
-        bins = self.binner.bins(features)
-        out = np.zeros(len(bins))
+    def _compiled(self, current_mass: NDArray[np.int64]) -> Forest:
+        """Compile the trees; the current mass tells where missing values go."""
+        return forest_of(
+            self.binner, self.columns, self.limits, current_mass, self.reference_mass,
+            self.window_size, first_window=bool(self.progress[FIRST_WINDOW]),
+        )  # fmt: skip
+
+    def _score(self, bins: NDArray[Any], current_mass: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Score by the reference mass."""
+        matrix = self.binner.matrix(bins)
+        out = np.zeros(len(matrix))
         if not self.progress[FIRST_WINDOW]:
-            forest = CompiledForest.of(
-                self.binner, self.columns, self.limits, current_mass, self.reference_mass,
-                self.window_size, first_window=False,
-            )  # fmt: skip
-            score_rows(bins, forest.nodes, forest.totals, forest.trees, forest.steps, forest.scale, out)
+            forest = self._compiled(current_mass)
+            score_rows(matrix, forest, room(), out)
         return out
-
-
-def missing_bins(binner: Binner) -> NDArray[np.int32]:
-    """The bin of each feature that means "missing"."""
-    return (np.diff(binner.edge_starts) + 1).astype(np.int32)

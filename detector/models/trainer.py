@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,17 @@ from numpy.typing import NDArray
 from detector.catalogue import CATALOGUE, catalogue_digest
 from detector.errors import ModelError
 from detector.examples import Examples
+from detector.jit import kernel
 from detector.models.bins import Binner, Grids
+from detector.models.calibration import Calibrator
 from detector.models.config import ModelsConfig
+from detector.models.fields import Fields
 from detector.models.half_space import FIRST_WINDOW, CompiledHalfSpaceTrees
-from detector.models.logistic import BinnedLogisticRegression
-from detector.models.version import ANOMALY_SAMPLE, ModelVersion
+from detector.models.logistic import LINE_BITS, BinnedLogisticRegression, Learned
+from detector.models.version import ANOMALY_SAMPLE, LearnerState, ModelVersion
 from detector.vocabulary import Label
+
+_LINE = 1 << LINE_BITS
 
 
 @dataclass(slots=True)
@@ -26,8 +32,56 @@ class _Lineage:
     created_from: str = ""
     examples_learned: int = 0
     frauds_learned: int = 0
+    trained_from_ms: int = 0
     trained_to_ms: int = 0
     anomalies_sampled: int = 0
+
+
+@kernel
+def _copy_stale(weights: NDArray[np.float64], stale: NDArray[np.uint8], own_bit: int, out: NDArray[np.float64]) -> None:
+    """Bring a copy of the weights up to date: lines whose `own_bit` says that they have changed since."""
+    words = stale.shape[0] // 8
+    eight = stale[: words * 8].view(np.uint64)
+    for word in range(words + 1):
+        if word < words and eight[word] == 0:
+            continue
+        for line in range(word * 8, min(word * 8 + 8, stale.shape[0])):
+            if stale[line] & own_bit:
+                stale[line] &= 255 - own_bit
+                for slot in range(line * _LINE, min(line * _LINE + _LINE, weights.shape[0])):
+                    out[slot] = weights[slot]
+
+
+class _Copies:
+    """Two copies of the weights that versions for scoring take turns in.
+
+    A version's weights never change as long as the version's array is held by anybody: then the next version gets a
+    copy of its own. Where versions come one after the other and old ones are let go, only the lines of weights that
+    were learned since are copied: microseconds, not the milliseconds of a million slots.
+    """
+
+    def __init__(self) -> None:
+        """No copy yet."""
+        self._rooms: list[NDArray[np.float64] | None] = [None, None]
+        self._given: list[weakref.ref[NDArray[np.float64]] | None] = [None, None]
+        self._turn = 0
+
+    def take(self, learned: Learned) -> NDArray[np.float64]:
+        """The weights as they are now, read-only."""
+        turn = self._turn
+        self._turn = 1 - turn
+        given, room = self._given[turn], self._rooms[turn]
+        own_bit = 1 << turn
+        if room is None or (given is not None and given() is not None):
+            room = learned.weights.copy()
+            self._rooms[turn] = room
+            learned.stale[:] &= ~np.uint8(own_bit)
+        else:
+            _copy_stale(learned.weights, learned.stale, own_bit, room)
+        view = room.view()
+        view.setflags(write=False)
+        self._given[turn] = weakref.ref(view)
+        return view
 
 
 class Trainer:
@@ -35,6 +89,7 @@ class Trainer:
 
     Attributes:
         logistic: the model with labels.
+        calibrator: of its scores.
         half_space: the model without.
     """
 
@@ -47,86 +102,123 @@ class Trainer:
             digest: of the catalogue that `features` come from; given if `features` is.
 
         Raises:
-            ConfigurationError: a cross names no feature.
+            ConfigurationError: a field names no feature.
         """
         grids = [(feature.name, feature.grid) for feature in CATALOGUE] if features is None else features
         self._config = config
+        self._config_digest = config.digest()
         self._digest = catalogue_digest() if digest is None else digest
         self._lineage = _Lineage()
         self._anomaly_sample = np.full(ANOMALY_SAMPLE, np.nan, dtype=np.float32)
-        binner = Binner(grids, config.logistic.crosses)
+        self._copies = _Copies()
+        binner = Binner(grids)
         self.logistic = BinnedLogisticRegression(
-            binner,
+            Fields(binner, config.logistic.fields),
             learning_rate=config.logistic.learning_rate,
             intercept_learning_rate=config.logistic.intercept_learning_rate,
             initial_intercept=config.logistic.initial_intercept,
             clip_gradient=config.logistic.clip_gradient,
+            epsilon=config.logistic.epsilon,
+            smallest_gradient=config.logistic.smallest_gradient,
         )
+        self.calibrator = Calibrator(config.calibration.window, config.calibration.least_frauds)
         trees = config.half_space
         self.half_space = CompiledHalfSpaceTrees(
             binner, n_trees=trees.trees, height=trees.height, window_size=trees.window, seed=trees.seed
         )
 
+    @property
+    def binner(self) -> Binner:
+        """What finds the bins of features."""
+        return self.logistic.fields.binner
+
     def resume(self, version: ModelVersion) -> Self:
         """Go on from a version, as if this trainer had learned what it has learned; returns itself.
 
         Raises:
-            ModelError: made for other features, crosses or trees than configured.
+            ModelError: made for other features, fields or trees than configured, or for scoring alone.
         """
         version.require_catalogue(self._digest)
-        logistic, trees = self.logistic, self.half_space
-        same_trees = np.array_equal(version.columns, trees.columns) and np.array_equal(version.limits, trees.limits)
-        if version.binner != logistic.binner or not same_trees or version.window != trees.window_size:
-            message = f"model {version.name} has other features, crosses or trees than are configured"
+        trees, state = self.half_space, version.state
+        if state is None:
+            message = f"model {version.name} is for scoring alone: nobody can go on from it"
             raise ModelError(message)
-        logistic.weights = version.weights.copy()
-        logistic.squared_gradients = version.squared_gradients.copy()
-        logistic.seen = version.seen.copy()
-        logistic.intercept = version.intercept.copy()
-        trees.current_mass = version.current_mass.copy()
-        trees.reference_mass = version.reference_mass.copy()
-        trees.progress = version.progress.copy()
+        same_trees = np.array_equal(state.columns, trees.columns) and np.array_equal(state.limits, trees.limits)
+        if version.fields != self.logistic.fields or not same_trees or state.window != trees.window_size:
+            message = f"model {version.name} has other features, fields or trees than are configured"
+            raise ModelError(message)
+        learned = self.logistic.learned
+        for name in ("weights", "intercept", "means", "bin_counts"):
+            getattr(learned, name)[:] = getattr(version, name)
+        for name in ("squared_gradients", "usual_rows", "rows"):
+            getattr(learned, name)[:] = getattr(state, name)
+        self._copies = _Copies()
+        self.calibrator.window[:] = state.calibration_window
+        self.calibrator.place[:] = state.calibration_place
+        for name in ("current_mass", "reference_mass", "progress"):
+            getattr(trees, name)[:] = getattr(state, name)
         self._anomaly_sample = version.anomaly_sample.copy()
         self._lineage = _Lineage(
             version.name,
             version.examples_learned,
             version.frauds_learned,
+            version.trained_from_ms,
             version.trained_to_ms,
             version.anomalies_sampled,
         )
         return self
 
-    def learn(self, examples: Examples) -> None:
+    def learn(self, examples: Examples, *, again: bool = False) -> None:
         """Learn examples in order: labelled ones with their weight, unlabelled ones for the anomaly score alone.
 
+        Args:
+            examples: what became known.
+            again: whether the labelled ones were learned before; then they say nothing about calibration.
+
         Raises:
-            ModelError: a matrix of other features, a label out of the vocabulary, or a weight that is negative or not
-                finite; nothing has been learned then.
+            ModelError: other bins, a label out of the vocabulary, or a weight that is negative or not finite; nothing
+                has been learned then.
         """
-        if examples.features.shape != (len(examples), self.logistic.binner.feature_count):
-            message = f"examples have {examples.features.shape[1:]} features, not {self.logistic.binner.feature_count}"
-            raise ModelError(message)
         if ((examples.label < Label.UNLABELLED) | (examples.label > Label.FRAUD)).any():
             message = "examples: labels must be -1, 0 or 1"
             raise ModelError(message)
         if not (np.isfinite(examples.weight) & (examples.weight >= 0)).all():
             message = "examples: weights must be finite and not negative"
             raise ModelError(message)
+        try:
+            bins = self.binner.matrix(examples.bins)
+        except ValueError as error:
+            message = f"examples: {error}"
+            raise ModelError(message) from error
         labelled = examples.label != Label.UNLABELLED
-        self.logistic.learn_many(examples.features[labelled], examples.label[labelled], examples.weight[labelled])
-        self._learn_unlabelled(examples.features[~labelled])
-        lineage = self._lineage
-        lineage.examples_learned += int(labelled.sum())
-        lineage.frauds_learned += int((examples.label == Label.FRAUD).sum())
         if labelled.any():
-            lineage.trained_to_ms = max(lineage.trained_to_ms, int(examples.label_time_ms[labelled].max()))
+            self._learn_labelled(bins[labelled], examples.label[labelled], examples.weight[labelled], again=again)
+            self._note_times(examples.label_time_ms[labelled])
+        self._learn_unlabelled(bins[~labelled])
 
-    def _learn_unlabelled(self, features: NDArray[np.float32]) -> None:
+    def _learn_labelled(
+        self, bins: NDArray[np.uint8], label: NDArray[np.int64], weight: NDArray[np.float64], *, again: bool
+    ) -> None:
+        """Learn what is known to be fraud or genuine."""
+        log_odds = self.logistic.learn_many(bins, label, weight)
+        if not again:
+            self.calibrator.take(log_odds, label, weight)
+        self._lineage.examples_learned += len(label)
+        self._lineage.frauds_learned += int((label == Label.FRAUD).sum())
+
+    def _note_times(self, label_time_ms: NDArray[np.int64]) -> None:
+        """Keep the span of what was learned."""
+        lineage = self._lineage
+        earliest, latest = int(label_time_ms.min()), int(label_time_ms.max())
+        lineage.trained_from_ms = min(lineage.trained_from_ms or earliest, earliest)
+        lineage.trained_to_ms = max(lineage.trained_to_ms, latest)
+
+    def _learn_unlabelled(self, bins: NDArray[np.uint8]) -> None:
         """Note what the rows score, then learn them; window by window, so that cuts between calls change nothing."""
         trees, lineage = self.half_space, self._lineage
-        while len(features):
-            rows = features[: trees.left_in_window]
-            features = features[len(rows) :]
+        while len(bins):
+            rows = bins[: trees.left_in_window]
+            bins = bins[len(rows) :]
             if not trees.progress[FIRST_WINDOW]:
                 places = (lineage.anomalies_sampled + np.arange(len(rows))) % ANOMALY_SAMPLE
                 # Beyond one turn of the ring the latest score of a place counts, as it does for rows one by one.
@@ -135,33 +227,66 @@ class Trainer:
             trees.learn_many(rows)
 
     def version(self, name: str, examples_offset: int) -> ModelVersion:
-        """Publish what has been learned: a copy that later learning does not touch.
+        """Publish all that has been learned: a copy that later learning does not touch, and that can be gone on from.
 
         Args:
             name: of the version, as "m-000001".
             examples_offset: next offset on `cardwatch.examples.v1`.
         """
-        logistic, trees, lineage = self.logistic, self.half_space, self._lineage
-        return ModelVersion(
-            name=name,
-            catalogue_digest=self._digest,
-            created_from=lineage.created_from,
-            examples_offset=examples_offset,
-            examples_learned=lineage.examples_learned,
-            frauds_learned=lineage.frauds_learned,
-            trained_to_ms=lineage.trained_to_ms,
-            cold_start_frauds=self._config.cold_start_frauds,
-            binner=logistic.binner,
-            weights=logistic.weights.copy(),
-            squared_gradients=logistic.squared_gradients.copy(),
-            seen=logistic.seen.copy(),
-            intercept=logistic.intercept.copy(),
+        learned, trees = self.logistic.learned, self.half_space
+        state = LearnerState(
+            squared_gradients=learned.squared_gradients.copy(),
+            usual_rows=learned.usual_rows.copy(),
+            rows=learned.rows.copy(),
+            calibration_window=self.calibrator.window.copy(),
+            calibration_place=self.calibrator.place.copy(),
             columns=trees.columns.copy(),
             limits=trees.limits.copy(),
             current_mass=trees.current_mass.copy(),
             reference_mass=trees.reference_mass.copy(),
             progress=trees.progress.copy(),
             window=trees.window_size,
-            anomaly_sample=self._anomaly_sample.copy(),
+        )
+        return self._made(name, examples_offset, learned.weights.copy(), state)
+
+    def scorer(self, name: str, examples_offset: int = 0) -> ModelVersion:
+        """A version for scoring alone, which is made in microseconds and cannot be written or gone on from.
+
+        Args:
+            name: of the version.
+            examples_offset: next offset on `cardwatch.examples.v1`.
+        """
+        return self._made(name, examples_offset, self._copies.take(self.logistic.learned), None)
+
+    def _made(
+        self, name: str, examples_offset: int, weights: NDArray[np.float64], state: LearnerState | None
+    ) -> ModelVersion:
+        """A version with these weights."""
+        learned, lineage, evidence = self.logistic.learned, self._lineage, self.calibrator.evidence()
+        values: dict[str, Any] = {
+            "intercept": learned.intercept.copy(),
+            "means": learned.means.copy(),
+            "bin_counts": learned.bin_counts.copy(),
+            "anomaly_sample": self._anomaly_sample.copy(),
+        }
+        return ModelVersion(
+            name=name,
+            catalogue_digest=self._digest,
+            configuration_digest=self._config_digest,
+            created_from=lineage.created_from,
+            examples_offset=examples_offset,
+            examples_learned=lineage.examples_learned,
+            frauds_learned=lineage.frauds_learned,
+            trained_from_ms=lineage.trained_from_ms,
+            trained_to_ms=lineage.trained_to_ms,
+            cold_start_frauds=self._config.cold_start_frauds,
+            log_loss=evidence.log_loss,
+            average_precision=evidence.average_precision,
+            fields=self.logistic.fields,
+            weights=weights,
+            offsets=self.calibrator.offsets(),
+            forest=self.half_space.forest(),
             anomalies_sampled=lineage.anomalies_sampled,
+            state=state,
+            **values,
         )

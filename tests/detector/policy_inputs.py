@@ -33,14 +33,14 @@ def feature_row(**values: float) -> NDArray[np.float32]:
 def model_with(log_odds: dict[tuple[str, float], float] | None = None) -> ModelVersion:
     """A model that has learned one plain payment and gives a feature's value so much log-odds."""
     config = replace(ModelsConfig.from_mapping(shipped("models.toml")), cold_start_frauds=0)
-    config = replace(config, logistic=replace(config.logistic, crosses=()))
+    config = replace(config, logistic=replace(config.logistic, fields=("*",)))
     trainer = Trainer(config)
-    plain = np.zeros((1, FEATURE_COUNT), dtype=np.float32)
+    plain = trainer.binner.bins(np.zeros((1, FEATURE_COUNT)))
     trainer.logistic.learn_many(plain, np.array([0]), np.array([1.0]))
     trainer.logistic.weights[:] = 0.0
     for (name, value), weight in (log_odds or {}).items():
-        row = feature_row(**{name: value})[None, :]
-        slot = trainer.logistic.binner.slots(row)[0, FEATURE_INDEX[name]]
+        row = trainer.binner.bins(feature_row(**{name: value})[None, :])
+        slot = trainer.logistic.fields.slots(row)[0, FEATURE_INDEX[name]]
         trainer.logistic.weights[slot] = weight
     version = trainer.version("m-000001", 0)
     # Fewer than one in a hundred score above 0.99.

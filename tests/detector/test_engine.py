@@ -84,14 +84,14 @@ def test_an_error_in_one_piece_takes_back_the_pieces_before(monkeypatch: pytest.
     before = state.digest()
     calls = iter(range(100))
 
-    def fail_late(features: Any) -> Any:
+    def fail_late(bins: Any) -> Any:
         if next(calls) == 3:
             message = "failpoint"
             raise RuntimeError(message)
-        return np.zeros(len(features)), np.zeros(len(features))
+        return np.zeros(len(bins)), np.zeros(len(bins))
 
     version = replace(model())
-    monkeypatch.setattr(ModelVersion, "score", lambda _, features: fail_late(features))
+    monkeypatch.setattr(ModelVersion, "score", lambda _, bins: fail_late(bins))
     with pytest.raises(RuntimeError, match="failpoint"):
         assess_batch(state, batch, version, policy())
     assert state.digest() == before
@@ -198,8 +198,8 @@ def test_unlabelled_payments_become_genuine_once() -> None:
     assert len(mature(state, 0, now_ms)) == 0
 
 
-def test_labels_meet_the_features_as_they_were_scored() -> None:
-    """Whatever happened to the card since, an example holds the very features that were scored, to the bit."""
+def test_labels_meet_the_bins_as_they_were_scored() -> None:
+    """Whatever happened to the card since, an example holds the very bins that were scored."""
     state, batch = new_state(), payments(ROWS)
     assessed = assess_batch(state, batch, model(), policy())
     rows = [5, 77, 400]
@@ -210,7 +210,7 @@ def test_labels_meet_the_features_as_they_were_scored() -> None:
         "label_time_ms": [START_MS + 10**8] * 3,
     }
     result = apply_labels(state, build_label_batch(labels, key=KEY))
-    assert result.examples.features.tobytes() == assessed.features[rows].tobytes()
+    assert result.examples.bins.tobytes() == model().binner.bins(assessed.features[rows]).tobytes()
     assert result.examples.label.tolist() == [1, 0, 1]
     again = apply_labels(state, build_label_batch(labels, key=KEY, offset=np.arange(3, 6)))
     assert again.counts == {"applied": 0, "unknown": 0, "repeated": 3, "corrected": 0, "late": 0}
@@ -220,7 +220,7 @@ def test_scores_are_whole_billionths() -> None:
     """Nine decimals say a score to the last bit; it is the model's, rounded, and 0 for what is no payment."""
     batch, state = payments(60), new_state()
     assessed = assess_batch(state, batch, model(), policy())
-    raw_scores = model().score(assessed.features)
+    raw_scores = model().score(model().binner.bins(assessed.features))
     for told, raw in zip((assessed.score, assessed.anomaly), raw_scores, strict=True):
         assert told.tolist() == [round(value * 1e9) / 1e9 for value in raw.tolist()]
         assert [float(f"{value:.9f}") for value in told.tolist()] == told.tolist()

@@ -72,7 +72,7 @@ def model() -> ModelVersion:
         features[:, column] = rng.choice([0.0, *feature.grid, feature.grid[-1] * 2, np.nan], rows)
     label = np.where(rng.random(rows) < 0.3, -1, rng.random(rows) < 0.5).astype(np.int64)
     trainer = Trainer(ModelsConfig.from_mapping(shipped("models.toml")))
-    trainer.learn(Examples(features, label, np.ones(rows), np.full(rows, START_MS)))
+    trainer.learn(Examples(trainer.binner.bins(features), label, np.ones(rows), np.full(rows, START_MS)))
     return trainer.version("m-000001", 0)
 
 
@@ -138,7 +138,7 @@ class Run:
         bits: list[Any] = [self.column(name).tobytes() for name in (*names, "effective_time_ms", "duplicate")]
         told = [(part.reason_codes(row), shown(part, row)) for part in self.assessed for row in range(len(part))]
         unlabelled = [part.unlabelled for part in self.assessed]
-        return [*bits, told, b"".join(examples.features.tobytes() for examples in unlabelled)]
+        return [*bits, told, b"".join(examples.bins.tobytes() for examples in unlabelled)]
 
 
 class Always(random.Random):

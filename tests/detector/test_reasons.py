@@ -33,7 +33,7 @@ _AWAITED = {
 
 def _explained(made: Policy, model: ModelVersion, features: dict[str, float], **columns: Any) -> list[Evidence]:
     row = inputs(1, features=np.stack([feature_row(**features)]), model=model, **columns)
-    return list(explain(np.array([0]), row.features, model, made.decide(row))[0])
+    return list(explain(np.array([0]), row.features, model.binner.bins(row.features), model, made.decide(row))[0])
 
 
 def test_strongest_features_come_first() -> None:

@@ -68,8 +68,8 @@ class Partition:
 
 
 def examples_of(values: list[float], labels: list[int]) -> Examples:
-    features = np.array(values, dtype=np.float32).reshape(-1, 1)
-    return Examples(features, np.array(labels, dtype=np.int64), np.ones(len(labels)), np.zeros(len(labels), np.int64))
+    bins = np.array(values, dtype=np.float64).astype(np.uint8).reshape(-1, 1)
+    return Examples(bins, np.array(labels, dtype=np.int64), np.ones(len(labels)), np.zeros(len(labels), np.int64))
 
 
 class StandInCore:

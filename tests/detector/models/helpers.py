@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detector.examples import Examples
 from detector.models import ModelsConfig
 from detector.models.bins import Binner
+from detector.models.fields import Fields
 
 GRIDS: tuple[tuple[str, tuple[float, ...]], ...] = (
     ("amount", (1.0, 2.5, 10.0, 100.0)),
@@ -18,7 +19,7 @@ GRIDS: tuple[tuple[str, tuple[float, ...]], ...] = (
     ("is_new", (0.5,)),
     ("rate", (0.001, 0.1, 0.5)),
 )
-CROSSES = (("amount", "ratio"), ("is_new", "rate"))
+FIELDS = ("*", "amount x ratio", "is_new x rate", "amount>1 x ratio>1 x rate", "ratio>2")
 NAMES = tuple(name for name, _ in GRIDS)
 DIGEST = "0123456789abcdef"
 
@@ -34,15 +35,27 @@ def models_config(**half_space: int) -> ModelsConfig:
                 "intercept_learning_rate": 0.01,
                 "initial_intercept": -1.0,
                 "clip_gradient": 5.0,
-                "crosses": [list(pair) for pair in CROSSES],
+                "epsilon": 1e-8,
+                "smallest_gradient": 0.0,
+                "fields": list(FIELDS),
             },
+            "calibration": {"window": 1_600, "least_frauds": 5},
             "half_space": trees,
         }
     )
 
 
 def binner() -> Binner:
-    return Binner(GRIDS, CROSSES)
+    return Binner(GRIDS)
+
+
+def fields() -> Fields:
+    return Fields(binner(), FIELDS)
+
+
+def random_bins(seed: int, rows: int, missing_share: float = 0.2) -> NDArray[np.uint8]:
+    """Bins of `random_features`."""
+    return binner().bins(random_features(seed, rows, missing_share))
 
 
 def random_features(seed: int, rows: int, missing_share: float = 0.2) -> NDArray[np.float32]:
@@ -63,7 +76,7 @@ def random_examples(seed: int, rows: int) -> Examples:
     fraud = (np.nan_to_num(features[:, 3]) > 0.3) & (rng.random(rows) < 0.8)
     label = np.where(rng.random(rows) < 0.5, -1, fraud.astype(np.int64))
     return Examples(
-        features=features,
+        bins=binner().bins(features),
         label=label.astype(np.int64),
         weight=rng.choice([0.5, 1.0, 3.0], rows),
         label_time_ms=rng.integers(10**12, 10**12 + 10**9, rows),

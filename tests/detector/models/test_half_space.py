@@ -11,10 +11,10 @@ from river import anomaly
 
 from detector.errors import ConfigurationError
 from detector.models.half_space import CompiledHalfSpaceTrees, scaled_bin
-from tests.detector.models.helpers import GRIDS, NAMES, as_dict, binner, random_features
+from tests.detector.models.helpers import GRIDS, NAMES, as_dict, binner, random_bins, random_features
 
 
-def _scaled(bins: NDArray[np.int32]) -> dict[Any, Any]:
+def _scaled(bins: NDArray[np.uint8]) -> dict[Any, Any]:
     """A row as river's trees take it: bins scaled to [0, 1], missing ones absent."""
     return {
         name: scaled_bin(int(value), len(grid))
@@ -47,14 +47,14 @@ def test_equals_river_exactly(settings: dict[str, int], missing_share: float) ->
     """Every score is river's to the bit: first window, pivots, early ends of a walk and missing values included."""
     model = CompiledHalfSpaceTrees(binner(), **settings)
     peer = _river(**settings)
-    features = random_features(settings["seed"], 260, missing_share)
+    rows = random_bins(settings["seed"], 260, missing_share)
     scores = set()
-    for row, bins in enumerate(model.binner.bins(features)):
+    for row, bins in enumerate(rows):
         x = _scaled(bins)
-        score = model.score_many(features[row : row + 1])[0]
+        score = model.score_many(rows[row : row + 1])[0]
         assert score == peer.score_one(x)
         scores.add(float(score))
-        model.learn_many(features[row : row + 1])
+        model.learn_many(rows[row : row + 1])
         peer.learn_one(x)
     assert len(scores) > 3
     assert 0.0 in scores
@@ -63,36 +63,37 @@ def test_equals_river_exactly(settings: dict[str, int], missing_share: float) ->
 def test_first_window_scores_nothing() -> None:
     """Until one window is full there is no picture of what is normal, and every score is 0."""
     model = CompiledHalfSpaceTrees(binner(), window_size=10)
-    features = random_features(1, 10)
-    model.learn_many(features[:9])
-    assert not model.score_many(features).any()
-    model.learn_many(features[9:])
-    assert model.score_many(features).all()
+    bins = random_bins(1, 10)
+    model.learn_many(bins[:9])
+    assert not model.score_many(bins).any()
+    model.learn_many(bins[9:])
+    assert model.score_many(bins).all()
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_cuts_do_not_change_a_bit(seed: int) -> None:
     """Row by row, in random pieces or all at once, across pivots: the same masses and scores."""
-    features = random_features(seed, 300)
+    bins = random_bins(seed, 300)
     whole, pieces = (CompiledHalfSpaceTrees(binner(), window_size=37, seed=seed) for _ in range(2))
-    whole.learn_many(features)
+    whole.learn_many(bins)
     for rows in np.split(np.arange(300), np.sort(np.random.default_rng(seed).integers(0, 300, 9))):
-        pieces.learn_many(features[rows])
+        pieces.learn_many(bins[rows])
     for name in ("current_mass", "reference_mass", "progress"):
         assert getattr(whole, name).tobytes() == getattr(pieces, name).tobytes()
-    alone = np.concatenate([whole.score_many(features[row : row + 1]) for row in range(300)])
-    assert alone.tobytes() == whole.score_many(features).tobytes()
+    alone = np.concatenate([whole.score_many(bins[row : row + 1]) for row in range(300)])
+    assert alone.tobytes() == whole.score_many(bins).tobytes()
 
 
 def test_one_and_many_are_the_same_model() -> None:
     """`learn_one` and `score_one` on dictionaries are `learn_many` and `score_many` of one row."""
     features = random_features(9, 120)
     many, one = (CompiledHalfSpaceTrees(binner(), window_size=30) for _ in range(2))
-    many.learn_many(features)
+    bins = many.binner.bins(features)
+    many.learn_many(bins)
     for row in features:
         one.learn_one(as_dict(row))
     assert one.reference_mass.tobytes() == many.reference_mass.tobytes()
-    assert [one.score_one(as_dict(row)) for row in features] == many.score_many(features).tolist()
+    assert [one.score_one(as_dict(row)) for row in features] == many.score_many(bins).tolist()
 
 
 def test_unusual_row_scores_above_usual_ones() -> None:
@@ -102,9 +103,9 @@ def test_unusual_row_scores_above_usual_ones() -> None:
         [rng.choice([1.5, 3.0], 500), rng.choice([0.8, 1.2], 500), np.zeros(500), np.zeros(500)]
     ).astype(np.float32)
     model = CompiledHalfSpaceTrees(binner(), n_trees=25, height=6, window_size=250, seed=4)
-    model.learn_many(usual)
-    unusual = model.score_many(np.array([[1e6, 100.0, 1.0, 0.9]], dtype=np.float32))[0]
-    assert unusual > model.score_many(usual).max()
+    model.learn_many(model.binner.bins(usual))
+    unusual = model.score_many(model.binner.bins(np.array([[1e6, 100.0, 1.0, 0.9]])))[0]
+    assert unusual > model.score_many(model.binner.bins(usual)).max()
 
 
 def test_same_seed_same_trees() -> None:

@@ -10,6 +10,7 @@ import pytest
 from river import base, checks, datasets
 
 from detector.models.bins import Binner
+from detector.models.fields import Fields
 from detector.models.half_space import CompiledHalfSpaceTrees
 from detector.models.logistic import BinnedLogisticRegression
 
@@ -29,7 +30,7 @@ def _anomalies() -> list[tuple[dict[str, float], bool]]:
 
 def _models() -> Iterator[base.Estimator]:
     sample, _ = next(iter(datasets.Phishing()))
-    yield BinnedLogisticRegression(Binner([(str(name), _TENTHS) for name in sorted(sample)]))
+    yield BinnedLogisticRegression(Fields(Binner([(str(name), _TENTHS) for name in sorted(sample)])))
     yield CompiledHalfSpaceTrees(Binner([(f"V{column}", _TENTHS) for column in range(5)]), window_size=100)
 
 

@@ -12,11 +12,11 @@ from detector.catalogue import CATALOGUE, catalogue_digest
 from detector.errors import ConfigurationError, ModelError
 from detector.examples import Examples
 from detector.models import ModelVersion, Trainer
-from tests.detector.models.helpers import DIGEST, GRIDS, models_config, random_examples
+from tests.detector.models.helpers import DIGEST, GRIDS, models_config, random_bins, random_examples
 
 
 def _cut(examples: Examples, rows: slice) -> Examples:
-    return Examples(*(getattr(examples, name)[rows] for name in ("features", "label", "weight", "label_time_ms")))
+    return Examples(*(getattr(examples, name)[rows] for name in ("bins", "label", "weight", "label_time_ms")))
 
 
 def _trainer() -> Trainer:
@@ -29,8 +29,8 @@ def test_each_model_sees_its_own_examples() -> None:
     labelled = examples.label >= 0
     trainer, supervised, unsupervised = _trainer(), _trainer(), _trainer()
     trainer.learn(examples)
-    supervised.logistic.learn_many(examples.features[labelled], examples.label[labelled], examples.weight[labelled])
-    unsupervised.half_space.learn_many(examples.features[~labelled])
+    supervised.logistic.learn_many(examples.bins[labelled], examples.label[labelled], examples.weight[labelled])
+    unsupervised.half_space.learn_many(examples.bins[~labelled])
     assert trainer.logistic.weights.tobytes() == supervised.logistic.weights.tobytes()
     assert trainer.half_space.reference_mass.tobytes() == unsupervised.half_space.reference_mass.tobytes()
 
@@ -76,13 +76,13 @@ def test_cuts_do_not_change_a_bit() -> None:
 
 
 def test_resume_refuses_models_built_otherwise() -> None:
-    """Changed crosses, trees or catalogue make another model: weights are not carried over silently."""
+    """Changed fields, trees or catalogue make another model: weights are not carried over silently."""
     version = _trainer().version("m-000001", 0)
     config = models_config()
     for other in (
         Trainer(models_config(seed=8), GRIDS, DIGEST),
         Trainer(models_config(window=33), GRIDS, DIGEST),
-        Trainer(replace(config, logistic=replace(config.logistic, crosses=())), GRIDS, DIGEST),
+        Trainer(replace(config, logistic=replace(config.logistic, fields=("*",))), GRIDS, DIGEST),
         Trainer(config, GRIDS, "another"),
     ):
         with pytest.raises(ModelError):
@@ -96,10 +96,61 @@ def test_learning_rate_may_change_between_versions() -> None:
     assert faster.resume(_trainer().version("m-000001", 0)).logistic.learning_rate == 0.5
 
 
+def test_versions_for_scoring_do_not_change() -> None:
+    """However many are kept or let go, each scores for ever as the whole version of its moment does."""
+    examples, bins = random_examples(6, 4_000), random_bins(7, 64)
+    trainer, kept = _trainer(), []
+    for number, start in enumerate(range(0, 4_000, 200)):
+        trainer.learn(_cut(examples, slice(start, start + 200)))
+        scorer, whole = trainer.scorer("m"), trainer.version("m", 0)
+        expected = [column.tobytes() for column in whole.score(bins)]
+        assert [column.tobytes() for column in scorer.score(bins)] == expected
+        if number % 3:
+            kept.append((scorer, expected))
+    for scorer, expected in kept:
+        assert [column.tobytes() for column in scorer.score(bins)] == expected
+
+
+def test_versions_for_scoring_take_turns_in_two_copies() -> None:
+    """Where old versions are let go, no memory is asked for: a replay publishes thousands."""
+    trainer, examples = _trainer(), random_examples(6, 1_000)
+    places = []
+    scorer = None
+    for start in range(0, 1_000, 100):
+        trainer.learn(_cut(examples, slice(start, start + 100)))
+        scorer = trainer.scorer("m")
+        places.append(scorer.weights.ctypes.data)
+    assert scorer is not None
+    assert len(set(places)) == 2
+
+
+def test_versions_for_scoring_cannot_be_gone_on_from() -> None:
+    """They lack what learning needs, and say so."""
+    scorer = _trainer().scorer("m-000001")
+    with pytest.raises(ModelError, match="scoring alone"):
+        scorer.to_bytes()
+    with pytest.raises(ModelError, match="scoring alone"):
+        _trainer().resume(scorer)
+    with pytest.raises(ValueError, match="read-only"):
+        scorer.weights[0] = 1.0
+
+
+def test_examples_read_again_do_not_speak_of_calibration() -> None:
+    """A model is sure of what it has seen before; only the first time counts."""
+    examples = random_examples(8, 600)
+    once, twice = _trainer(), _trainer()
+    once.learn(examples)
+    twice.learn(examples)
+    twice.learn(examples, again=True)
+    assert once.calibrator.window.tobytes() == twice.calibrator.window.tobytes()
+    assert once.logistic.weights.tobytes() != twice.logistic.weights.tobytes()
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"features": np.zeros((3, 9), dtype=np.float32)},
+        {"bins": np.zeros((3, 9), dtype=np.uint8)},
+        {"bins": np.full((3, 4), 7, dtype=np.uint8)},
         {"label": np.array([0, 1, 2])},
         {"weight": np.array([1.0, -1.0, 1.0])},
         {"weight": np.array([1.0, np.nan, 1.0])},
@@ -115,11 +166,11 @@ def test_bad_examples_are_refused_unlearned(change: dict[str, np.ndarray]) -> No
 
 
 def test_catalogue_is_the_default() -> None:
-    """Without features of its own a trainer learns those of the catalogue; an unknown cross is named."""
+    """Without features of its own a trainer learns those of the catalogue; an unknown one is named."""
     config = models_config()
-    trainer = Trainer(replace(config, logistic=replace(config.logistic, crosses=(("amount", "hour"),))))
+    trainer = Trainer(replace(config, logistic=replace(config.logistic, fields=("*", "amount x hour"))))
     version = trainer.version("m-000000", 0)
     version.require_catalogue(catalogue_digest())
     assert version.binner.names == tuple(feature.name for feature in CATALOGUE)
-    with pytest.raises(ConfigurationError, match="crosses"):
+    with pytest.raises(ConfigurationError, match="no feature"):
         Trainer(config)

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from detector.errors import ModelError
 from detector.models import ModelVersion, Trainer, archive
-from detector.models.bins import Binner
-from tests.detector.models.helpers import DIGEST, GRIDS, NAMES, binner, models_config, random_examples, random_features
+from detector.models.calibration import identity_offsets
+from detector.models.fields import Fields
+from tests.detector.models.helpers import DIGEST, GRIDS, binner, fields, models_config, random_bins, random_examples
 
 
 def trained(seed: int = 1, rows: int = 400) -> Trainer:
@@ -33,13 +34,18 @@ def parts(version: ModelVersion) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def test_scores_as_its_models_do() -> None:
-    """A version's compiled scores have the bits of the learners' own."""
+    """A version's compiled scores are the learners' own, calibrated."""
     trainer = trained()
-    features = random_features(8, 300)
-    score, anomaly = trainer.version("m-000001", 0).score(features)
-    assert score.tobytes() == trainer.logistic.predict_proba_many(features).tobytes()
-    assert anomaly.tobytes() == trainer.half_space.score_many(features).tobytes()
+    bins = random_bins(8, 300)
+    version = trainer.version("m-000001", 0)
+    score, anomaly = version.score(bins)
+    raw = replace(version, offsets=identity_offsets()).score(bins)[0]
+    assert raw.tobytes() == trainer.logistic.predict_proba_many(bins).tobytes()
+    assert anomaly.tobytes() == trainer.half_space.score_many(bins).tobytes()
     assert anomaly.any()
+    assert version.offsets.any()
+    order = np.argsort(raw, kind="stable")
+    assert (np.diff(score[order]) >= 0).all()
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 60), max_size=8))
@@ -47,9 +53,9 @@ def test_scores_as_its_models_do() -> None:
 def test_cuts_do_not_change_a_bit(seed: int, cuts: list[int]) -> None:
     """A row's scores do not depend on the rows beside it."""
     version = trained().version("m-000001", 0)
-    features = random_features(seed, 60)
-    whole = version.score(features)
-    pieces = [version.score(piece) for piece in np.split(features, sorted(cuts))]
+    bins = random_bins(seed, 60)
+    whole = version.score(bins)
+    pieces = [version.score(piece) for piece in np.split(bins, sorted(cuts))]
     for column in range(2):
         assert np.concatenate([piece[column] for piece in pieces]).tobytes() == whole[column].tobytes()
 
@@ -57,48 +63,43 @@ def test_cuts_do_not_change_a_bit(seed: int, cuts: list[int]) -> None:
 def test_cold_version_scores_its_initial_belief() -> None:
     """Before anything is learned every payment has the same small score and no anomaly."""
     version = Trainer(models_config(), GRIDS, DIGEST).version("m-000000", 0)
-    score, anomaly = version.score(random_features(1, 20))
+    score, anomaly = version.score(random_bins(1, 20))
     assert score.tolist() == [1.0 / (1.0 + np.exp(1.0))] * 20
     assert not anomaly.any()
     assert version.is_cold
     assert np.isnan(version.usual_values).all()
-    assert not version.contributions(random_features(1, 20)).any()
+    assert not version.contributions(random_bins(1, 20)).any()
 
 
 def test_contributions_add_up_to_the_score() -> None:
     """The average's log-odds and a row's contributions make the row's log-odds: nothing is left unexplained."""
-    version = trained().version("m-000001", 0)
-    features = random_features(21, 100)
-    log_odds = version.base_log_odds + version.contributions(features).sum(axis=1)
-    assert 1.0 / (1.0 + np.exp(-log_odds)) == pytest.approx(version.score(features)[0], abs=1e-12)
+    version = replace(trained().version("m-000001", 0), offsets=identity_offsets())
+    bins = random_bins(21, 100)
+    log_odds = version.base_log_odds + version.contributions(bins).sum(axis=1)
+    assert 1.0 / (1.0 + np.exp(-log_odds)) == pytest.approx(version.score(bins)[0], abs=1e-12)
 
 
 def test_contributions_equal_naive_twin() -> None:
-    """A field's contribution is its weight over its mean weight in what was learned; crosses go half and half."""
+    """A field's contribution is its weight over its mean in what was learned, in equal shares for its features."""
     version = trained().version("m-000001", 0)
-    features = random_features(22, 40)
-    made = version.binner
-    expected = np.zeros((40, made.feature_count))
-    for row, slots in enumerate(made.slots(features)):
+    bins = random_bins(22, 40)
+    expected = np.zeros((40, 4))
+    for row, slots in enumerate(version.fields.slots(bins)):
         for field, slot in enumerate(slots):
-            span = slice(made.slot_starts[field], made.slot_starts[field + 1])
-            mean = np.average(version.weights[span], weights=version.seen[span])
-            if field < made.feature_count:
-                expected[row, field] += version.weights[slot] - mean
-            else:
-                for name in made.crosses[field - made.feature_count]:
-                    expected[row, NAMES.index(name)] += (version.weights[slot] - mean) / 2
-    assert version.contributions(features) == pytest.approx(expected, abs=1e-12)
+            columns = version.fields.columns_of(field)
+            expected[row, columns] += (version.weights[slot] - version.means[field]) / len(columns)
+    assert version.means.any()
+    assert version.contributions(bins) == pytest.approx(expected, abs=1e-12)
 
 
 def test_usual_values_are_of_the_median_bin() -> None:
     """The usual value comes from the middle of what was learned, missing values aside."""
     trainer = Trainer(models_config(), GRIDS, DIGEST)
-    features = np.full((5, 4), np.nan, dtype=np.float32)
-    features[:, 0] = [5.0, 5.0, 5.0, 1e6, 0.0]
+    features = np.full((80, 4), np.nan, dtype=np.float32)
+    features[::16, 0] = [5.0, 5.0, 5.0, 1e6, 0.0]
     features[:, 1] = 99.0
     features[:, 2] = 0.0
-    trainer.logistic.learn_many(features, np.zeros(5))
+    trainer.logistic.learn_many(trainer.binner.bins(features), np.zeros(80))
     usual = trainer.version("m-000001", 0).usual_values
     assert usual[:3].tolist() == [6.25, 8.0, 0.0]
     assert np.isnan(usual[3])
@@ -124,10 +125,10 @@ def test_bytes_make_the_same_version() -> None:
     assert again.to_bytes() == version.to_bytes()
     for name in archive.LINEAGE:
         assert getattr(again, name) == getattr(version, name)
-    features = random_features(5, 50)
-    for one, other in zip(again.score(features), version.score(features), strict=True):
+    bins = random_bins(5, 50)
+    for one, other in zip(again.score(bins), version.score(bins), strict=True):
         assert one.tobytes() == other.tobytes()
-    assert again.contributions(features).tobytes() == version.contributions(features).tobytes()
+    assert again.contributions(bins).tobytes() == version.contributions(bins).tobytes()
 
 
 def test_version_cannot_be_changed() -> None:
@@ -203,12 +204,24 @@ _NAN = float("nan")
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
-        ("weights", lambda a: a[:-1]),
-        ("weights", lambda a: a.astype(np.float32)),
-        ("weights", lambda a: a + _NAN),
-        ("weights", lambda a: a + 1e9),
-        ("squared_gradients", lambda a: a - 1.0),
-        ("seen", lambda a: a - 1e9),
+        ("slots", lambda a: a[:-1]),
+        ("slots", lambda a: a[::-1]),
+        ("slots", lambda a: a - a[0] - 1),
+        ("slots", lambda a: a + 10**6),
+        ("slot_weights", lambda a: a.astype(np.float32)),
+        ("slot_weights", lambda a: a + _NAN),
+        ("slot_weights", lambda a: a + 1e9),
+        ("slot_squares", lambda a: a - 1e9),
+        ("offsets", lambda a: a[:-1]),
+        ("offsets", lambda a: a + _NAN),
+        ("means", lambda a: a + np.inf),
+        ("bin_counts", lambda a: a - 1.0),
+        ("bin_counts", lambda a: a[:, 1:]),
+        ("usual_rows", lambda a: a - 1e9),
+        ("rows", lambda a: a - 10**6),
+        ("calibration_window", lambda a: a[1:]),
+        ("calibration_window", lambda a: a + np.inf),
+        ("calibration_place", lambda a: a + 16),
         ("intercept", lambda a: np.append(a, 1.0)),
         ("intercept", lambda a: a + np.inf),
         ("columns", lambda a: a + 1000),
@@ -241,7 +254,7 @@ def test_arrays_that_no_trainer_makes_are_refused(name: str, changed: Any) -> No
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 1},
         {"name": 3},
         {"examples_offset": -1},
         {"frauds_learned": 1.5},
@@ -249,14 +262,15 @@ def test_arrays_that_no_trainer_makes_are_refused(name: str, changed: Any) -> No
         {"window": 0},
         {"features": "amount"},
         {"features": ["amount"]},
-        {"crosses": [["amount"]]},
-        {"crosses": [["amount", "colour"]]},
-        {"crosses": [[{}, []]]},
-        {"crosses": []},
+        {"fields": [["amount"]]},
+        {"fields": ["amount x colour"]},
+        {"fields": []},
+        {"fields": ["*"]},
+        {"log_loss": _NAN},
     ],
 )
 def test_values_that_no_trainer_writes_are_refused(change: dict[str, Any]) -> None:
-    """The same holds for names, counts and crosses."""
+    """The same holds for names, counts and fields."""
     meta, arrays = parts(trained().version("m-000001", 0))
     with pytest.raises(ModelError):
         ModelVersion.from_bytes(archive.pack({**meta, **change}, arrays))
@@ -266,9 +280,9 @@ def test_other_content_is_refused() -> None:
     """An array too many, one too few, or a text that is no table."""
     meta, arrays = parts(trained().version("m-000001", 0))
     with pytest.raises(ModelError):
-        ModelVersion.from_bytes(archive.pack(meta, {**arrays, "more": arrays["seen"]}))
+        ModelVersion.from_bytes(archive.pack(meta, {**arrays, "more": arrays["rows"]}))
     with pytest.raises(ModelError):
-        ModelVersion.from_bytes(archive.pack(meta, {k: v for k, v in arrays.items() if k != "seen"}))
+        ModelVersion.from_bytes(archive.pack(meta, {k: v for k, v in arrays.items() if k != "rows"}))
     listed: Any = json.loads("[1]")
     with pytest.raises(ModelError):
         ModelVersion.from_bytes(archive.pack(listed, arrays))
@@ -278,5 +292,5 @@ def test_version_is_checked_when_made() -> None:
     """A version made in memory keeps the same promises as one that was read."""
     version = trained().version("m-000001", 0)
     with pytest.raises(ModelError, match="weights"):
-        replace(version, binner=Binner(GRIDS))
-    assert replace(version, binner=binner()).binner == version.binner
+        replace(version, fields=Fields(binner()))
+    assert replace(version, fields=fields()).fields == fields()
