@@ -6,7 +6,7 @@ on is what `cardwatch replay` would have answered.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,8 @@ class File:
         """What its decisions were worth, as `cardwatch backtest` counts."""
         policy, rates = self.configured.policy, self.configured.rates
         terms = Terms(policy, rates, answer_ms=_DAY_MS, wrong_ms=7 * _DAY_MS, case_actions=case_actions())
-        return Judgement(facts_of(self.transactions, rates), recorded.decisions(self.configured), terms)
+        facts = replace(facts_of(self.transactions, rates), label=self.truth.label)
+        return Judgement(facts, recorded.decisions(self.configured), terms)
 
 
 def run(options: Options) -> None:

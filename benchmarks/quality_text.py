@@ -148,7 +148,7 @@ def write_calibration(page: Path, truth: Truth, score: NDArray[np.float64]) -> l
     points = [(_log(band.foreseen / band.payments), _log(band.frauds / band.payments)) for band in found if band.frauds]
     chart = line_chart(
         "Reliability",
-        "Share of frauds over the mean score of each band, on logarithmic scales; the diagonal is a score that is right.",
+        "Share of frauds over the mean score of each band, logarithmic; on the diagonal a score is right.",
         Axis("mean score", _power, -4.0, 0.0), Axis("share of frauds", _power, -4.0, 0.0),
         [
             Series("cardwatch", points),

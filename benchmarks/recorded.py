@@ -26,7 +26,7 @@ from detector.catalogue import FEATURE_COUNT, HOUR_MS
 from detector.examples import Examples
 from detector.models import ModelsConfig, Trainer
 from detector.state import StateConfig
-from detector.vocabulary import Label
+from detector.vocabulary import Kind, Label
 
 # As `cardwatch replay` scores and publishes.
 _BATCH_ROWS = 512
@@ -45,6 +45,7 @@ class Recorded:
         features: float32 (n, F), as they were scored.
         score, anomaly: float64.
         action, flags: int64, codes and bits of the vocabulary.
+        learnable: bool, whether a label of the payment teaches: it is no reversal or outcome, and not a repetition.
         unlabelled: bool, whether the payment taught the models that need no labels.
         labels: as they became known, in order.
         event_time_ms: int64.
@@ -56,6 +57,7 @@ class Recorded:
     anomaly: Float64
     action: NDArray[np.int64]
     flags: NDArray[np.int64]
+    learnable: NDArray[np.bool_]
     unlabelled: NDArray[np.bool_]
     labels: KnownLabels
     event_time_ms: NDArray[np.int64]
@@ -93,7 +95,7 @@ def record(
     features = np.empty((count, FEATURE_COUNT), dtype=np.float32)
     score, anomaly = np.empty((2, count))
     action, flags = np.empty((2, count), dtype=np.int64)
-    unlabelled = np.zeros(count, dtype=bool)
+    learnable, unlabelled = np.zeros((2, count), dtype=bool)
     done = 0
 
     def take(assessments: Assessments) -> None:
@@ -101,8 +103,9 @@ def record(
         rows = slice(done, done + len(assessments))
         features[rows], score[rows], anomaly[rows] = assessments.features, assessments.score, assessments.anomaly
         action[rows], flags[rows] = assessments.action, assessments.flags
-        chosen = assessments.batch.identity[:, 0] % np.uint64(_UNLABELLED_ONE_IN) == 0
-        unlabelled[rows] = chosen & ~assessments.duplicate
+        batch = assessments.batch
+        learnable[rows] = ~np.isin(batch.kind, (int(Kind.REVERSAL), int(Kind.OUTCOME))) & ~assessments.duplicate
+        unlabelled[rows] = learnable[rows] & (batch.identity[:, 0] % np.uint64(_UNLABELLED_ONE_IN) == 0)
         done = rows.stop
 
     replay = make_replay(transactions, labels, configured, alerted_ms)
@@ -118,6 +121,7 @@ def record(
         anomaly=anomaly,
         action=action,
         flags=flags,
+        learnable=learnable,
         unlabelled=unlabelled,
         labels=KnownLabels(labels.row, labels.label, waiting).in_order(),
         event_time_ms=transactions.event_time_ms,
@@ -144,7 +148,9 @@ def batches(recorded: Recorded) -> Iterator[tuple[slice, NDArray[np.int64], NDAr
             stop = int(np.searchsorted(recorded.labels.label_time_ms, now_ms, side="right"))
             cut = slice(known, max(stop, known))
             known = cut.stop
-            yield slice(start, min(start + _BATCH_ROWS, end)), recorded.labels.row[cut], recorded.labels.label[cut]
+            rows, labels = recorded.labels.row[cut], recorded.labels.label[cut]
+            teaching = recorded.learnable[rows]
+            yield slice(start, min(start + _BATCH_ROWS, end)), rows[teaching], labels[teaching]
 
 
 def teach(recorded: Recorded, models: ModelsConfig, leave_out: NDArray[np.bool_] | None = None) -> Taught:
@@ -168,7 +174,7 @@ def teach(recorded: Recorded, models: ModelsConfig, leave_out: NDArray[np.bool_]
             model, published_ms = trainer.version("m-1", 0), now_ms
         learned_s = time.perf_counter()
         features = _seen(recorded.features[rows], leave_out)
-        score[rows] = model.score(features)[0]
+        score[rows] = np.where(recorded.learnable[rows], model.score(features)[0], recorded.score[rows])
         scored_s = time.perf_counter()
         chosen = features[recorded.unlabelled[rows]]
         trainer.learn(_examples(chosen, np.full(len(chosen), int(Label.UNLABELLED), dtype=np.int64)))
