@@ -42,7 +42,7 @@ check: $(INSTALLED) ## Lint, format check, types, floors, tidiness
 	$(BIN)/python -m tests.style.tidy
 
 .PHONY: bench
-bench: $(INSTALLED) ## Run the benchmarks and write their tables into docs/benchmarks.md
+bench: $(INSTALLED) ## Run the benchmarks and write their tables into docs/
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: lock

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...]`: measure, and write the tables of docs/benchmarks.md."""
+"""`python -m benchmarks [NAME ...]`: measure, and write the tables of docs/benchmarks.md and docs/detection.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.options import Options
 from benchmarks.results import PAGE
 
-_NAMES = ("engine", "replay", "end_to_end")
+_NAMES = ("engine", "replay", "end_to_end", "quality", "selective")
 _RECORDS = 1_000_000
 
 
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--handbook", type=Path, metavar="FILE", help="the handbook's transactions, to replay as well")
     parser.add_argument("--peer-seconds", type=float, default=25.0, help="time for each peer (default %(default)s)")
     parser.add_argument("--no-headers", action="store_true", help="payments without CloudEvents headers")
+    parser.add_argument("--no-peers", action="store_true", help="quality without its peers")
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in _NAMES]
     if unknown:
@@ -34,11 +35,13 @@ def main() -> int:
         for name, module in modules.items():
             print(f"{name:12} {module.PURPOSE}")
         return 0
-    options = Options(args.records, args.handbook, args.peer_seconds, with_headers=not args.no_headers)
+    options = Options(
+        args.records, args.handbook, args.peer_seconds, with_headers=not args.no_headers, with_peers=not args.no_peers
+    )
     for name, module in modules.items():
         options.say(f"{name}: {module.PURPOSE}")
         module.run(options)
-    options.say(f"written into {PAGE.relative_to(PAGE.parents[1])}")
+    options.say(f"written into the pages of {PAGE.parent.name}/")
     return 0
 
 

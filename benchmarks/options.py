@@ -18,6 +18,7 @@ class Options:
         handbook: file of the Fraud Detection Handbook's transactions, to be replayed as well.
         peer_seconds: how long each peer may run.
         with_headers: whether payments carry CloudEvents headers, as the contract says.
+        with_peers: whether `quality` measures its peers as well, which takes most of its time.
         busy_before: processes that wanted to run in the minute before, on average; above 0 somebody else was at work.
         started_s: when the run began, on the monotonic clock.
     """
@@ -26,6 +27,7 @@ class Options:
     handbook: Path | None
     peer_seconds: float
     with_headers: bool = True
+    with_peers: bool = True
     busy_before: float = field(default_factory=lambda: os.getloadavg()[0])
     started_s: float = field(default_factory=time.monotonic)
 

@@ -78,8 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     for target in (arguments.json, arguments.html):
         _require_writable(target)
     transactions, labels = read_input(arguments)
-    facts = _facts(transactions, current.rates)
-    terms = Terms(current.policy, current.rates, answer_ms, wrong_ms, _case_actions())
+    facts = facts_of(transactions, current.rates)
+    terms = Terms(current.policy, current.rates, answer_ms, wrong_ms, case_actions())
     judged = [
         Judgement(facts, _decide(name, make_replay(transactions, labels, configured, alerted_ms), configured), terms)
         for name, configured in (("current", current), ("candidate", _renamed(candidate, current)))
@@ -140,13 +140,13 @@ def _require_writable(target: Path | None) -> None:
         raise ReplayError(message)
 
 
-def _case_actions() -> frozenset[int]:
+def case_actions() -> frozenset[int]:
     """Actions that open a case, by the playbook."""
     responses = Playbook.from_mapping(configured_toml("", "playbook.toml")).responses
     return frozenset(int(action) for action, response in responses.items() if response.case is CaseHandling.OPEN)
 
 
-def _facts(transactions: Transactions, rates: RateTable) -> Facts:
+def facts_of(transactions: Transactions, rates: RateTable) -> Facts:
     """What is true of the file: amounts, cards and labels."""
     amounts, currencies, kinds = [], [], []
     for start in range(0, len(transactions), SLAB_ROWS):

@@ -49,7 +49,7 @@ def changes(current: Judgement, candidate: Judgement) -> dict[str, Any]:
     return {
         "payments": len(rows),
         "share": len(rows) / max(int(before.first.sum()), 1),
-        "saved_more_minor": round(float((current.costs - candidate.costs).sum())),
+        "saved_more_minor": candidate.by_costs()["saved_minor"] - current.by_costs()["saved_minor"],
         "by_action": [entry for entry in by_action if entry["payments"]],
         "by_reason": sorted(by_reason, key=lambda entry: (-entry["payments"], entry["reason"], entry["candidate_is"])),
         "cards": _cards(current, candidate),

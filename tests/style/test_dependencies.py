@@ -12,11 +12,20 @@ from tests.style import tidy
 
 # Never imported by us: each is loaded by the package that its line in docs/dependencies.md names, or run as a program.
 _NOT_IMPORTED = {"cramjam", "python-multipart"}
+# The extra of what benchmarks are measured against; it is installed by hand and not locked.
+_PEERS = "peers"
 
 
 def _project() -> dict[str, Any]:
     project: dict[str, Any] = tomllib.loads((tidy.REPOSITORY / "pyproject.toml").read_text())["project"]
     return project
+
+
+def _tools() -> set[str]:
+    """Distributions of the extras that tests and development need."""
+    extras = _project()["optional-dependencies"]
+    names = {tidy.normalised(name) for extra, packages in extras.items() if extra != _PEERS for name in packages}
+    return names - {"cardwatch"}
 
 
 def _explained(heading: str) -> set[str]:
@@ -39,9 +48,13 @@ def test_each_runtime_dependency_has_its_reason() -> None:
 
 def test_each_tool_has_its_reason() -> None:
     """The same for the extras."""
-    extras = _project()["optional-dependencies"]
-    declared = {tidy.normalised(name) for names in extras.values() for name in names} - {"cardwatch"}
-    assert _explained("For tests and development") == declared
+    assert _explained("For tests and development") == _tools()
+
+
+def test_each_peer_has_its_reason() -> None:
+    """And for what benchmarks are measured against."""
+    peers = {tidy.normalised(name) for name in _project()["optional-dependencies"][_PEERS]}
+    assert _explained("Peers of the benchmarks (extra `peers`)") == peers
 
 
 def test_each_runtime_dependency_is_used() -> None:
@@ -64,9 +77,7 @@ def test_the_lock_holds_every_dependency_with_hashes() -> None:
     """Nothing floats, nothing comes unverified, and no index address is written down."""
     locked = _locked()
     names = {tidy.normalised(line) for line in locked}
-    extras = [name for names in _project()["optional-dependencies"].values() for name in names]
-    declared = {tidy.normalised(name) for name in [*_project()["dependencies"], *extras]} - {"cardwatch"}
-    assert declared <= names
+    assert tidy.declared_dependencies() | _tools() <= names
     for line in locked:
         assert re.match(r"[a-z0-9.\[\],-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line), line
         assert "://" not in line
