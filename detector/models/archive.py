@@ -41,6 +41,7 @@ ARRAYS: dict[str, str] = {
 # Plain values of `ModelVersion`, with their types.
 LINEAGE: dict[str, type] = {
     "name": str,
+    "model": str,
     "catalogue_digest": str,
     "configuration_digest": str,
     "created_from": str,

@@ -41,6 +41,7 @@ def models_config(**half_space: int) -> ModelsConfig:
             },
             "calibration": {"window": 1_600, "least_frauds": 5},
             "half_space": trees,
+            "contest": {"margin": 0.02, "least_frauds": 50, "error_rate": 0.05, "block_frauds": 10},
         }
     )
 
