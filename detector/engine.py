@@ -108,7 +108,7 @@ def _unlabelled_sample(
     payments = (batch.kind != Kind.REVERSAL) & (batch.kind != Kind.OUTCOME) & (observed.duplicate == 0)
     chosen = payments & (batch.identity[:, 0] % np.uint64(state.config.unlabelled_one_in) == 0)
     count = int(chosen.sum())
-    return Examples(
+    return Examples.of_nobody(
         bins[chosen],
         np.full(count, int(Label.UNLABELLED), dtype=np.int64),
         np.ones(count),

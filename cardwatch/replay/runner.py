@@ -168,6 +168,7 @@ class Replay:
                     identity=self._identities[self._labels.row[cut]],
                     label=self._labels.label[cut],
                     label_time_ms=self._labels.label_time_ms[cut],
+                    labeller=np.zeros(count, dtype=np.int64),
                 ),
             )
             self._trainer.learn(result.examples)

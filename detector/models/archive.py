@@ -27,6 +27,8 @@ ARRAYS: dict[str, str] = {
     "bin_counts": "float64",
     "usual_rows": "float64",
     "rows": "int64",
+    "spent": "float64",
+    "clock": "int64",
     "calibration_window": "float64",
     "calibration_place": "int64",
     "columns": "int32",

@@ -21,7 +21,7 @@ from detector.errors import ConfigurationError
 from detector.models.bins import Binner
 from detector.models.config import ChallengerConfig, LogisticConfig, RiverStep
 from detector.models.fields import Fields
-from detector.models.logistic import BinnedLogisticRegression
+from detector.models.logistic import BinnedLogisticRegression, Caps
 
 _MAXIMUM_LOG_ODDS = 20.0
 
@@ -30,7 +30,12 @@ class Model(Protocol):
     """What is compared."""
 
     def learn_many(
-        self, bins: NDArray[Any], labels: NDArray[Any], example_weights: NDArray[Any] | None = None
+        self,
+        bins: NDArray[Any],
+        labels: NDArray[Any],
+        example_weights: NDArray[Any] | None = None,
+        sources: NDArray[np.int64] | None = None,
+        label_time_ms: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
         """Learn rows in order; the log-odds of each just before it was learned."""
         ...
@@ -40,7 +45,7 @@ class Model(Protocol):
         ...
 
 
-def logistic_of(config: LogisticConfig, binner: Binner) -> BinnedLogisticRegression:
+def logistic_of(config: LogisticConfig, binner: Binner, caps: Caps) -> BinnedLogisticRegression:
     """The compiled logistic regression of a configuration.
 
     Raises:
@@ -54,6 +59,7 @@ def logistic_of(config: LogisticConfig, binner: Binner) -> BinnedLogisticRegress
         clip_gradient=config.clip_gradient,
         epsilon=config.epsilon,
         smallest_gradient=config.smallest_gradient,
+        caps=caps,
     )
 
 
@@ -128,7 +134,12 @@ class RiverModel:
         return float(self._estimator.predict_proba_one(x).get(True, 0.0))
 
     def learn_many(
-        self, bins: NDArray[Any], labels: NDArray[Any], example_weights: NDArray[Any] | None = None
+        self,
+        bins: NDArray[Any],
+        labels: NDArray[Any],
+        example_weights: NDArray[Any] | None = None,
+        sources: NDArray[np.int64] | None = None,  # noqa: ARG002 - river has no caps
+        label_time_ms: NDArray[np.int64] | None = None,  # noqa: ARG002 - river has no caps
     ) -> NDArray[np.float64]:
         """Learn rows in order; the log-odds of each just before it was learned. See `Model`.
 
@@ -153,10 +164,12 @@ class RiverModel:
         return np.array([self._probability(self._row(row)) for row in self._binner.matrix(bins).tolist()])
 
 
-def challenger(config: ChallengerConfig, binner: Binner) -> Model:
+def challenger(config: ChallengerConfig, binner: Binner, caps: Caps) -> Model:
     """Make a challenger.
 
     Raises:
         ConfigurationError: a field names no feature, or river has no such model.
     """
-    return logistic_of(config.logistic, binner) if config.logistic is not None else RiverModel(binner, config.river)
+    if config.logistic is not None:
+        return logistic_of(config.logistic, binner, caps)
+    return RiverModel(binner, config.river)

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from detector.catalogue import HOUR_MS
 from detector.models.contest import ContestRules
 from detector.models.fields import EVERY_FEATURE, parse_field
+from detector.models.logistic import Caps
 from detector.section import Section
 
 _MAXIMUM_FIELDS = 256
@@ -106,6 +108,7 @@ class ModelsConfig:
         logistic: of the model with labels.
         calibration: of its scores.
         half_space: of the model without.
+        caps: how far the labels of one source may move a model.
         contest: when a challenger becomes champion.
         challengers: models that are compared with the champion.
     """
@@ -114,6 +117,7 @@ class ModelsConfig:
     logistic: LogisticConfig
     calibration: CalibrationConfig
     half_space: HalfSpaceConfig
+    caps: Caps
     contest: ContestRules
     challengers: tuple[ChallengerConfig, ...]
 
@@ -129,12 +133,15 @@ class ModelsConfig:
             ConfigurationError: a setting is missing, unknown or out of bounds; the message names it.
         """
         root = Section(mapping, "")
-        root.refuse_unknown(("cold_start_frauds", "logistic", "calibration", "half_space", "contest", "challengers"))
+        root.refuse_unknown(
+            ("cold_start_frauds", "logistic", "calibration", "half_space", "contest", "caps", "challengers")
+        )
         return cls(
             cold_start_frauds=root.integer("cold_start_frauds", 0, 1_000_000),
             logistic=_logistic(root.section("logistic")),
             calibration=_calibration(root.section("calibration")),
             half_space=_half_space(root.section("half_space")),
+            caps=_caps(root.section("caps")),
             contest=_contest(root.section("contest")),
             challengers=_challengers(root, mapping["logistic"]),
         )
@@ -178,6 +185,13 @@ def _half_space(section: Section) -> HalfSpaceConfig:
         window=section.integer("window", 2, 10_000_000),
         seed=section.integer("seed", 0, 2**31 - 1),
     )
+
+
+def _caps(section: Section) -> Caps:
+    """Parse `[caps]`."""
+    section.refuse_unknown(("window_hours", "labeller", "merchant", "card"))
+    caps = [section.number(name, 1e-3, 1e12) for name in ("labeller", "merchant", "card")]
+    return Caps(section.integer("window_hours", 1, 24 * 366) * HOUR_MS, *caps)
 
 
 def _contest(section: Section) -> ContestRules:

@@ -121,8 +121,8 @@ class Trainer:
         self._lineage = _Lineage()
         self._anomaly_sample = np.full(ANOMALY_SAMPLE, np.nan, dtype=np.float32)
         binner = Binner(grids)
-        rivals = [(rival.name, challenger(rival, binner)) for rival in config.challengers]
-        contenders = [(CHAMPION, logistic_of(config.logistic, binner)), *rivals]
+        rivals = [(rival.name, challenger(rival, binner, config.caps)) for rival in config.challengers]
+        contenders = [(CHAMPION, logistic_of(config.logistic, binner, config.caps)), *rivals]
         window = config.calibration
         self._contenders = [
             _Contender(name, model, Calibrator(window.window, window.least_frauds), _Copies())
@@ -195,8 +195,9 @@ class Trainer:
         learned = self.logistic.learned
         for name in ("weights", "intercept", "means", "bin_counts"):
             getattr(learned, name)[:] = getattr(version, name)
-        for name in ("squared_gradients", "usual_rows", "rows"):
+        for name in ("squared_gradients", "usual_rows", "rows", "spent", "clock"):
             getattr(learned, name)[:] = getattr(state, name)
+        learned.spent_window[:] = state.clock[0]
         self._champion.copies = _Copies()
         self.calibrator.window[:] = state.calibration_window
         self.calibrator.place[:] = state.calibration_place
@@ -238,7 +239,7 @@ class Trainer:
         labelled = examples.label != Label.UNLABELLED
         if labelled.any():
             rows = bins[labelled], examples.label[labelled], examples.weight[labelled]
-            self._learn_labelled(*rows, examples.label_time_ms[labelled], again=again)
+            self._learn_labelled(*rows, examples.sources[labelled], examples.label_time_ms[labelled], again=again)
         self._learn_unlabelled(bins[~labelled])
 
     def _learn_labelled(
@@ -246,6 +247,7 @@ class Trainer:
         bins: NDArray[np.uint8],
         label: NDArray[np.int64],
         weight: NDArray[np.float64],
+        sources: NDArray[np.int64],
         label_time_ms: NDArray[np.int64],
         *,
         again: bool,
@@ -253,7 +255,7 @@ class Trainer:
         """Let all contenders learn what is known to be fraud or genuine."""
         log_odds = np.empty((len(label), len(self._contenders)))
         for place, contender in enumerate(self._contenders):
-            log_odds[:, place] = contender.model.learn_many(bins, label, weight)
+            log_odds[:, place] = contender.model.learn_many(bins, label, weight, sources, label_time_ms)
             if not again:
                 contender.calibrator.take(log_odds[:, place].copy(), label, weight)
         if not again and len(self._contenders) > 1:
@@ -290,6 +292,8 @@ class Trainer:
             squared_gradients=learned.squared_gradients.copy(),
             usual_rows=learned.usual_rows.copy(),
             rows=learned.rows.copy(),
+            spent=np.where(learned.spent_window == learned.clock[0], learned.spent, 0.0),
+            clock=learned.clock.copy(),
             calibration_window=self.calibrator.window.copy(),
             calibration_place=self.calibrator.place.copy(),
             columns=trees.columns.copy(),

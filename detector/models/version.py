@@ -27,7 +27,7 @@ from detector.models.contest import Verdict
 from detector.models.fields import BLOCK, Fields, Layout, slots_of_block
 from detector.models.forest import Forest, room, score_row
 from detector.models.half_space import FIRST_WINDOW, forest_of
-from detector.models.logistic import log_odds_of_block, sigmoid
+from detector.models.logistic import CAP_PLACES, SOURCES, log_odds_of_block, sigmoid
 
 _FORMAT = 2
 _SPARSE = ("slots", "slot_weights", "slot_squares")
@@ -93,7 +93,7 @@ class LearnerState:
 
     Attributes:
         squared_gradients: float64 a slot.
-        usual_rows, rows: see `logistic.Learned`.
+        usual_rows, rows, spent, clock: see `logistic.Learned`.
         calibration_window, calibration_place: see `calibration.Calibrator`.
         columns, limits, current_mass, reference_mass, progress: see `CompiledHalfSpaceTrees`.
         window: of the trees, in examples.
@@ -102,6 +102,8 @@ class LearnerState:
     squared_gradients: NDArray[np.float64]
     usual_rows: NDArray[np.float64]
     rows: NDArray[np.int64]
+    spent: NDArray[np.float64]
+    clock: NDArray[np.int64]
     calibration_window: NDArray[np.float64]
     calibration_place: NDArray[np.int64]
     columns: NDArray[np.int32]
@@ -430,6 +432,8 @@ def _check_forest(version: ModelVersion, state: LearnerState) -> None:
         ("squared_gradients", version.weights.shape, np.float64),
         ("usual_rows", (1,), np.float64),
         ("rows", (1,), np.int64),
+        ("spent", (SOURCES, CAP_PLACES), np.float64),
+        ("clock", (1,), np.int64),
         ("calibration_window", (PARTS, PLANES, CELLS), np.float64),
         ("calibration_place", (2,), np.int64),
     ):

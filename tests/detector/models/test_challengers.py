@@ -30,6 +30,7 @@ def _mapping(*challengers: dict[str, Any], **logistic: float) -> dict[str, Any]:
             "epsilon": 1e-8, "smallest_gradient": 0.0, "fields": ["*"],
         } | logistic,
         "calibration": {"window": 1_600, "least_frauds": 5},
+        "caps": {"window_hours": 24, "labeller": 1e6, "merchant": 1e6, "card": 1e6},
         "half_space": {"trees": 5, "height": 4, "window": 32, "seed": 7},
         "contest": {"margin": 0.02, "least_frauds": 50, "error_rate": 0.05, "block_frauds": 10},
         "challengers": list(challengers),
@@ -41,7 +42,9 @@ def _trainer(*challengers: dict[str, Any], **logistic: float) -> Trainer:
 
 
 def _cut(examples: Examples, rows: slice) -> Examples:
-    return Examples(*(getattr(examples, name)[rows] for name in ("bins", "label", "weight", "label_time_ms")))
+    return Examples(
+        *(getattr(examples, name)[rows] for name in ("bins", "label", "weight", "label_time_ms", "sources"))
+    )
 
 
 def test_challengers_change_nothing_of_the_champion() -> None:
