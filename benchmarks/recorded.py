@@ -168,15 +168,15 @@ def teach(recorded: Recorded, models: ModelsConfig, leave_out: NDArray[np.bool_]
     for rows, known, labels in batches(recorded):
         started_s = time.perf_counter()
         if len(known):
-            trainer.learn(_examples(_seen(recorded.features[known], leave_out), labels))
+            trainer.learn(_examples(trainer.binner.bins(_seen(recorded.features[known], leave_out)), labels))
         now_ms = int(recorded.event_time_ms[rows.start])
         if now_ms - published_ms >= _VERSION_EVERY_MS:
             model, published_ms = trainer.version("m-1", 0), now_ms
         learned_s = time.perf_counter()
-        features = _seen(recorded.features[rows], leave_out)
-        score[rows] = np.where(recorded.learnable[rows], model.score(features)[0], recorded.score[rows])
+        bins = trainer.binner.bins(_seen(recorded.features[rows], leave_out))
+        score[rows] = np.where(recorded.learnable[rows], model.score(bins)[0], recorded.score[rows])
         scored_s = time.perf_counter()
-        chosen = features[recorded.unlabelled[rows]]
+        chosen = bins[recorded.unlabelled[rows]]
         trainer.learn(_examples(chosen, np.full(len(chosen), int(Label.UNLABELLED), dtype=np.int64)))
         learning_s += learned_s - started_s + time.perf_counter() - scored_s
         scoring_s += scored_s - learned_s
@@ -192,6 +192,6 @@ def _seen(features: Features, leave_out: NDArray[np.bool_] | None) -> Features:
     return shown
 
 
-def _examples(features: Features, labels: NDArray[np.int64]) -> Examples:
+def _examples(bins: NDArray[np.uint8], labels: NDArray[np.int64]) -> Examples:
     """Rows to learn from, all of one weight."""
-    return Examples(features, labels, np.ones(len(labels)), np.zeros(len(labels), dtype=np.int64))
+    return Examples.of_nobody(bins, labels, np.ones(len(labels)), np.zeros(len(labels), dtype=np.int64))

@@ -169,7 +169,8 @@ def simulate(name: str, way: Way, setting: Setting) -> Learned:
     judged: list[tuple[_Day, Float64]] = []
     for number in range(setting.days):
         day = _make(rng, setting, number)
-        score = trainer.version("m", 0).score(day.features)[0]
+        bins = trainer.binner.bins(day.features)
+        score = trainer.version("m", 0).score(bins)[0]
         if number < setting.labelled_days:
             alerts, reviews = np.ones(len(day.label), dtype=bool), np.zeros(len(day.label), dtype=bool)
         else:
@@ -177,7 +178,7 @@ def simulate(name: str, way: Way, setting: Setting) -> Learned:
             reviews = ~alerts & (day.unit < setting.review_share)
         rows, label, weight = way(day, alerts, reviews, setting)
         trainer.learn(
-            Examples(day.features[rows], label[rows], weight[rows], np.zeros(int(rows.sum()), dtype=np.int64))
+            Examples.of_nobody(bins[rows], label[rows], weight[rows], np.zeros(int(rows.sum()), dtype=np.int64))
         )
         if number >= setting.days - _JUDGED_DAYS:
             judged.append((day, score))
@@ -185,9 +186,10 @@ def simulate(name: str, way: Way, setting: Setting) -> Learned:
 
 
 def _models() -> ModelsConfig:
-    """The shipped models without crosses of features that are not here, and without a bound that would undo weights."""
+    """The shipped models with the features of this world, and without bounds that would undo weights."""
     shipped = ModelsConfig.from_mapping(shipped_toml("models.toml"))
-    return replace(shipped, logistic=replace(shipped.logistic, learning_rate=_RATE, crosses=(), clip_gradient=1e6))
+    logistic = replace(shipped.logistic, learning_rate=_RATE, fields=("*",), clip_gradient=1e6, smallest_gradient=0.0)
+    return replace(shipped, logistic=logistic)
 
 
 def _make(rng: np.random.Generator, setting: Setting, number: int) -> _Day:

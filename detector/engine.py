@@ -123,7 +123,7 @@ def _unlabelled_sample(
     kind = batch.kind[chosen]
     chosen = chosen[(kind != _REVERSAL) & (kind != _OUTCOME) & (observed.duplicate[chosen] == 0)]
     count = len(chosen)
-    return Examples(
+    return Examples.of_nobody(
         bins[chosen],
         np.full(count, int(Label.UNLABELLED), dtype=np.int64),
         np.ones(count),

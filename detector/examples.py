@@ -12,6 +12,7 @@ from detector.errors import ModelError
 
 # 1 held features as float32.
 _FORMAT = 2
+SOURCE_KINDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,25 @@ class Examples:
         label: int64, codes of `vocabulary.Label`; -1 rows are for models that need no label.
         weight: float64, what the row counts for in the loss.
         label_time_ms: int64.
+        sources: int64 (n, 3), words of fingerprints of who labelled it, its merchant and its card; 0 where not known.
     """
 
     bins: NDArray[np.uint8]
     label: NDArray[np.int64]
     weight: NDArray[np.float64]
     label_time_ms: NDArray[np.int64]
+    sources: NDArray[np.int64]
+
+    @classmethod
+    def of_nobody(
+        cls,
+        bins: NDArray[np.uint8],
+        label: NDArray[np.int64],
+        weight: NDArray[np.float64],
+        label_time_ms: NDArray[np.int64],
+    ) -> Examples:
+        """Examples whose sources are not known."""
+        return cls(bins, label, weight, label_time_ms, np.zeros((len(label), SOURCE_KINDS), dtype=np.int64))
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -44,6 +58,7 @@ class Examples:
             label=self.label.astype(np.int8),
             weight=self.weight,
             label_time_ms=self.label_time_ms,
+            sources=self.sources,
         )
         return buffer.getvalue()
 
@@ -64,12 +79,18 @@ class Examples:
                     archive["label"].astype(np.int64),
                     archive["weight"].astype(np.float64),
                     archive["label_time_ms"].astype(np.int64),
+                    archive["sources"].astype(np.int64),
                 )
         except (ValueError, TypeError, KeyError, OSError, EOFError) as error:
             message = "not an archive of examples"
             raise ModelError(message) from error
-        rows = {len(column) for column in (examples.bins, examples.label, examples.weight, examples.label_time_ms)}
-        if len(rows) != 1 or examples.bins.ndim != 2 or examples.bins.dtype != np.uint8:
+        rows = {len(getattr(examples, column)) for column in cls.__slots__}
+        if (
+            len(rows) != 1
+            or examples.sources.shape[1:] != (SOURCE_KINDS,)
+            or examples.bins.ndim != 2
+            or examples.bins.dtype != np.uint8
+        ):
             message = "columns of examples differ in length, or bins are not bytes"
             raise ModelError(message)
         return examples
@@ -79,10 +100,13 @@ class Examples:
         """Put several runs of examples behind one another."""
         if not parts:
             empty = np.zeros(0)
-            return cls(np.zeros((0, feature_count), np.uint8), empty.astype(np.int64), empty, empty.astype(np.int64))
+            return cls.of_nobody(
+                np.zeros((0, feature_count), np.uint8), empty.astype(np.int64), empty, empty.astype(np.int64)
+            )
         return cls(
             np.concatenate([part.bins for part in parts]),
             np.concatenate([part.label for part in parts]),
             np.concatenate([part.weight for part in parts]),
             np.concatenate([part.label_time_ms for part in parts]),
+            np.concatenate([part.sources for part in parts]),
         )

@@ -13,7 +13,15 @@ from detector.catalogue import FEATURE_COUNT
 from detector.errors import BatchError, StaleOffsetError
 from detector.examples import Examples
 from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOWN, label_batch, mature_payments
-from detector.layout import BINS, LABEL_STATE, PAYMENT_TIME, PAYMENTS
+from detector.layout import (
+    BINS,
+    LABEL_STATE,
+    PAYMENT_CARD_KEY,
+    PAYMENT_ENTITY_KEYS,
+    PAYMENT_TIME,
+    PAYMENTS,
+    SHARED_MERCHANT,
+)
 from detector.memory import table_rows
 from detector.state import EngineState, PartitionState
 from detector.tokens import fingerprint_many
@@ -33,6 +41,7 @@ class LabelBatch:
         identity: uint64 (n, 2), fingerprints of (card_token, transaction_id).
         label: int64, `Label.GENUINE` or `Label.FRAUD`.
         label_time_ms: int64, when it became known.
+        labeller: int64, a word of the fingerprint of who says so; 0 where that is not known.
     """
 
     partition: int
@@ -40,6 +49,7 @@ class LabelBatch:
     identity: NDArray[np.uint64]
     label: NDArray[np.int64]
     label_time_ms: NDArray[np.int64]
+    labeller: NDArray[np.int64]
 
     def __len__(self) -> int:
         """Number of labels."""
@@ -74,6 +84,9 @@ def build_label_batch(
 ) -> LabelBatch:
     """Build a batch from columns `transaction_id`, `card_token`, `label` (codes) and `label_time_ms`.
 
+    A column `labelled_by` of names, None where not known, may be among them; how far one labeller moves the models is
+    capped.
+
     Raises:
         BatchError: columns of unequal length, or a label that is neither fraud nor genuine.
     """
@@ -89,14 +102,20 @@ def build_label_batch(
         raise BatchError(message)
     identities = joined_identities(list(columns["card_token"]), list(columns["transaction_id"]))
     times = np.asarray(columns["label_time_ms"], dtype=np.int64)
-    return LabelBatch(partition, offsets, fingerprint_many(identities, key), labels, times)
+    names = columns.get("labelled_by")
+    labeller = np.zeros(count, dtype=np.int64)
+    if names is not None:
+        labeller = fingerprint_many(list(names), key).view(np.int64)[:, 0]
+    return LabelBatch(partition, offsets, fingerprint_many(identities, key), labels, times, labeller)
 
 
 def _gather(state: PartitionState, rows: NDArray[np.int64], label_time_ms: NDArray[np.int64]) -> Examples:
     """The bins and labels that stand in rows of the ring of payments."""
     bins = table_rows(state.memory, int(BINS)).view(np.uint8)[rows, :FEATURE_COUNT]
-    labels = table_rows(state.memory, int(PAYMENTS))[rows, LABEL_STATE] - 1
-    return Examples(bins, labels, np.ones(len(rows)), label_time_ms)
+    payments = table_rows(state.memory, int(PAYMENTS))
+    merchant, card = (payments[rows, word] for word in (PAYMENT_ENTITY_KEYS + 2 * SHARED_MERCHANT, PAYMENT_CARD_KEY))
+    sources = np.column_stack([np.zeros(len(rows), dtype=np.int64), merchant, card])
+    return Examples(bins, payments[rows, LABEL_STATE] - 1, np.ones(len(rows)), label_time_ms, sources)
 
 
 def apply_labels(state: EngineState, labels: LabelBatch) -> LabelResult:
@@ -130,7 +149,9 @@ def _gather_labels(
 ) -> Examples:
     """Examples with the label that each record said, even where a later one of the batch corrects it."""
     examples = _gather(partition, rows[learned], labels.label_time_ms[learned])
-    return Examples(examples.bins, labels.label[learned], examples.weight, examples.label_time_ms)
+    sources = examples.sources
+    sources[:, 0] = labels.labeller[learned]
+    return Examples(examples.bins, labels.label[learned], examples.weight, examples.label_time_ms, sources)
 
 
 def mature(state: EngineState, partition: int, now_ms: int) -> Examples:

@@ -68,6 +68,10 @@ class Section:
         """Names of the settings in this table, in the order of the file."""
         return iter(self._values)
 
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Names and values as they stand, in the order of the file."""
+        return iter(self._values.items())
+
     def raw(self, key: str) -> Any:
         """The value as it stands.
 

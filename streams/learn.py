@@ -175,7 +175,7 @@ def _warm_up(trainer: Trainer) -> None:
     """Compile what the first examples would otherwise wait for."""
     bins = np.zeros((3, trainer.binner.feature_count), dtype=np.uint8)
     labels = np.array([Label.UNLABELLED, Label.GENUINE, Label.FRAUD], dtype=np.int64)
-    trainer.learn(Examples(bins, labels, np.ones(3), np.zeros(3, dtype=np.int64)))
+    trainer.learn(Examples.of_nobody(bins, labels, np.ones(3), np.zeros(3, dtype=np.int64)))
 
 
 def _number_of(name: str) -> int:

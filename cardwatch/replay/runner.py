@@ -166,6 +166,7 @@ class Replay:
                     identity=self._identities[known.row],
                     label=known.label,
                     label_time_ms=known.label_time_ms,
+                    labeller=np.zeros(len(known), dtype=np.int64),
                 ),
             )
             self._trainer.learn(result.examples)

@@ -27,6 +27,8 @@ ARRAYS: dict[str, str] = {
     "bin_counts": "float64",
     "usual_rows": "float64",
     "rows": "int64",
+    "spent": "float64",
+    "clock": "int64",
     "calibration_window": "float64",
     "calibration_place": "int64",
     "columns": "int32",
@@ -41,6 +43,7 @@ ARRAYS: dict[str, str] = {
 # Plain values of `ModelVersion`, with their types.
 LINEAGE: dict[str, type] = {
     "name": str,
+    "model": str,
     "catalogue_digest": str,
     "configuration_digest": str,
     "created_from": str,

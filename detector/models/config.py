@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from detector.catalogue import HOUR_MS
+from detector.models.contest import ContestRules
 from detector.models.fields import EVERY_FEATURE, parse_field
+from detector.models.logistic import Caps
 from detector.section import Section
 
 _MAXIMUM_FIELDS = 256
+# The model of [logistic], which acts until a challenger wins.
+CHAMPION = "champion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,34 @@ class HalfSpaceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RiverStep:
+    """A step of a model of river.
+
+    Attributes:
+        name: module and class, as "linear_model.LogisticRegression".
+        parameters: plain values.
+    """
+
+    name: str
+    parameters: Mapping[str, bool | int | float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengerConfig:
+    """A model that is compared with the champion.
+
+    Attributes:
+        name: of the model.
+        logistic: settings of a compiled one, those of the champion where nothing else is said; None for one of river's.
+        river: steps of one of river's; empty for a compiled one.
+    """
+
+    name: str
+    logistic: LogisticConfig | None
+    river: tuple[RiverStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelsConfig:
     """All settings of the models.
 
@@ -75,12 +108,18 @@ class ModelsConfig:
         logistic: of the model with labels.
         calibration: of its scores.
         half_space: of the model without.
+        caps: how far the labels of one source may move a model.
+        contest: when a challenger becomes champion.
+        challengers: models that are compared with the champion.
     """
 
     cold_start_frauds: int
     logistic: LogisticConfig
     calibration: CalibrationConfig
     half_space: HalfSpaceConfig
+    caps: Caps
+    contest: ContestRules
+    challengers: tuple[ChallengerConfig, ...]
 
     def digest(self) -> str:
         """Hex digest of all settings: equal ones build equal models that learn alike."""
@@ -94,12 +133,17 @@ class ModelsConfig:
             ConfigurationError: a setting is missing, unknown or out of bounds; the message names it.
         """
         root = Section(mapping, "")
-        root.refuse_unknown(("cold_start_frauds", "logistic", "calibration", "half_space"))
+        root.refuse_unknown(
+            ("cold_start_frauds", "logistic", "calibration", "half_space", "contest", "caps", "challengers")
+        )
         return cls(
             cold_start_frauds=root.integer("cold_start_frauds", 0, 1_000_000),
             logistic=_logistic(root.section("logistic")),
             calibration=_calibration(root.section("calibration")),
             half_space=_half_space(root.section("half_space")),
+            caps=_caps(root.section("caps")),
+            contest=_contest(root.section("contest")),
+            challengers=_challengers(root, mapping["logistic"]),
         )
 
 
@@ -141,3 +185,51 @@ def _half_space(section: Section) -> HalfSpaceConfig:
         window=section.integer("window", 2, 10_000_000),
         seed=section.integer("seed", 0, 2**31 - 1),
     )
+
+
+def _caps(section: Section) -> Caps:
+    """Parse `[caps]`."""
+    section.refuse_unknown(("window_hours", "labeller", "merchant", "card"))
+    caps = [section.number(name, 1e-3, 1e12) for name in ("labeller", "merchant", "card")]
+    return Caps(section.integer("window_hours", 1, 24 * 366) * HOUR_MS, *caps)
+
+
+def _contest(section: Section) -> ContestRules:
+    """Parse `[contest]`."""
+    section.refuse_unknown(ContestRules.__slots__)
+    return ContestRules(
+        margin=section.number("margin", 0.0, 10.0),
+        least_frauds=section.integer("least_frauds", 1, 10_000_000),
+        error_rate=section.number("error_rate", 1e-9, 0.5),
+        block_frauds=section.integer("block_frauds", 1, 10_000),
+    )
+
+
+def _challengers(root: Section, logistic: Mapping[str, Any]) -> tuple[ChallengerConfig, ...]:
+    """Parse the tables of `[[challengers]]`: a name, and settings that differ from `[logistic]` or steps of river."""
+    found: list[ChallengerConfig] = []
+    for section in root.sections("challengers"):
+        section.refuse_unknown(("name", "logistic", "river"))
+        name = section.text("name")
+        if name == CHAMPION or any(other.name == name for other in found):
+            section.refuse("name", f'different from those of the others and from "{CHAMPION}"')
+        if ("logistic" in section) == ("river" in section):
+            section.refuse("name", "followed by either logistic or river")
+        if "logistic" in section:
+            changed = {**logistic, **dict(section.section("logistic").items())}
+            found.append(ChallengerConfig(name, _logistic(Section(changed, section.name_of("logistic"))), ()))
+        else:
+            steps = tuple(_river_step(step) for step in section.sections("river"))
+            if not steps:
+                section.refuse("river", 'a list of one or more tables, as [{ name = "naive_bayes.GaussianNB" }]')
+            found.append(ChallengerConfig(name, None, steps))
+    return tuple(found)
+
+
+def _river_step(section: Section) -> RiverStep:
+    """Parse a step of river: its name, and parameters beside it."""
+    parameters = {key: value for key, value in section.items() if key != "name"}
+    for key, value in parameters.items():
+        if not isinstance(value, bool | int | float | str):
+            section.refuse(key, "a number, a text, true or false")
+    return RiverStep(section.text("name"), parameters)

@@ -14,9 +14,10 @@ from detector.errors import ModelError
 from detector.examples import Examples
 from detector.jit import kernel
 from detector.models.bins import Binner, Grids
-from detector.models.calibration import Calibrator
-from detector.models.config import ModelsConfig
-from detector.models.fields import Fields
+from detector.models.calibration import Calibrator, Evidence
+from detector.models.challengers import Model, challenger, logistic_of
+from detector.models.config import CHAMPION, ModelsConfig
+from detector.models.contest import Contest
 from detector.models.half_space import FIRST_WINDOW, CompiledHalfSpaceTrees
 from detector.models.logistic import LINE_BITS, BinnedLogisticRegression, Learned
 from detector.models.version import ANOMALY_SAMPLE, LearnerState, ModelVersion
@@ -84,13 +85,22 @@ class _Copies:
         return view
 
 
+@dataclass(slots=True)
+class _Contender:
+    """A model with labels, and what is known of its scores."""
+
+    name: str
+    model: Model
+    calibrator: Calibrator
+    copies: _Copies
+
+
 class Trainer:
     """Learns; one thread owns it. The same examples in the same order give the same version, bit for bit.
 
     Attributes:
-        logistic: the model with labels.
-        calibrator: of its scores.
-        half_space: the model without.
+        contest: who of the models with labels is champion, and why.
+        half_space: the model without labels.
     """
 
     def __init__(self, config: ModelsConfig, features: Grids | None = None, digest: str | None = None) -> None:
@@ -110,35 +120,70 @@ class Trainer:
         self._digest = catalogue_digest() if digest is None else digest
         self._lineage = _Lineage()
         self._anomaly_sample = np.full(ANOMALY_SAMPLE, np.nan, dtype=np.float32)
-        self._copies = _Copies()
         binner = Binner(grids)
-        self.logistic = BinnedLogisticRegression(
-            Fields(binner, config.logistic.fields),
-            learning_rate=config.logistic.learning_rate,
-            intercept_learning_rate=config.logistic.intercept_learning_rate,
-            initial_intercept=config.logistic.initial_intercept,
-            clip_gradient=config.logistic.clip_gradient,
-            epsilon=config.logistic.epsilon,
-            smallest_gradient=config.logistic.smallest_gradient,
-        )
-        self.calibrator = Calibrator(config.calibration.window, config.calibration.least_frauds)
+        rivals = [(rival.name, challenger(rival, binner, config.caps)) for rival in config.challengers]
+        contenders = [(CHAMPION, logistic_of(config.logistic, binner, config.caps)), *rivals]
+        window = config.calibration
+        self._contenders = [
+            _Contender(name, model, Calibrator(window.window, window.least_frauds), _Copies())
+            for name, model in contenders
+        ]
+        electable = [isinstance(model, BinnedLogisticRegression) for _, model in contenders]
+        self.contest = Contest([name for name, _ in contenders], electable, config.contest)
         trees = config.half_space
         self.half_space = CompiledHalfSpaceTrees(
             binner, n_trees=trees.trees, height=trees.height, window_size=trees.window, seed=trees.seed
         )
 
     @property
+    def _champion(self) -> _Contender:
+        """The contender that acts."""
+        return self._contenders[self.contest.champion]
+
+    @property
+    def logistic(self) -> BinnedLogisticRegression:
+        """The champion: the model with labels that versions are made of."""
+        model = self._champion.model
+        if not isinstance(model, BinnedLogisticRegression):
+            message = f"model {self._champion.name} cannot act"
+            raise ModelError(message)
+        return model
+
+    @property
+    def calibrator(self) -> Calibrator:
+        """What calibrates the champion's scores."""
+        return self._champion.calibrator
+
+    @property
+    def evidence(self) -> dict[str, Evidence]:
+        """How good each contender was on the window of the calibration, before it learned each example."""
+        return {contender.name: contender.calibrator.evidence() for contender in self._contenders}
+
+    def shadow_scores(self, bins: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+        """What the challengers would say of rows: probabilities of fraud by name, that nothing acts upon."""
+        others = (contender for contender in self._contenders if contender is not self._champion)
+        return {contender.name: contender.model.predict_proba_many(bins) for contender in others}
+
+    @property
     def binner(self) -> Binner:
         """What finds the bins of features."""
-        return self.logistic.fields.binner
+        return self.half_space.binner
 
     def resume(self, version: ModelVersion) -> Self:
         """Go on from a version, as if this trainer had learned what it has learned; returns itself.
+
+        A version holds its champion alone. Challengers begin anew, and so does what is known of who is better.
 
         Raises:
             ModelError: made for other features, fields or trees than configured, or for scoring alone.
         """
         version.require_catalogue(self._digest)
+        names = self.contest.names
+        if version.model not in names:
+            message = f"model {version.name} is of {version.model}, which is not configured"
+            raise ModelError(message)
+        self.contest.champion = names.index(version.model)
+        self.contest.verdicts = list(version.verdicts)
         trees, state = self.half_space, version.state
         if state is None:
             message = f"model {version.name} is for scoring alone: nobody can go on from it"
@@ -150,9 +195,10 @@ class Trainer:
         learned = self.logistic.learned
         for name in ("weights", "intercept", "means", "bin_counts"):
             getattr(learned, name)[:] = getattr(version, name)
-        for name in ("squared_gradients", "usual_rows", "rows"):
+        for name in ("squared_gradients", "usual_rows", "rows", "spent", "clock"):
             getattr(learned, name)[:] = getattr(state, name)
-        self._copies = _Copies()
+        learned.spent_window[:] = state.clock[0]
+        self._champion.copies = _Copies()
         self.calibrator.window[:] = state.calibration_window
         self.calibrator.place[:] = state.calibration_place
         for name in ("current_mass", "reference_mass", "progress"):
@@ -192,23 +238,31 @@ class Trainer:
             raise ModelError(message) from error
         labelled = examples.label != Label.UNLABELLED
         if labelled.any():
-            self._learn_labelled(bins[labelled], examples.label[labelled], examples.weight[labelled], again=again)
-            self._note_times(examples.label_time_ms[labelled])
+            rows = bins[labelled], examples.label[labelled], examples.weight[labelled]
+            self._learn_labelled(*rows, examples.sources[labelled], examples.label_time_ms[labelled], again=again)
         self._learn_unlabelled(bins[~labelled])
 
     def _learn_labelled(
-        self, bins: NDArray[np.uint8], label: NDArray[np.int64], weight: NDArray[np.float64], *, again: bool
+        self,
+        bins: NDArray[np.uint8],
+        label: NDArray[np.int64],
+        weight: NDArray[np.float64],
+        sources: NDArray[np.int64],
+        label_time_ms: NDArray[np.int64],
+        *,
+        again: bool,
     ) -> None:
-        """Learn what is known to be fraud or genuine."""
-        log_odds = self.logistic.learn_many(bins, label, weight)
-        if not again:
-            self.calibrator.take(log_odds, label, weight)
-        self._lineage.examples_learned += len(label)
-        self._lineage.frauds_learned += int((label == Label.FRAUD).sum())
-
-    def _note_times(self, label_time_ms: NDArray[np.int64]) -> None:
-        """Keep the span of what was learned."""
+        """Let all contenders learn what is known to be fraud or genuine."""
+        log_odds = np.empty((len(label), len(self._contenders)))
+        for place, contender in enumerate(self._contenders):
+            log_odds[:, place] = contender.model.learn_many(bins, label, weight, sources, label_time_ms)
+            if not again:
+                contender.calibrator.take(log_odds[:, place].copy(), label, weight)
+        if not again and len(self._contenders) > 1:
+            self.contest.take(log_odds, label, weight, label_time_ms)
         lineage = self._lineage
+        lineage.examples_learned += len(label)
+        lineage.frauds_learned += int((label == Label.FRAUD).sum())
         earliest, latest = int(label_time_ms.min()), int(label_time_ms.max())
         lineage.trained_from_ms = min(lineage.trained_from_ms or earliest, earliest)
         lineage.trained_to_ms = max(lineage.trained_to_ms, latest)
@@ -238,6 +292,8 @@ class Trainer:
             squared_gradients=learned.squared_gradients.copy(),
             usual_rows=learned.usual_rows.copy(),
             rows=learned.rows.copy(),
+            spent=np.where(learned.spent_window == learned.clock[0], learned.spent, 0.0),
+            clock=learned.clock.copy(),
             calibration_window=self.calibrator.window.copy(),
             calibration_place=self.calibrator.place.copy(),
             columns=trees.columns.copy(),
@@ -256,7 +312,7 @@ class Trainer:
             name: of the version.
             examples_offset: next offset on `cardwatch.examples.v1`.
         """
-        return self._made(name, examples_offset, self._copies.take(self.logistic.learned), None)
+        return self._made(name, examples_offset, self._champion.copies.take(self.logistic.learned), None)
 
     def _made(
         self, name: str, examples_offset: int, weights: NDArray[np.float64], state: LearnerState | None
@@ -272,6 +328,8 @@ class Trainer:
         return ModelVersion(
             name=name,
             catalogue_digest=self._digest,
+            model=self._champion.name,
+            verdicts=tuple(self.contest.verdicts),
             configuration_digest=self._config_digest,
             created_from=lineage.created_from,
             examples_offset=examples_offset,

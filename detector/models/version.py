@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,10 +23,11 @@ from detector.jit import kernel
 from detector.models import archive
 from detector.models.bins import BIN_CODES, Binner
 from detector.models.calibration import CELLS, PARTS, PLANES, POINTS, calibrated
+from detector.models.contest import Verdict
 from detector.models.fields import BLOCK, Fields, Layout, slots_of_block
 from detector.models.forest import Forest, room, score_row
 from detector.models.half_space import FIRST_WINDOW, forest_of
-from detector.models.logistic import log_odds_of_block, sigmoid
+from detector.models.logistic import CAP_PLACES, SOURCES, log_odds_of_block, sigmoid
 
 _FORMAT = 2
 _SPARSE = ("slots", "slot_weights", "slot_squares")
@@ -92,7 +93,7 @@ class LearnerState:
 
     Attributes:
         squared_gradients: float64 a slot.
-        usual_rows, rows: see `logistic.Learned`.
+        usual_rows, rows, spent, clock: see `logistic.Learned`.
         calibration_window, calibration_place: see `calibration.Calibrator`.
         columns, limits, current_mass, reference_mass, progress: see `CompiledHalfSpaceTrees`.
         window: of the trees, in examples.
@@ -101,6 +102,8 @@ class LearnerState:
     squared_gradients: NDArray[np.float64]
     usual_rows: NDArray[np.float64]
     rows: NDArray[np.int64]
+    spent: NDArray[np.float64]
+    clock: NDArray[np.int64]
     calibration_window: NDArray[np.float64]
     calibration_place: NDArray[np.int64]
     columns: NDArray[np.int32]
@@ -117,6 +120,7 @@ class ModelVersion:
 
     Attributes:
         name: as "m-000001".
+        model: name of the contender it is of, "champion" for that of `[logistic]`.
         catalogue_digest: of the feature catalogue that it was made for.
         configuration_digest: of how its models are built and learn.
         created_from: name of the version that the trainer went on from, "" for none.
@@ -135,10 +139,12 @@ class ModelVersion:
         anomaly_sample: float32[16384], a ring of the anomaly scores that the latest unlabelled examples had before they
             were learned; NaN where not filled.
         anomalies_sampled: how many scores the ring has taken in.
+        verdicts: all changes of champions so far, oldest first.
         state: what a trainer needs to go on; None in a version for scoring alone.
     """
 
     name: str
+    model: str
     catalogue_digest: str
     configuration_digest: str
     created_from: str
@@ -159,6 +165,7 @@ class ModelVersion:
     forest: Forest
     anomaly_sample: NDArray[np.float32]
     anomalies_sampled: int
+    verdicts: tuple[Verdict, ...] = ()
     state: LearnerState | None = None
 
     def __post_init__(self) -> None:
@@ -274,6 +281,7 @@ class ModelVersion:
             raise ModelError(message)
         meta = {"format": _FORMAT, "window": state.window, **{key: getattr(self, key) for key in archive.LINEAGE}}
         meta |= {"features": list(self.binner.names), "fields": list(self.fields.texts)}
+        meta["verdicts"] = [asdict(verdict) for verdict in self.verdicts]
         slots = np.flatnonzero((state.squared_gradients > 0) | (self.weights != 0)).astype(np.int32)
         arrays: dict[str, Any] = dict(
             zip(_SPARSE, (slots, self.weights[slots], state.squared_gradients[slots]), strict=True)
@@ -308,7 +316,8 @@ class ModelVersion:
             first_window=bool(state.progress[FIRST_WINDOW]),
         )  # fmt: skip
         values: dict[str, Any] = {**{key: meta[key] for key in archive.LINEAGE}, **arrays}
-        return cls(fields=fields, weights=weights, forest=forest, state=state, **values)
+        verdicts = _verdicts(meta.get("verdicts"))
+        return cls(fields=fields, weights=weights, forest=forest, verdicts=verdicts, state=state, **values)
 
 
 def _require(held: object, promise: str) -> None:
@@ -316,6 +325,22 @@ def _require(held: object, promise: str) -> None:
     if not held:
         message = f"model archive: {promise}"
         raise ModelError(message)
+
+
+def _verdicts(listed: object) -> tuple[Verdict, ...]:
+    """Read the changes of champions."""
+    _require(isinstance(listed, list), "verdicts must be a list")
+    found: list[Verdict] = []
+    for values in listed if isinstance(listed, list) else ():
+        names = set(values) if isinstance(values, dict) else set()
+        _require(names == set(Verdict.__slots__), f"a verdict must have {', '.join(Verdict.__slots__)}")
+        verdict = Verdict(**values)
+        texts = (verdict.kind, verdict.winner, verdict.loser)
+        numbers = (verdict.label_time_ms, verdict.frauds, verdict.gain, verdict.evidence)
+        plain = all(isinstance(text, str) for text in texts) and all(isinstance(n, int | float) for n in numbers)
+        _require(plain, "a verdict must be of texts and numbers")
+        found.append(verdict)
+    return tuple(found)
 
 
 def _dense(
@@ -407,6 +432,8 @@ def _check_forest(version: ModelVersion, state: LearnerState) -> None:
         ("squared_gradients", version.weights.shape, np.float64),
         ("usual_rows", (1,), np.float64),
         ("rows", (1,), np.int64),
+        ("spent", (SOURCES, CAP_PLACES), np.float64),
+        ("clock", (1,), np.int64),
         ("calibration_window", (PARTS, PLANES, CELLS), np.float64),
         ("calibration_place", (2,), np.int64),
     ):

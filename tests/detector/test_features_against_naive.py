@@ -72,7 +72,7 @@ def model() -> ModelVersion:
         features[:, column] = rng.choice([0.0, *feature.grid, feature.grid[-1] * 2, np.nan], rows)
     label = np.where(rng.random(rows) < 0.3, -1, rng.random(rows) < 0.5).astype(np.int64)
     trainer = Trainer(ModelsConfig.from_mapping(shipped("models.toml")))
-    trainer.learn(Examples(trainer.binner.bins(features), label, np.ones(rows), np.full(rows, START_MS)))
+    trainer.learn(Examples.of_nobody(trainer.binner.bins(features), label, np.ones(rows), np.full(rows, START_MS)))
     return trainer.version("m-000001", 0)
 
 

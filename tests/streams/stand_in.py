@@ -69,7 +69,9 @@ class Partition:
 
 def examples_of(values: list[float], labels: list[int]) -> Examples:
     bins = np.array(values, dtype=np.float64).astype(np.uint8).reshape(-1, 1)
-    return Examples(bins, np.array(labels, dtype=np.int64), np.ones(len(labels)), np.zeros(len(labels), np.int64))
+    return Examples.of_nobody(
+        bins, np.array(labels, dtype=np.int64), np.ones(len(labels)), np.zeros(len(labels), np.int64)
+    )
 
 
 class StandInCore:

@@ -16,7 +16,9 @@ from tests.detector.models.helpers import DIGEST, GRIDS, models_config, random_b
 
 
 def _cut(examples: Examples, rows: slice) -> Examples:
-    return Examples(*(getattr(examples, name)[rows] for name in ("bins", "label", "weight", "label_time_ms")))
+    return Examples(
+        *(getattr(examples, name)[rows] for name in ("bins", "label", "weight", "label_time_ms", "sources"))
+    )
 
 
 def _trainer() -> Trainer:
@@ -29,7 +31,9 @@ def test_each_model_sees_its_own_examples() -> None:
     labelled = examples.label >= 0
     trainer, supervised, unsupervised = _trainer(), _trainer(), _trainer()
     trainer.learn(examples)
-    supervised.logistic.learn_many(examples.bins[labelled], examples.label[labelled], examples.weight[labelled])
+    supervised.logistic.learn_many(
+        *(getattr(examples, name)[labelled] for name in ("bins", "label", "weight", "sources", "label_time_ms"))
+    )
     unsupervised.half_space.learn_many(examples.bins[~labelled])
     assert trainer.logistic.weights.tobytes() == supervised.logistic.weights.tobytes()
     assert trainer.half_space.reference_mass.tobytes() == unsupervised.half_space.reference_mass.tobytes()

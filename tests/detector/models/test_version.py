@@ -267,6 +267,9 @@ def test_arrays_that_no_trainer_makes_are_refused(name: str, changed: Any) -> No
         {"fields": []},
         {"fields": ["*"]},
         {"log_loss": _NAN},
+        {"verdicts": None},
+        {"verdicts": [{}]},
+        {"verdicts": [dict.fromkeys(("kind", "winner", "loser", "label_time_ms", "frauds", "gain", "evidence"))]},
     ],
 )
 def test_values_that_no_trainer_writes_are_refused(change: dict[str, Any]) -> None:
