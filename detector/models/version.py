@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -268,6 +268,22 @@ class ModelVersion:
         out = np.empty((len(slots), self.binner.feature_count))
         _contribution_rows(slots, self.fields.layout, self.weights, self.means, out)
         return out
+
+    def republished(self, name: str, newest: ModelVersion, kind: str, time_ms: int) -> ModelVersion:
+        """This version as the next one, because a person says so.
+
+        What was learned after it is not learned again: its successor begins where the newest one stands.
+
+        Args:
+            name: of the next version.
+            newest: what acts now.
+            kind: of the verdict that is kept of it.
+            time_ms: now.
+        """
+        verdict = Verdict(kind, self.name, newest.name, time_ms, 0.0, 0.0, 0.0)
+        verdicts = (*newest.verdicts, verdict)
+        offset = newest.examples_offset
+        return replace(self, name=name, created_from=self.name, examples_offset=offset, verdicts=verdicts)
 
     def to_bytes(self) -> bytes:
         """Encode as an archive; equal versions give equal bytes.
