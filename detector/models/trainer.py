@@ -204,8 +204,10 @@ class Trainer:
         self._champion.copies = _Copies()
         self.calibrator.window[:] = state.calibration_window
         self.calibrator.place[:] = state.calibration_place
+        self.calibrator.told[:] = state.calibration_told
         for name in ("current_mass", "reference_mass", "progress"):
             getattr(trees, name)[:] = getattr(state, name)
+        trees.forget_window()
         self._anomaly_sample = version.anomaly_sample.copy()
         self._lineage = _Lineage(
             version.name,
@@ -260,9 +262,10 @@ class Trainer:
         """Let all contenders learn what is known to be fraud or genuine."""
         log_odds = np.empty((len(label), len(self._contenders)))
         for place, contender in enumerate(self._contenders):
-            log_odds[:, place] = contender.model.learn_many(bins, label, weight, sources, label_time_ms)
+            believed = contender.model.learn_many(bins, label, weight, sources, label_time_ms)
             if not again:
-                contender.calibrator.take(log_odds[:, place].copy(), label, weight)
+                # What acts is calibrated, so that is what contenders are compared by.
+                log_odds[:, place] = contender.calibrator.take(believed, label, weight)
         if not again and self.monitor is not None:
             self.monitor.take_labels(log_losses(log_odds[:, self.contest.champion], label), label_time_ms)
         if not again and len(self._contenders) > 1:
@@ -308,6 +311,7 @@ class Trainer:
             clock=learned.clock.copy(),
             calibration_window=self.calibrator.window.copy(),
             calibration_place=self.calibrator.place.copy(),
+            calibration_told=self.calibrator.told.copy(),
             columns=trees.columns.copy(),
             limits=trees.limits.copy(),
             current_mass=trees.current_mass.copy(),

@@ -94,7 +94,7 @@ class LearnerState:
     Attributes:
         squared_gradients: float64 a slot.
         usual_rows, rows, spent, clock: see `logistic.Learned`.
-        calibration_window, calibration_place: see `calibration.Calibrator`.
+        calibration_window, calibration_place, calibration_told: see `calibration.Calibrator`.
         columns, limits, current_mass, reference_mass, progress: see `CompiledHalfSpaceTrees`.
         window: of the trees, in examples.
     """
@@ -106,6 +106,7 @@ class LearnerState:
     clock: NDArray[np.int64]
     calibration_window: NDArray[np.float64]
     calibration_place: NDArray[np.int64]
+    calibration_told: NDArray[np.float64]
     columns: NDArray[np.int32]
     limits: NDArray[np.int32]
     current_mass: NDArray[np.int64]
@@ -199,12 +200,11 @@ class ModelVersion:
     def usual_values(self) -> NDArray[np.float64]:
         """Usual value of each feature: the middle of its median bin over what was learned; NaN where unknown."""
         binner = self.binner
-        usual = np.full(binner.feature_count, np.nan)
-        for column in range(binner.feature_count):
-            known = np.cumsum(self.bin_counts[column, : binner.missing_bins[column]])
-            if known[-1] > 0.0:
-                usual[column] = binner.middle(column, int(np.searchsorted(known, known[-1] / 2.0)))
-        return usual
+        is_missing = np.arange(BIN_CODES) >= binner.missing_bins[:, None]
+        known = np.cumsum(np.where(is_missing, 0.0, self.bin_counts), axis=1)
+        medians = (known < known[:, -1:] / 2.0).sum(axis=1)
+        usual = binner.middles[np.arange(binner.feature_count), medians]
+        return np.where(known[:, -1] > 0.0, usual, np.nan)
 
     @cached_property
     def _sorted_anomalies(self) -> NDArray[np.float32]:
@@ -456,4 +456,6 @@ def _check_forest(version: ModelVersion, state: LearnerState) -> None:
         column = getattr(state, name)
         _require(column.shape == shape and column.dtype == dtype, f"{name} must be {np.dtype(dtype)} of shape {shape}")
         _require(np.isfinite(column).all() and (column >= 0).all(), f"{name} must be finite and not negative")
+    told = state.calibration_told
+    _require(told.shape == (POINTS,) and (np.abs(told) <= _LARGEST_OFFSET).all(), "calibration_told must be offsets")
     _require(state.calibration_place[1] < PARTS, "calibration_place must be within the window")

@@ -232,6 +232,7 @@ _NAN = float("nan")
         ("calibration_window", lambda a: a[1:]),
         ("calibration_window", lambda a: a + np.inf),
         ("calibration_place", lambda a: a + 16),
+        ("calibration_told", lambda a: a + 1e9),
         ("intercept", lambda a: np.append(a, 1.0)),
         ("intercept", lambda a: a + np.inf),
         ("columns", lambda a: a + 1000),
