@@ -225,5 +225,5 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
         matrix = self.binner.matrix(bins)
         out = np.zeros(len(matrix))
         if forest.scale:
-            score_rows(matrix, forest, room(), out)
+            score_rows(matrix, forest, room(), np.zeros(len(matrix), np.int64), out)
         return out

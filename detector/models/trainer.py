@@ -243,8 +243,9 @@ class Trainer:
             raise ModelError(message) from error
         labelled = examples.label != Label.UNLABELLED
         if labelled.any():
-            rows = bins[labelled], examples.label[labelled], examples.weight[labelled]
-            self._learn_labelled(*rows, examples.sources[labelled], examples.label_time_ms[labelled], again=again)
+            rows = slice(None) if labelled.all() else labelled
+            known = (bins[rows], examples.label[rows], examples.weight[rows])
+            self._learn_labelled(*known, examples.sources[rows], examples.label_time_ms[rows], again=again)
         if not labelled.all():
             self._watch_payments(bins[~labelled], examples.label_time_ms[~labelled])
             self._learn_unlabelled(bins[~labelled])

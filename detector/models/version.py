@@ -25,7 +25,7 @@ from detector.models.bins import BIN_CODES, Binner
 from detector.models.calibration import CELLS, PARTS, PLANES, POINTS, calibrated
 from detector.models.contest import Verdict
 from detector.models.fields import BLOCK, Fields, Layout, slots_of_block
-from detector.models.forest import Forest, room, score_row
+from detector.models.forest import Forest, room, score_rows
 from detector.models.half_space import FIRST_WINDOW, forest_of
 from detector.models.logistic import CAP_PLACES, SOURCES, log_odds_of_block, sigmoid
 
@@ -45,17 +45,14 @@ def _score_rows(
     weights: NDArray[np.float64],
     intercept: float,
     offsets: NDArray[np.float64],
-    forest: Forest,
     columns: NDArray[np.uint8],
     slots: NDArray[np.int32],
     log_odds: NDArray[np.float64],
-    left: NDArray[np.uint64],
     scores: NDArray[np.float64],
-    anomalies: NDArray[np.float64],
 ) -> None:
-    """Both scores of each row; a forest whose scale is 0 has no full window yet.
+    """Calibrated probability of fraud of each row.
 
-    `columns`, `slots` and `log_odds` are room for a block, `left` for leaves of the forest.
+    `columns`, `slots` and `log_odds` are room for a block.
     """
     for start in range(0, bins.shape[0], BLOCK):
         rows = min(BLOCK, bins.shape[0] - start)
@@ -63,8 +60,6 @@ def _score_rows(
         log_odds_of_block(rows, slots, weights, intercept, log_odds)
         for row in range(rows):
             scores[start + row] = sigmoid(calibrated(log_odds[row], offsets))
-            if forest.scale != 0:
-                anomalies[start + row] = score_row(bins[start + row], forest, left)
 
 
 @kernel
@@ -250,8 +245,10 @@ class ModelVersion:
         columns, slots = self.fields.room()
         _score_rows(
             matrix, self.fields.layout, self.weights, float(self.intercept[0]), self.offsets,
-            self.forest, columns, slots, np.empty(BLOCK), room(), scores, anomalies,
+            columns, slots, np.empty(BLOCK), scores,
         )  # fmt: skip
+        if self.forest.scale:
+            score_rows(matrix, self.forest, room(), np.zeros(len(matrix), dtype=np.int64), anomalies)
         return scores, anomalies
 
     def contributions(self, bins: NDArray[Any]) -> NDArray[np.float64]:
