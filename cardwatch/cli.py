@@ -48,6 +48,7 @@ COMMANDS = {
     ),
     "doctor": Command("check settings, ports, Kafka, Redis and clocks", "cardwatch.commands.doctor"),
     "topics": Command("list or create the Kafka topics", "cardwatch.commands.topics"),
+    "models": Command("list, show, promote and roll back versions of the models", "cardwatch.commands.models"),
     "warm": Command("compile the kernels and train the demo's first model", "cardwatch.commands.warm"),
 }
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Producer
 
-from cardwatch.errors import ServiceError
-from cardwatch.kafka import client_options, has_records
+from cardwatch.kafka import has_records
+from cardwatch.model_topic import write_version
 from cardwatch.settings import KafkaSettings, Settings, configured_toml
 from cardwatch.simulator import ATTACK_NAMES, Simulator, WorldSettings, wire
 from cardwatch.simulator.payments import Payments, concatenate, in_time_order
@@ -34,7 +33,7 @@ from detector.transactions import build_batch
 from detector.vocabulary import Label
 from streams import plain_decisions
 from streams.codecs import TransactionCodec
-from streams.topics import MAXIMUM_RECORD_BYTES, MODELS
+from streams.topics import MODELS
 
 FIRST_VERSION = "m-000001"
 # Four seconds of one core. About one payment in two hundred is fraudulent, half of them in attacks as `trigger` plays.
@@ -47,7 +46,6 @@ _READINGS = 6
 _LABEL_DELAY_MS = DAY_MS
 _START_MS = 1_767_225_600_000  # 2026-01-01: a fixed day, so that the same code trains the same model
 _BATCH_ROWS = 2_048
-_SEND_WITHIN_S = 30.0
 _KEY = bytes(range(16))
 _STATE = StateConfig(
     _KEY, cards=20_000, events=1_000_000, payments=300_000,
@@ -123,18 +121,7 @@ def publish(kafka: KafkaSettings, version: ModelVersion) -> bool:
     """
     if has_records(kafka, MODELS):
         return False
-    refused: list[str] = []
-    producer = Producer(client_options(kafka) | {"enable.idempotence": True, "message.max.bytes": MAXIMUM_RECORD_BYTES})
-    producer.produce(
-        MODELS,
-        version.to_bytes(),
-        b"model",
-        0,
-        on_delivery=lambda error, _record: refused.append(error.name()) if error else None,
-    )
-    if producer.flush(_SEND_WITHIN_S) or refused:
-        message = f"Kafka did not take the first model: {', '.join(refused) or 'no answer'}"
-        raise ServiceError(message)
+    write_version(kafka, version)
     return True
 
 

@@ -2,6 +2,10 @@
 
 Its state is the last version it published: it holds the optimiser's state and the offset up to which it has learned. A
 learner that starts reads it back and goes on from that offset, so nothing is learned twice and nothing is left out.
+
+A person may have put another version in place with `cardwatch models`. Before it publishes, the learner looks whether
+the newest version is still its own; where it is not, it goes on from that one, and what it has learned since its last
+own version is given up with the version that was not wanted.
 """
 
 from __future__ import annotations
@@ -13,18 +17,16 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaException
 
 from detector.errors import ModelError
 from detector.examples import Examples
+from detector.models.drift import DriftMonitor
 from detector.models.trainer import Trainer
-from detector.models.version import ModelVersion
 from detector.vocabulary import Label
 from streams.cluster import look_at
-from streams.errors import RecoveryError
 from streams.events import Outgoing, cloud_event
 from streams.metrics import StreamMetrics
-from streams.plain_consumer import ends_of, plain_consumer, read_to
+from streams.model_log import MODELS_PARTITION, last_version, model_key, models_end, name_of, number_of
 from streams.producer import Producer
 from streams.records import RawRecord, TopicPartition
 from streams.scoring import Clock, epoch_ms
@@ -34,12 +36,8 @@ from streams.tasks import end_tasks
 from streams.topics import EXAMPLES, MODELS
 
 _SOURCE_PARTITION = TopicPartition(EXAMPLES, 0)
-_TARGET = TopicPartition(MODELS, 0)
-_KEY = b"model"
 _TYPE = "cardwatch.model.v1"
 _TICK_S = 0.2
-# Compaction leaves the newest versions one behind the other; this far back there is one for sure.
-_VERSIONS_LOOKED_AT = 20
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +67,10 @@ class LearnRole:
         self._next_offset = 0
         self._number = 0
         self._unpublished = 0
+        self._models_end = 0
+        self._verdicts = 0
+        # What is usual outlives a change of trainers, but not this process: then it is learned anew in two weeks.
+        self._monitor: DriftMonitor | None = None
         self._published_s = 0.0
         self._ticking: asyncio.Task[None] | None = None
 
@@ -101,16 +103,27 @@ class LearnRole:
         self._trainer = None
         positions: dict[TopicPartition, int | None] = dict.fromkeys(partitions)
         if _SOURCE_PARTITION in partitions:
-            last = await asyncio.to_thread(last_version, self._settings)
-            self._trainer, self._next_offset, self._number = self._new_trainer(), 0, 0
-            if last is not None:
-                self._trainer.resume(last)
-                self._next_offset, self._number = last.examples_offset, _number_of(last.name)
-                self._metrics.model_in_use(last.name)
-            self._unpublished, self._published_s = 0, time.monotonic()
+            self._next_offset = await self._take_newest()
             positions[_SOURCE_PARTITION] = self._next_offset
             logger.info("learning from offset %d in generation %d", self._next_offset, generation)
         return positions
+
+    async def _take_newest(self) -> int:
+        """Go on from the newest version; returns the offset up to which it has learned."""
+        # Asked first: a version that comes between is looked at again before the next is published.
+        self._models_end = await asyncio.to_thread(models_end, self._settings)
+        last = await asyncio.to_thread(last_version, self._settings)
+        self._trainer, self._number = self._new_trainer(), 0
+        if last is not None:
+            self._trainer.resume(last)
+            self._number = number_of(last.name)
+            self._metrics.model_in_use(last.name)
+        self._unpublished, self._published_s = 0, time.monotonic()
+        self._verdicts = len(self._trainer.contest.verdicts)
+        if self._monitor is None:
+            self._monitor = DriftMonitor(self._trainer.binner, self._metrics)
+        self._trainer.monitor = self._monitor
+        return 0 if last is None else last.examples_offset
 
     async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
         """Learn the examples of one fetch; see `BatchHandler`."""
@@ -148,14 +161,26 @@ class LearnRole:
         """Publish a version, and commit what it has learned."""
         if self._trainer is None or not self._unpublished:
             return
+        if await asyncio.to_thread(models_end, self._settings) != self._models_end:
+            await self._take_newest()
+            logger.info("going on from a version that was put in place: number %d", self._number)
+            return
         self._number += 1
-        version = self._trainer.version(f"m-{self._number:06d}", self._next_offset)
+        version = self._trainer.version(name_of(self._number), self._next_offset)
         value = await asyncio.to_thread(version.to_bytes)
         headers = cloud_event(version.name, _TYPE, "/cardwatch/learn", self._clock())
-        await self._producer.send(Outgoing(_TARGET.topic, _TARGET.partition, _KEY, value, headers))
+        await self._producer.send(
+            Outgoing(MODELS_PARTITION.topic, MODELS_PARTITION.partition, model_key(version.name), value, headers)
+        )
         await self._producer.drained()
+        self._models_end += 1
         self._unpublished, self._published_s = 0, time.monotonic()
         self._metrics.model_in_use(version.name)
+        for verdict in version.verdicts[self._verdicts :]:
+            logger.warning("model %s %s in place of %s: %s", verdict.winner, verdict.kind, verdict.loser, verdict)
+        self._verdicts = len(version.verdicts)
+        for name, evidence in self._trainer.evidence.items():
+            self._metrics.model_evidence(name, evidence)
         logger.info("published %s: %d frauds learned", version.name, version.frauds_learned)
         await self._shell.commit({_SOURCE_PARTITION: self._next_offset})
 
@@ -176,38 +201,3 @@ def _warm_up(trainer: Trainer) -> None:
     bins = np.zeros((3, trainer.binner.feature_count), dtype=np.uint8)
     labels = np.array([Label.UNLABELLED, Label.GENUINE, Label.FRAUD], dtype=np.int64)
     trainer.learn(Examples.of_nobody(bins, labels, np.ones(3), np.zeros(3, dtype=np.int64)))
-
-
-def _number_of(name: str) -> int:
-    """The number in a version's name."""
-    digits = name.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else 0
-
-
-def last_version(settings: StreamSettings) -> ModelVersion | None:
-    """Read the newest usable model version from Kafka; blocks. None where there is none.
-
-    Raises:
-        RecoveryError: the topic could not be read.
-    """
-    consumer = plain_consumer(settings, "models")
-    try:
-        return _newest(consumer, settings.recovery_timeout_s)
-    except (KafkaException, TimeoutError) as error:
-        message = f"cannot read back the last model: {error}"
-        raise RecoveryError(message) from error
-    finally:
-        consumer.close()
-
-
-def _newest(consumer: Consumer, timeout_s: float) -> ModelVersion | None:
-    """The last record of the topic that is a model."""
-    span = ends_of(consumer, {_TARGET: 0}, timeout_s)[_TARGET]
-    start = max(span.start, span.stop - _VERSIONS_LOOKED_AT)
-    newest: ModelVersion | None = None
-    for record in read_to(consumer, {_TARGET: range(start, span.stop)}, timeout_s):
-        try:
-            newest = ModelVersion.from_bytes(record.value or b"")
-        except ModelError as error:
-            logger.warning("model at offset %d passed over: %s", record.offset, error)
-    return newest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from detector.models.calibration import Evidence
+from detector.models.drift import DriftAlarm
+
+logger = logging.getLogger(__name__)
 
 # Prometheus' own buckets start at 5 ms, where half of ours would be in the first.
 LATENCY_BUCKETS_S = (
@@ -91,6 +97,16 @@ class StreamMetrics:
         self.batch_records = histogram("batch_records", "Records that one fetch brought.", _BATCH_BUCKETS)
         self.model = Info("cardwatch_model", "The model version in use.", registry=registry)
         self.model_age = gauge("model_age_seconds", "Seconds since the model version in use was taken over.")
+        self.model_loss = gauge(
+            "model_log_loss", "Mean log loss on the latest labels, each before it was learned.", "model"
+        )
+        self.model_precision = gauge(
+            "model_average_precision", "Average precision on the latest labels, each before it was learned.", "model"
+        )
+        self.drift = gauge(
+            "drift_index", "Population stability index of the last half day, or the share of the usual labels.", "name"
+        )
+        self.drift_alarms = counter("drift_alarms_total", "Features, scores, labels or losses begun to drift.", "name")
         self.labels = counter("labels_total", "Labels read, by source and by what became of them.", "source", "outcome")
         self.checkpoint_age = gauge("checkpoint_age_seconds", "Seconds since the last checkpoint was complete.")
         self.checkpoint_bytes = gauge("checkpoint_bytes", "Bytes written by the last checkpoint.")
@@ -99,6 +115,20 @@ class StreamMetrics:
         self.broadcast_rejected = counter(
             "broadcast_rejected_total", "Models, directives or card states that could not be used, by topic.", "topic"
         )
+
+    def model_evidence(self, name: str, evidence: Evidence) -> None:
+        """Note how good a contender has been."""
+        self.model_loss.labels(name).set(evidence.log_loss)
+        self.model_precision.labels(name).set(evidence.average_precision)
+
+    def drift_seen(self, name: str, value: float) -> None:
+        """See `DriftObserver`."""
+        self.drift.labels(name).set(value)
+
+    def drift_alarm(self, alarm: DriftAlarm) -> None:
+        """See `DriftObserver`."""
+        logger.warning("drift of %s: %.3f at event time %d", alarm.name, alarm.value, alarm.time_ms)
+        self.drift_alarms.labels(alarm.name).inc()
 
     def model_in_use(self, version: str) -> None:
         """Note that another model version is in use from now on."""

@@ -237,8 +237,18 @@ def run(arguments: argparse.Namespace) -> int:
     elapsed_s = time.monotonic() - started
     print(f"{len(transactions):,} rows in {elapsed_s:.1f} s: {len(transactions) / elapsed_s:,.0f} rows/s")
     print(f"frauds learned: {replay.frauds_learned:,}")
+    _print_contenders(replay)
     _print_quality(transactions, np.concatenate(scores))
     return EXIT_OK
+
+
+def _print_contenders(replay: Replay) -> None:
+    """Print how the models compare, where there are challengers."""
+    if len(replay.evidence) > 1:
+        for name, found in replay.evidence.items():
+            print(f"model {name}: log loss {found.log_loss:.6f}, AP {found.average_precision:.4f} on the latest labels")
+    for verdict in replay.verdicts:
+        print(f"model {verdict.winner} {verdict.kind} in place of {verdict.loser} after {verdict.frauds:.0f} frauds")
 
 
 def _state_config(rows: int) -> StateConfig:

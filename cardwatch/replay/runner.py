@@ -13,7 +13,9 @@ from detector.assessments import Assessments
 from detector.catalogue import HOUR_MS
 from detector.engine import assess_batch
 from detector.labels import LabelBatch, apply_labels
+from detector.models.calibration import Evidence
 from detector.models.config import ModelsConfig
+from detector.models.contest import Verdict
 from detector.models.trainer import Trainer
 from detector.models.version import ModelVersion
 from detector.policy import Policy
@@ -128,6 +130,16 @@ class Replay:
     def frauds_learned(self) -> int:
         """How many frauds the models have learned."""
         return self._model.frauds_learned
+
+    @property
+    def evidence(self) -> dict[str, Evidence]:
+        """How good each contender of the models was on the latest labels, before it learned them."""
+        return self._trainer.evidence
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Changes of champions, oldest first."""
+        return self._trainer.contest.verdicts
 
     def run(self, progress: Callable[[int], None]) -> Iterator[pa.Table]:
         """Assess all transactions; yields the decisions of one slab after the other."""

@@ -31,6 +31,7 @@ ARRAYS: dict[str, str] = {
     "clock": "int64",
     "calibration_window": "float64",
     "calibration_place": "int64",
+    "calibration_told": "float64",
     "columns": "int32",
     "limits": "int32",
     "current_mass": "int64",

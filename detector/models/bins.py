@@ -14,6 +14,7 @@ of an EPYC).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -235,13 +236,20 @@ class Binner:
         bin_rows(matrix, self._offsets, self._plan, self._before, self._ended_edges, keys, out)
         return out
 
+    @cached_property
+    def middles(self) -> NDArray[np.float64]:
+        """A value that stands for each bin, float64[F, 256].
+
+        Its middle; 0 or the edge beside it for the outer ones, NaN for missing.
+        """
+        middles = np.full((self.feature_count, BIN_CODES), np.nan)
+        for column in range(self.feature_count):
+            grid = self.grid(column).astype(np.float64)
+            middles[column, 0] = min(grid[0], 0.0)
+            middles[column, 1 : len(grid)] = (grid[:-1] + grid[1:]) / 2.0
+            middles[column, len(grid)] = grid[-1]
+        return middles
+
     def middle(self, column: int, column_bin: int) -> float:
-        """A value that stands for a bin: its middle; 0 or the edge beside it for the outer ones, NaN for missing."""
-        grid = self.grid(column)
-        if column_bin > len(grid):
-            return float("nan")
-        if column_bin == 0:
-            return min(float(grid[0]), 0.0)
-        if column_bin == len(grid):
-            return float(grid[-1])
-        return (float(grid[column_bin - 1]) + float(grid[column_bin])) / 2.0
+        """The value that stands for a bin; see `middles`."""
+        return float(self.middles[column, column_bin])

@@ -29,6 +29,8 @@ PLANES = 4
 BAND_WORDS = 4
 # The window moves on by a part at a time.
 PARTS = 16
+# Examples after which the offsets that evidence is told by are fitted anew.
+RENEWED_EVERY = 1024
 # Where the window stands: examples in the part that is filled, and which it is.
 FILLED, PART = constants(2)
 # Examples that a band has beside its own, with frauds as predicted.
@@ -48,32 +50,6 @@ def calibrated(log_odds: float, offsets: NDArray[np.float64]) -> float:
         return log_odds + offsets[CELLS]
     cell = int(position)
     return log_odds + offsets[cell] + (position - cell) * (offsets[cell + 1] - offsets[cell])
-
-
-@kernel
-def count_rows(
-    log_odds: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    example_weights: NDArray[np.float64],
-    part_rows: int,
-    window: NDArray[np.float64],
-    place: NDArray[np.int64],
-) -> None:
-    """Take examples into the window: `window` is float64[PARTS, PLANES, CELLS], `place` int64[2]."""
-    for row in range(log_odds.shape[0]):
-        if place[FILLED] == part_rows:
-            place[FILLED] = 0
-            place[PART] = (place[PART] + 1) % PARTS
-            window[place[PART]] = 0.0
-        place[FILLED] += 1
-        cell = int(min(max((log_odds[row] - LOWEST) / STEP, 0.0), CELLS - 1.0))
-        counts = window[place[PART]]
-        counts[EXAMPLES, cell] += example_weights[row]
-        counts[FRAUDS, cell] += example_weights[row] * labels[row]
-        counts[PREDICTED, cell] += example_weights[row] / (1.0 + math.exp(-log_odds[row]))
-        margin = log_odds[row] if labels[row] != 0 else -log_odds[row]
-        loss = math.log1p(math.exp(-margin)) if margin > 0.0 else math.log1p(math.exp(margin)) - margin
-        counts[LOSS, cell] += example_weights[row] * loss
 
 
 @kernel
@@ -180,6 +156,43 @@ def fit_offsets(
         offsets[point] = min(max(offset, -_LARGEST_OFFSET), _LARGEST_OFFSET)
 
 
+@kernel
+def take_rows(
+    log_odds: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    example_weights: NDArray[np.float64],
+    rules: NDArray[np.float64],
+    window: NDArray[np.float64],
+    place: NDArray[np.int64],
+    told: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    bands: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Say what would have been told of examples, then take them into the window.
+
+    `rules` holds examples a part and frauds a band; `window` is float64[PARTS, PLANES, CELLS], `place` int64[2]. `told`
+    holds the offsets that were in use, renewed every so many examples.
+    """
+    for row in range(log_odds.shape[0]):
+        if place[FILLED] == rules[0]:
+            place[FILLED] = 0
+            place[PART] = (place[PART] + 1) % PARTS
+            window[place[PART]] = 0.0
+        if place[FILLED] % RENEWED_EVERY == 0:
+            fit_offsets(window, rules[1], counts, bands, told)
+        place[FILLED] += 1
+        out[row] = calibrated(log_odds[row], told)
+        cell = int(min(max((log_odds[row] - LOWEST) / STEP, 0.0), CELLS - 1.0))
+        own = window[place[PART]]
+        own[EXAMPLES, cell] += example_weights[row]
+        own[FRAUDS, cell] += example_weights[row] * labels[row]
+        own[PREDICTED, cell] += example_weights[row] / (1.0 + math.exp(-log_odds[row]))
+        margin = out[row] if labels[row] != 0 else -out[row]
+        loss = math.log1p(math.exp(-margin)) if margin > 0.0 else math.log1p(math.exp(margin)) - margin
+        own[LOSS, cell] += example_weights[row] * loss
+
+
 class Calibrator:
     """A sliding window of labelled examples, and the offsets that it asks for.
 
@@ -188,6 +201,7 @@ class Calibrator:
         least_frauds: frauds in a band.
         window: float64[16, 4, 128]: of each part and cell of log-odds examples, frauds, predicted frauds and log loss.
         place: int64[2], where the window stands.
+        told: float64[129], the offsets that evidence is told by.
     """
 
     def __init__(self, window_rows: int, least_frauds: int) -> None:
@@ -203,18 +217,27 @@ class Calibrator:
         self.least_frauds = least_frauds
         self.window = np.zeros((PARTS, PLANES, CELLS))
         self.place = np.zeros(2, dtype=np.int64)
+        self.told = identity_offsets()
 
     def take(
         self, log_odds: NDArray[np.float64], labels: NDArray[np.int64], example_weights: NDArray[np.float64]
-    ) -> None:
+    ) -> NDArray[np.float64]:
         """Take labelled examples in order.
 
         Args:
             log_odds: what the model gave each of them before it was learned.
             labels: 1 fraud, 0 genuine.
             example_weights: what each counts for.
+
+        Returns:
+            float64 (n,), the calibrated log-odds that would have been told of each before it was taken.
         """
-        count_rows(log_odds, labels, example_weights, self.part_rows, self.window, self.place)
+        out = np.empty(len(log_odds))
+        take_rows(
+            log_odds, labels, example_weights, np.array([self.part_rows, self.least_frauds], dtype=np.float64),
+            self.window, self.place, self.told, np.empty((PLANES, CELLS)), np.empty((CELLS, BAND_WORDS)), out,
+        )  # fmt: skip
+        return out
 
     def offsets(self) -> NDArray[np.float64]:
         """What to add to log-odds: float64[129], at -16, -15.75, ... 16; all 0 while too few frauds are known."""
@@ -241,7 +264,7 @@ class Evidence(NamedTuple):
 
     Attributes:
         examples, frauds: how many, by their weights.
-        log_loss: mean of -ln of the probability given to what was true, before calibration.
+        log_loss: mean of -ln of the probability told of what was true.
         average_precision: by cells of a quarter of log-odds, all of a cell as if in one place.
     """
 

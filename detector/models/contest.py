@@ -63,7 +63,8 @@ class Verdict:
     """What is kept of a change of champions, for ever.
 
     Attributes:
-        kind: "promoted" or "rolled_back".
+        kind: "promoted" or "rolled_back", with "_by_hand" where a person said so; then names are of versions, and there
+            is no evidence.
         winner, loser: names of models.
         label_time_ms: of the example that decided.
         frauds: that the two were compared on.

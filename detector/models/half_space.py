@@ -166,6 +166,7 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
         self.current_mass = np.zeros((n_trees, 2 ** (height + 1) - 1), dtype=np.int64)
         self.reference_mass = np.zeros_like(self.current_mass)
         self.progress = np.array([0, 1], dtype=np.int64)
+        self._window_forest: Forest | None = None
 
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
@@ -186,14 +187,22 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
             self.binner.matrix(bins), self.binner.missing_bins, self.columns, self.limits,
             self.current_mass, self.reference_mass, self.window_size, self.progress,
         )  # fmt: skip
+        if len(bins) >= self.window_size or self.progress[COUNTER] < len(bins):
+            self.forget_window()
 
     def score_many(self, bins: NDArray[Any]) -> NDArray[np.float64]:
         """Anomaly score of each row of a matrix of bins."""
-        return self._score(bins, self.current_mass)
+        return self._scored(bins, self._compiled(self.current_mass))
 
     def score_as_of_window(self, bins: NDArray[Any]) -> NDArray[np.float64]:
         """Anomaly scores as they were when the current window began, whatever it has learned since."""
-        return self._score(bins, np.zeros_like(self.current_mass))
+        if self._window_forest is None:
+            self._window_forest = self._compiled(np.zeros_like(self.current_mass))
+        return self._scored(bins, self._window_forest)
+
+    def forget_window(self) -> None:
+        """Note that the masses were set from outside, or renewed."""
+        self._window_forest = None
 
     def forest(self) -> Forest:
         """The trees as they are now, ready to score."""
@@ -211,11 +220,10 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
             self.window_size, first_window=bool(self.progress[FIRST_WINDOW]),
         )  # fmt: skip
 
-    def _score(self, bins: NDArray[Any], current_mass: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Score by the reference mass."""
+    def _scored(self, bins: NDArray[Any], forest: Forest) -> NDArray[np.float64]:
+        """Score by a forest."""
         matrix = self.binner.matrix(bins)
         out = np.zeros(len(matrix))
-        if not self.progress[FIRST_WINDOW]:
-            forest = self._compiled(current_mass)
-            score_rows(matrix, forest, room(), out)
+        if forest.scale:
+            score_rows(matrix, forest, room(), np.zeros(len(matrix), np.int64), out)
         return out

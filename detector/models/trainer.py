@@ -17,7 +17,8 @@ from detector.models.bins import Binner, Grids
 from detector.models.calibration import Calibrator, Evidence
 from detector.models.challengers import Model, challenger, logistic_of
 from detector.models.config import CHAMPION, ModelsConfig
-from detector.models.contest import Contest
+from detector.models.contest import Contest, log_losses
+from detector.models.drift import DriftMonitor
 from detector.models.half_space import FIRST_WINDOW, CompiledHalfSpaceTrees
 from detector.models.logistic import LINE_BITS, BinnedLogisticRegression, Learned
 from detector.models.version import ANOMALY_SAMPLE, LearnerState, ModelVersion
@@ -101,6 +102,7 @@ class Trainer:
     Attributes:
         contest: who of the models with labels is champion, and why.
         half_space: the model without labels.
+        monitor: what watches for drift, if anything does; it changes nothing of what is learned.
     """
 
     def __init__(self, config: ModelsConfig, features: Grids | None = None, digest: str | None = None) -> None:
@@ -119,6 +121,7 @@ class Trainer:
         self._config_digest = config.digest()
         self._digest = catalogue_digest() if digest is None else digest
         self._lineage = _Lineage()
+        self.monitor: DriftMonitor | None = None
         self._anomaly_sample = np.full(ANOMALY_SAMPLE, np.nan, dtype=np.float32)
         binner = Binner(grids)
         rivals = [(rival.name, challenger(rival, binner, config.caps)) for rival in config.challengers]
@@ -201,8 +204,10 @@ class Trainer:
         self._champion.copies = _Copies()
         self.calibrator.window[:] = state.calibration_window
         self.calibrator.place[:] = state.calibration_place
+        self.calibrator.told[:] = state.calibration_told
         for name in ("current_mass", "reference_mass", "progress"):
             getattr(trees, name)[:] = getattr(state, name)
+        trees.forget_window()
         self._anomaly_sample = version.anomaly_sample.copy()
         self._lineage = _Lineage(
             version.name,
@@ -238,9 +243,12 @@ class Trainer:
             raise ModelError(message) from error
         labelled = examples.label != Label.UNLABELLED
         if labelled.any():
-            rows = bins[labelled], examples.label[labelled], examples.weight[labelled]
-            self._learn_labelled(*rows, examples.sources[labelled], examples.label_time_ms[labelled], again=again)
-        self._learn_unlabelled(bins[~labelled])
+            rows = slice(None) if labelled.all() else labelled
+            known = (bins[rows], examples.label[rows], examples.weight[rows])
+            self._learn_labelled(*known, examples.sources[rows], examples.label_time_ms[rows], again=again)
+        if not labelled.all():
+            self._watch_payments(bins[~labelled], examples.label_time_ms[~labelled])
+            self._learn_unlabelled(bins[~labelled])
 
     def _learn_labelled(
         self,
@@ -255,9 +263,12 @@ class Trainer:
         """Let all contenders learn what is known to be fraud or genuine."""
         log_odds = np.empty((len(label), len(self._contenders)))
         for place, contender in enumerate(self._contenders):
-            log_odds[:, place] = contender.model.learn_many(bins, label, weight, sources, label_time_ms)
+            believed = contender.model.learn_many(bins, label, weight, sources, label_time_ms)
             if not again:
-                contender.calibrator.take(log_odds[:, place].copy(), label, weight)
+                # What acts is calibrated, so that is what contenders are compared by.
+                log_odds[:, place] = contender.calibrator.take(believed, label, weight)
+        if not again and self.monitor is not None:
+            self.monitor.take_labels(log_losses(log_odds[:, self.contest.champion], label), label_time_ms)
         if not again and len(self._contenders) > 1:
             self.contest.take(log_odds, label, weight, label_time_ms)
         lineage = self._lineage
@@ -266,6 +277,11 @@ class Trainer:
         earliest, latest = int(label_time_ms.min()), int(label_time_ms.max())
         lineage.trained_from_ms = min(lineage.trained_from_ms or earliest, earliest)
         lineage.trained_to_ms = max(lineage.trained_to_ms, latest)
+
+    def _watch_payments(self, bins: NDArray[np.uint8], time_ms: NDArray[np.int64]) -> None:
+        """Show a sample of payments to the monitor, with what the champion says of them now."""
+        if self.monitor is not None:
+            self.monitor.take_payments(bins, self.logistic.predict_proba_many(bins), time_ms)
 
     def _learn_unlabelled(self, bins: NDArray[np.uint8]) -> None:
         """Note what the rows score, then learn them; window by window, so that cuts between calls change nothing."""
@@ -296,6 +312,7 @@ class Trainer:
             clock=learned.clock.copy(),
             calibration_window=self.calibrator.window.copy(),
             calibration_place=self.calibrator.place.copy(),
+            calibration_told=self.calibrator.told.copy(),
             columns=trees.columns.copy(),
             limits=trees.limits.copy(),
             current_mass=trees.current_mass.copy(),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,7 @@ from detector.models.bins import BIN_CODES, Binner
 from detector.models.calibration import CELLS, PARTS, PLANES, POINTS, calibrated
 from detector.models.contest import Verdict
 from detector.models.fields import BLOCK, Fields, Layout, slots_of_block
-from detector.models.forest import Forest, room, score_row
+from detector.models.forest import Forest, room, score_rows
 from detector.models.half_space import FIRST_WINDOW, forest_of
 from detector.models.logistic import CAP_PLACES, SOURCES, log_odds_of_block, sigmoid
 
@@ -45,17 +45,14 @@ def _score_rows(
     weights: NDArray[np.float64],
     intercept: float,
     offsets: NDArray[np.float64],
-    forest: Forest,
     columns: NDArray[np.uint8],
     slots: NDArray[np.int32],
     log_odds: NDArray[np.float64],
-    left: NDArray[np.uint64],
     scores: NDArray[np.float64],
-    anomalies: NDArray[np.float64],
 ) -> None:
-    """Both scores of each row; a forest whose scale is 0 has no full window yet.
+    """Calibrated probability of fraud of each row.
 
-    `columns`, `slots` and `log_odds` are room for a block, `left` for leaves of the forest.
+    `columns`, `slots` and `log_odds` are room for a block.
     """
     for start in range(0, bins.shape[0], BLOCK):
         rows = min(BLOCK, bins.shape[0] - start)
@@ -63,8 +60,6 @@ def _score_rows(
         log_odds_of_block(rows, slots, weights, intercept, log_odds)
         for row in range(rows):
             scores[start + row] = sigmoid(calibrated(log_odds[row], offsets))
-            if forest.scale != 0:
-                anomalies[start + row] = score_row(bins[start + row], forest, left)
 
 
 @kernel
@@ -94,7 +89,7 @@ class LearnerState:
     Attributes:
         squared_gradients: float64 a slot.
         usual_rows, rows, spent, clock: see `logistic.Learned`.
-        calibration_window, calibration_place: see `calibration.Calibrator`.
+        calibration_window, calibration_place, calibration_told: see `calibration.Calibrator`.
         columns, limits, current_mass, reference_mass, progress: see `CompiledHalfSpaceTrees`.
         window: of the trees, in examples.
     """
@@ -106,6 +101,7 @@ class LearnerState:
     clock: NDArray[np.int64]
     calibration_window: NDArray[np.float64]
     calibration_place: NDArray[np.int64]
+    calibration_told: NDArray[np.float64]
     columns: NDArray[np.int32]
     limits: NDArray[np.int32]
     current_mass: NDArray[np.int64]
@@ -199,12 +195,11 @@ class ModelVersion:
     def usual_values(self) -> NDArray[np.float64]:
         """Usual value of each feature: the middle of its median bin over what was learned; NaN where unknown."""
         binner = self.binner
-        usual = np.full(binner.feature_count, np.nan)
-        for column in range(binner.feature_count):
-            known = np.cumsum(self.bin_counts[column, : binner.missing_bins[column]])
-            if known[-1] > 0.0:
-                usual[column] = binner.middle(column, int(np.searchsorted(known, known[-1] / 2.0)))
-        return usual
+        is_missing = np.arange(BIN_CODES) >= binner.missing_bins[:, None]
+        known = np.cumsum(np.where(is_missing, 0.0, self.bin_counts), axis=1)
+        medians = (known < known[:, -1:] / 2.0).sum(axis=1)
+        usual = binner.middles[np.arange(binner.feature_count), medians]
+        return np.where(known[:, -1] > 0.0, usual, np.nan)
 
     @cached_property
     def _sorted_anomalies(self) -> NDArray[np.float32]:
@@ -250,8 +245,10 @@ class ModelVersion:
         columns, slots = self.fields.room()
         _score_rows(
             matrix, self.fields.layout, self.weights, float(self.intercept[0]), self.offsets,
-            self.forest, columns, slots, np.empty(BLOCK), room(), scores, anomalies,
+            columns, slots, np.empty(BLOCK), scores,
         )  # fmt: skip
+        if self.forest.scale:
+            score_rows(matrix, self.forest, room(), np.zeros(len(matrix), dtype=np.int64), anomalies)
         return scores, anomalies
 
     def contributions(self, bins: NDArray[Any]) -> NDArray[np.float64]:
@@ -268,6 +265,22 @@ class ModelVersion:
         out = np.empty((len(slots), self.binner.feature_count))
         _contribution_rows(slots, self.fields.layout, self.weights, self.means, out)
         return out
+
+    def republished(self, name: str, newest: ModelVersion, kind: str, time_ms: int) -> ModelVersion:
+        """This version as the next one, because a person says so.
+
+        What was learned after it is not learned again: its successor begins where the newest one stands.
+
+        Args:
+            name: of the next version.
+            newest: what acts now.
+            kind: of the verdict that is kept of it.
+            time_ms: now.
+        """
+        verdict = Verdict(kind, self.name, newest.name, time_ms, 0.0, 0.0, 0.0)
+        verdicts = (*newest.verdicts, verdict)
+        offset = newest.examples_offset
+        return replace(self, name=name, created_from=self.name, examples_offset=offset, verdicts=verdicts)
 
     def to_bytes(self) -> bytes:
         """Encode as an archive; equal versions give equal bytes.
@@ -440,4 +453,6 @@ def _check_forest(version: ModelVersion, state: LearnerState) -> None:
         column = getattr(state, name)
         _require(column.shape == shape and column.dtype == dtype, f"{name} must be {np.dtype(dtype)} of shape {shape}")
         _require(np.isfinite(column).all() and (column >= 0).all(), f"{name} must be finite and not negative")
+    told = state.calibration_told
+    _require(told.shape == (POINTS,) and (np.abs(told) <= _LARGEST_OFFSET).all(), "calibration_told must be offsets")
     _require(state.calibration_place[1] < PARTS, "calibration_place must be within the window")

@@ -17,10 +17,12 @@ from cardwatch.cli import main
 from cardwatch.embedded import DataDirectory, broker_spec, redis_spec, redis_url
 from cardwatch.errors import SettingsError
 from cardwatch.mock_broker import BrokerAddress
+from cardwatch.model_topic import versions_kept, write_version
 from cardwatch.services import Layers, RunningServices, connected, own_secrets
-from cardwatch.settings import load_settings
+from cardwatch.settings import load_settings, shipped_toml
 from cardwatch.supervisor import Supervisor
 from cardwatch.topic_reader import Seen, TopicReader
+from detector.models import ModelsConfig, Trainer
 from streams.murmur2 import partition_of
 from streams.topics import TRANSACTIONS
 
@@ -112,6 +114,35 @@ def test_topics_are_listed(demo: DataDirectory, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "payments.transactions.v1         8 partitions" in shown
     assert "cardwatch.models.v1              1 partitions" in shown
+
+
+def test_models_are_listed_shown_promoted_and_rolled_back(
+    demo: DataDirectory, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What a person puts in place is the newest version, with a record of it; a file that is no model is refused."""
+    where = ["--data-dir", str(demo.root)]
+    assert main(["models", *where, "list"]) == 1
+    assert "no model yet" in capsys.readouterr().out
+    kafka_settings = connected(layers(demo)).kafka
+    trainer = Trainer(ModelsConfig.from_mapping(shipped_toml("models.toml")))
+    for number in range(1, 4):
+        write_version(kafka_settings, trainer.version(f"m-{number:06d}", number))
+    assert main(["models", *where, "rollback"]) == 0
+    assert "m-000004 acts now: m-000002 again, in place of m-000003" in capsys.readouterr().out
+    assert main(["models", *where, "promote", "m-000001"]) == 0
+    assert main(["models", *where, "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-5:]] == [f"m-{number:06d}" for number in range(1, 6)]
+    assert lines[-1].endswith("m-000001  acts")
+    assert main(["models", *where, "show"]) == 0
+    shown = capsys.readouterr().out
+    assert "kind rolled_back_by_hand, winner m-000002, loser m-000003" in shown
+    assert "kind promoted_by_hand, winner m-000001, loser m-000004" in shown
+    assert [version.examples_offset for version in versions_kept(kafka_settings)] == [1, 2, 3, 3, 3]
+    broken = tmp_path / "model.npz"
+    broken.write_bytes(b"no model")
+    assert main(["models", *where, "promote", str(broken)]) == 2
+    assert main(["models", *where, "show", "m-000099"]) == 2
 
 
 def test_wrong_partitions_are_told(

@@ -8,19 +8,22 @@ import tomllib
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from detector.examples import Examples
 from detector.models.config import ModelsConfig
 from detector.models.trainer import Trainer
 from detector.policy import Policy
 from detector.rates import RateTable
 from detector.state import EngineState, StateConfig
 from streams.detector_core import DetectorCore
-from streams.learn import LearnRole, last_version
+from streams.learn import LearnRole
 from streams.metrics import StreamMetrics
+from streams.model_log import last_version, model_key, name_of, number_of
 from streams.score import ScoreRole
-from streams.topics import CONTROL, DECISIONS, EXAMPLES
+from streams.topics import CONTROL, DECISIONS, EXAMPLES, MODELS
 from tests.streams.kafka_world import World, eventually, running
 from tests.streams.stand_in import KEY
 
@@ -89,6 +92,45 @@ def test_labels_come_back_as_a_model(world: World) -> None:
     assert [decision["flags"].count("duplicate") for decision in twice] == [0, 1]
     assert twice[0]["score"] == twice[1]["score"]
     assert world.read(EXAMPLES)
+
+
+@pytest.mark.compiled
+@pytest.mark.slow
+def test_the_learner_goes_on_from_what_a_person_put_in_place(world: World) -> None:
+    """A version that was rolled back is not published over by what was not wanted."""
+
+    async def story() -> None:
+        metrics = StreamMetrics(metrics_registry)
+        async with running(LearnRole(new_trainer, world.worker("learn"), metrics)):
+            _write_examples(world, 40)
+            await eventually(lambda: _learned(world) == 40, "a first version")
+            first = last_version(world.settings)
+            _write_examples(world, 50)
+            await eventually(lambda: _learned(world) == 90, "a second version")
+            second = last_version(world.settings)
+            assert first is not None
+            assert second is not None
+            back = first.republished(name_of(number_of(second.name) + 1), second, "rolled_back_by_hand", 1)
+            world.writer.produce(MODELS, back.to_bytes(), model_key(back.name), 0)
+            world.writer.flush()
+            await eventually(lambda: _learned(world) == 40, "the first version again")
+            _write_examples(world, 7)  # given up with the second version: the learner sees that it was replaced
+            await eventually(lambda: _in_use(metrics_registry) == back.name, "the learner has gone back")
+            _write_examples(world, 9)
+            await eventually(lambda: _learned(world) == 49, "the first version, nine labels later")
+
+    metrics_registry = CollectorRegistry()
+    asyncio.run(story())
+    newest = last_version(world.settings)
+    assert newest is not None
+    assert [verdict.kind for verdict in newest.verdicts] == ["rolled_back_by_hand"]
+
+
+def _write_examples(world: World, count: int) -> None:
+    bins = np.zeros((count, new_trainer().binner.feature_count), dtype=np.uint8)
+    codes = np.zeros(count, dtype=np.int64)
+    world.writer.produce(EXAMPLES, Examples.of_nobody(bins, codes, np.ones(count), codes).to_bytes(), partition=0)
+    world.writer.flush()
 
 
 def _learned(world: World) -> int:

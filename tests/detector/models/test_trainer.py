@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detector.catalogue import CATALOGUE, catalogue_digest
+from detector.catalogue import CATALOGUE, DAY_MS, catalogue_digest
 from detector.errors import ConfigurationError, ModelError
 from detector.examples import Examples
 from detector.models import ModelVersion, Trainer
+from detector.models.drift import DriftAlarm, DriftMonitor
 from tests.detector.models.helpers import DIGEST, GRIDS, models_config, random_bins, random_examples
 
 
@@ -178,3 +179,35 @@ def test_catalogue_is_the_default() -> None:
     assert version.binner.names == tuple(feature.name for feature in CATALOGUE)
     with pytest.raises(ConfigurationError, match="no feature"):
         Trainer(config)
+
+
+class _Told:
+    """Who is told of drift."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.alarms: list[DriftAlarm] = []
+
+    def drift_seen(self, name: str, _value: float) -> None:
+        self.names.add(name)
+
+    def drift_alarm(self, alarm: DriftAlarm) -> None:
+        self.alarms.append(alarm)
+
+
+@pytest.mark.compiled
+def test_a_monitor_is_shown_payments_labels_and_losses_and_changes_nothing() -> None:
+    """Drift is watched beside learning: every feature, the score, the labels and the loss, and the same version."""
+    told, weeks = _Told(), 5
+    rows = 14 * weeks * 600
+    examples = random_examples(5, rows)
+    times = 1_767_225_600_000 + np.arange(rows) * (DAY_MS // 1_200)
+    examples = replace(examples, label_time_ms=times.astype(np.int64))
+    alone, watched = _trainer(), _trainer()
+    watched.monitor = DriftMonitor(watched.binner, told)
+    for trainer in (alone, watched):
+        for start in range(0, rows, 600):
+            trainer.learn(_cut(examples, slice(start, start + 600)))
+    assert told.names >= {*(name for name, _ in GRIDS), "score", "labels"}
+    assert not [alarm for alarm in told.alarms if alarm.name not in {"score", "loss"}]
+    assert watched.version("m", 0).to_bytes() == alone.version("m", 0).to_bytes()

@@ -142,6 +142,16 @@ def test_version_cannot_be_changed() -> None:
         version.weights[0] = 1.0
 
 
+def test_republished_version_is_the_next_one() -> None:
+    """Put back by a person: the old weights, the newest place in the log, and a verdict of who was replaced."""
+    old, newest = trained().version("m-000001", 10), trained(2).version("m-000007", 70)
+    made = ModelVersion.from_bytes(old.republished("m-000008", newest, "rolled_back_by_hand", 123).to_bytes())
+    assert (made.name, made.created_from, made.examples_offset) == ("m-000008", "m-000001", 70)
+    assert made.weights.tobytes() == old.weights.tobytes()
+    (verdict,) = made.verdicts
+    assert (verdict.kind, verdict.winner, verdict.loser) == ("rolled_back_by_hand", "m-000001", "m-000007")
+
+
 def test_version_of_another_catalogue_is_refused() -> None:
     """Columns that mean something else are never scored."""
     version = trained().version("m-000001", 0)
@@ -222,6 +232,7 @@ _NAN = float("nan")
         ("calibration_window", lambda a: a[1:]),
         ("calibration_window", lambda a: a + np.inf),
         ("calibration_place", lambda a: a + 16),
+        ("calibration_told", lambda a: a + 1e9),
         ("intercept", lambda a: np.append(a, 1.0)),
         ("intercept", lambda a: a + np.inf),
         ("columns", lambda a: a + 1000),
