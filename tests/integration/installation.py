@@ -18,8 +18,8 @@ _WARM_S = 400.0
 _STOP_S = 60.0
 # Rows for tens of thousands of payments, so that a checkpoint is a matter of megabytes.
 _SMALL = {
-    "CARDS": 32_768, "PAYMENTS": 65_536, "PAIRS": 131_072, "EVENT_CHUNKS": 65_536, "CARD_LABEL_CHUNKS": 8_192,
-    "ENTITIES": 65_536, "BUCKET_CHUNKS": 262_144,
+    "CARDS": 32_768, "PAYMENTS": 65_536, "EVENTS": 524_288,
+    "ENTITIES": 65_536, "BUCKETS": 1_048_576,
 }  # fmt: skip
 
 
