@@ -170,7 +170,8 @@ def simulate(name: str, way: Way, setting: Setting) -> Learned:
     for number in range(setting.days):
         day = _make(rng, setting, number)
         bins = trainer.binner.bins(day.features)
-        score = trainer.version("m", 0).score(bins)[0]
+        # Calibration would mend in part what weights are for: the learner is judged by what it says itself.
+        score = trainer.logistic.predict_proba_many(bins)
         if number < setting.labelled_days:
             alerts, reviews = np.ones(len(day.label), dtype=bool), np.zeros(len(day.label), dtype=bool)
         else:

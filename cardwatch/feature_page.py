@@ -11,8 +11,9 @@ _HEAD = """# Features
 
 Generated from `detector/catalogue.py` by `python -m cardwatch.feature_page`. Every payment is described by these
 values, computed as of its own time: a window is (t − window, t], this payment included unless the meaning says
-otherwise. Windows of cards are exact to the millisecond; those of terminals, merchants and devices are made of buckets
-of 1/64 of the window. Labels count at the time at which they became known.
+otherwise. Windows of cards are exact to the millisecond; those of places, merchants, devices and patterns are made of
+buckets of 1/64 of the window. A label counts from when it has come, at its payment's own time; nothing knows how late
+labels are. A place is the terminal, or the merchant where no terminal is given.
 
 | feature | entity | window | unit | meaning | missing | reason |
 | --- | --- | --- | --- | --- | --- | --- |

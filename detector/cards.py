@@ -73,7 +73,6 @@ from detector.memory import (
     find,
     info,
     link,
-    put,
     release,
     save,
     set_info,
@@ -227,7 +226,7 @@ def drop_oldest(memory: Memory, half: NDArray[np.uint32], at: int, time_ms: int)
 @kernel
 def _set_bit(memory: Memory, half: NDArray[np.uint32], place: int, bit: int, on: int) -> None:
     """Set or clear a bit of an entry that may stand since before this batch."""
-    put(memory, place // 2, memory[place // 2])
+    save(memory, place // 2, 1)
     half[place] = (half[place] | np.uint32(bit)) if on else (half[place] & ~np.uint32(bit))
 
 
@@ -343,7 +342,7 @@ def reverse(memory: Memory, half: NDArray[np.uint32], at: int, number: int) -> N
             _set_bit(memory, half, column_start(memory, at, ATTRIBUTES) + before, ATTRIBUTE_SUPERSEDED, 0)
     if np.int64(half[place]) & ATTRIBUTE_TRUSTED:
         _trust(memory, at, int(half[column_start(memory, at, AMOUNT) + entry]), -1)
-    _set_bit(memory, half, place, ATTRIBUTE_REVERSED | ATTRIBUTE_TRUSTED, 0)
+    _set_bit(memory, half, place, ATTRIBUTE_TRUSTED, 0)
     _set_bit(memory, half, place, ATTRIBUTE_REVERSED, 1)
 
 

@@ -9,11 +9,9 @@ aggregate is new, one branch in `detector/features.py` with its naive twin in `t
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from enum import IntEnum
 
-SECOND_MS = 1_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 WINDOWS_MS: tuple[int, ...] = (HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
@@ -127,12 +125,6 @@ def _steps(first: float, last: float, step: float) -> tuple[float, ...]:
     return tuple(first + step * index for index in range(round((last - first) / step) + 1))
 
 
-def _growing(first: float, last: float, factor: float) -> tuple[float, ...]:
-    """Edges from first up to last, each larger than the one before by a factor."""
-    count = int(math.log(last / first) / math.log(factor) + 1e-9) + 1
-    return tuple(first * factor**index for index in range(count))
-
-
 # Fixed, explainable grids, the same for every portfolio: counts grow by about a half, money is finest where payments
 # are, ratios grow by a tenth, days count days.
 COUNTS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 60.0, 100.0, 200.0, 500.0)
@@ -150,7 +142,6 @@ SPENT = tuple(float(m * 10**e) for e in range(2, 7) for m in (1.0, 1.5, 2.0, 3.0
 RATIOS = (
     *(0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0, 12.0, 20.0),
 )
-FINE_RATIOS = _growing(0.05, 20.0, 1.1)
 SCORES = _steps(-6.0, 6.0, 0.25)
 RATES = (0.001, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999)
 DAYS = (0.25, 0.5, 0.75, *_steps(1.0, 45.0, 1.0), 50.0)
@@ -185,7 +176,6 @@ SMALL_AMOUNT = 200
 _HOUR, _DAY, _WEEK, _MONTH = WINDOWS_MS
 _WINDOW_NAMES = {_HOUR: "1h", _DAY: "24h", 3 * _DAY: "3d", _WEEK: "7d", 14 * _DAY: "14d", _MONTH: "30d"}
 _NEVER = "never"
-_NO_EARLIER = "the card has no earlier purchase in the window"
 
 
 def _payment(

@@ -14,7 +14,6 @@ from detector.layout import (
     LABEL_NEXT_OFFSET,
     LABEL_OFFSET,
     LABEL_STATE,
-    LABEL_TIME,
     PAYMENT_ABOUT,
     PAYMENT_AMOUNT,
     PAYMENT_CARD,
@@ -49,7 +48,6 @@ from detector.vocabulary import Label
 APPLIED, UNKNOWN, REPEATED, CORRECTED, TOO_LATE = range(5)
 _GENUINE = int(Label.GENUINE)
 _FRAUD = int(Label.FRAUD)
-_LABEL_WORDS = 2
 
 
 @kernel
@@ -63,7 +61,7 @@ def _count_label(
     for kind in (SHARED_MERCHANT, SHARED_DEVICE):
         key_0, key_1 = memory[at + PAYMENT_ENTITY_KEYS + 2 * kind], memory[at + PAYMENT_ENTITY_KEYS + 2 * kind + 1]
         if key_0 != 0 or key_1 != 0:
-            entity = find_or_create_entity(shared, kind, key_0, key_1)
+            entity = find_or_create_entity(shared, kind, key_0, key_1, time_ms)
             add_entity_label(shared, kind, entity, labelled, frauds, scratch.bucket_numbers)
     pattern = pattern_of(memory[at + PAYMENT_ENTITY_KEYS + 2 * SHARED_CATEGORY], time_ms, memory[at + PAYMENT_AMOUNT])
     count_pattern_label(shared, pattern, time_ms, labelled, frauds, scratch.bucket_numbers)
@@ -80,7 +78,7 @@ def _tell_place(memory: Memory, shared: Memory, row: int, label: int) -> None:
     for kind in (SHARED_TERMINAL, SHARED_MERCHANT):
         key_0, key_1 = memory[keys + 2 * kind], memory[keys + 2 * kind + 1]
         if is_place(kind, has_terminal) != 0 and (key_0 != 0 or key_1 != 0):
-            note_outcome(shared, find_or_create_entity(shared, kind, key_0, key_1), time_ms, word)
+            note_outcome(shared, find_or_create_entity(shared, kind, key_0, key_1, time_ms), word)
 
 
 @kernel
@@ -94,15 +92,13 @@ def _tell_card(memory: Memory, row: int, label: int) -> None:
 
 
 @kernel
-def _set_label(
-    memory: Memory, shared: Memory, row: int, label: int, time_ms: int, limits: Limits, scratch: Scratch
-) -> int:
+def _set_label(memory: Memory, shared: Memory, row: int, label: int, limits: Limits, scratch: Scratch) -> int:
     """Give a payment its label; an earlier, different one is taken back exactly."""
     at = address(memory, PAYMENTS, row)
     before = memory[at + LABEL_STATE] - LABEL_OFFSET
     if memory[at + LABEL_STATE] != 0 and before == label:
         return REPEATED
-    save(memory, at + LABEL_STATE, _LABEL_WORDS)
+    save(memory, at + LABEL_STATE, 1)
     corrected = memory[at + LABEL_STATE] != 0
     if corrected:
         _count_label(memory, shared, row, -1, -before, limits, scratch)
@@ -110,7 +106,6 @@ def _set_label(
     _tell_card(memory, row, label)
     _tell_place(memory, shared, row, label)
     memory[at + LABEL_STATE] = label + LABEL_OFFSET
-    memory[at + LABEL_TIME] = time_ms
     return CORRECTED if corrected else APPLIED
 
 
@@ -133,7 +128,7 @@ def label_batch(
         elif label_time_ms[index] - memory[at + PAYMENT_TIME] > limits.retention_ms:
             outcome[index] = TOO_LATE
         else:
-            outcome[index] = _set_label(memory, shared, row, labels[index], label_time_ms[index], limits, scratch)
+            outcome[index] = _set_label(memory, shared, row, labels[index], limits, scratch)
     memory[address(memory, PROGRESS, 1) + LABEL_NEXT_OFFSET] = next_offset
 
 
@@ -142,7 +137,6 @@ def mature_payments(
     memory: Memory,
     shared: Memory,
     before_ms: int,
-    maturity_ms: int,
     limits: Limits,
     payment_row: NDArray[np.int64],
     scratch: Scratch,
@@ -158,7 +152,7 @@ def mature_payments(
             break
         sequence += 1
         if memory[at + PAYMENT_STATE] == STATE_LIVE and memory[at + LABEL_STATE] == 0:
-            _set_label(memory, shared, row, _GENUINE, memory[at + PAYMENT_TIME] + maturity_ms, limits, scratch)
+            _set_label(memory, shared, row, _GENUINE, limits, scratch)
             payment_row[found] = row
             found += 1
     set_info(memory, PAYMENTS, CURSOR, sequence)

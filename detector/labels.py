@@ -169,9 +169,7 @@ def mature(state: EngineState, partition: int, now_ms: int) -> Examples:
     rows = np.zeros(_MATURE_AT_ONCE, dtype=np.int64)
     maturity_ms = state.config.maturity_ms
     with state.change(owner):
-        count = mature_payments(
-            owner.memory, state.shared, now_ms - maturity_ms, maturity_ms, state.limits(), rows, state.scratch
-        )
+        count = mature_payments(owner.memory, state.shared, now_ms - maturity_ms, state.limits(), rows, state.scratch)
     found = rows[:count]
     times = table_rows(owner.memory, int(PAYMENTS))[found, PAYMENT_TIME] + maturity_ms
     return _gather(owner, found, times)

@@ -260,15 +260,21 @@ def find(memory: Memory, index: int, table: int, word: int, key_1: int, key_2: i
 
 
 @kernel
-def link(memory: Memory, index: int, table: int, row: int) -> None:
-    """Enter a row, whose key fields are set, into the index."""
+def _vacant_slot(memory: Memory, index: int, word: int) -> int:
+    """Where a new entry for a hash word goes."""
     about = _DESCRIPTORS + index * DESCRIPTOR_WORDS
     base, mask = memory[about + BASE], memory[about + CAPACITY]
-    word = memory[address(memory, table, row) + HASH]
     slot = word & mask
     while memory[base + slot] != 0:
         slot = (slot + 1) & mask
-    put(memory, base + slot, ((word & _TAG_MASK) << _TAG_BITS) | row)
+    return base + slot
+
+
+@kernel
+def link(memory: Memory, index: int, table: int, row: int) -> None:
+    """Enter a row, whose key fields are set, into the index."""
+    word = memory[address(memory, table, row) + HASH]
+    put(memory, _vacant_slot(memory, index, word), ((word & _TAG_MASK) << _TAG_BITS) | row)
 
 
 @kernel
@@ -296,13 +302,8 @@ def index_rows(memory: Memory, index: int, table: int, first: int, stop: int, li
     """Enter the rows `first` to `stop` whose `live_field` is not 0 into an index: after loading a table."""
     for row in range(first, stop):
         if memory[address(memory, table, row) + live_field] != 0:
-            about = _DESCRIPTORS + index * DESCRIPTOR_WORDS
-            base, mask = memory[about + BASE], memory[about + CAPACITY]
             word = memory[address(memory, table, row) + HASH]
-            slot = word & mask
-            while memory[base + slot] != 0:
-                slot = (slot + 1) & mask
-            memory[base + slot] = ((word & _TAG_MASK) << _TAG_BITS) | row
+            memory[_vacant_slot(memory, index, word)] = ((word & _TAG_MASK) << _TAG_BITS) | row
 
 
 @kernel

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from detector.catalogue import HOUR_MS
 from detector.features import PATTERN_RISK
 from detector.jit import kernel
-from detector.layout import SHARED_PATTERN
-from detector.memory import Memory, mix
+from detector.layout import ENTITIES, SHARED_PATTERN
+from detector.memory import Memory, mix, save_row
 from detector.shared import find_entity
 from detector.shared_windows import add_pattern_label, find_or_create_entity, pattern_sums
 
@@ -42,7 +42,7 @@ def fill_pattern_risk(shared: Memory, pattern: int, numbers: NDArray[np.int64], 
     labelled = frauds = 0
     row = find_entity(shared, SHARED_PATTERN, mix(pattern), pattern)
     if row != 0:
-        row = find_or_create_entity(shared, SHARED_PATTERN, mix(pattern), pattern)
+        save_row(shared, ENTITIES, row)
         labelled, frauds = pattern_sums(shared, row, numbers)
     values[PATTERN_RISK] = math.log((frauds + _FEW_FRAUDS) / (labelled - frauds + _FEW_GENUINE))
 
@@ -52,5 +52,5 @@ def count_pattern_label(
     shared: Memory, pattern: int, time_ms: int, labelled: int, frauds: int, numbers: NDArray[np.int64]
 ) -> None:
     """Count an outcome for a pattern, or take it back with negative numbers."""
-    row = find_or_create_entity(shared, SHARED_PATTERN, mix(pattern), pattern)
-    add_pattern_label(shared, row, time_ms, labelled, frauds, numbers)
+    row = find_or_create_entity(shared, SHARED_PATTERN, mix(pattern), pattern, time_ms)
+    add_pattern_label(shared, row, labelled, frauds, numbers)

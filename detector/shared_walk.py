@@ -79,9 +79,9 @@ def take_back_shared(memory: Memory, shared: Memory, at: int, limits: Limits, nu
     for kind in range(SHARED_KINDS):
         key_0, key_1 = memory[keys + 2 * kind], memory[keys + 2 * kind + 1]
         if key_0 != 0 or key_1 != 0:
-            entity = find_or_create_entity(shared, kind, key_0, key_1)
+            entity = find_or_create_entity(shared, kind, key_0, key_1, time_ms)
             amounts = amounts_of(kind, spends, memory[at + PAYMENT_AMOUNT], -1)
-            add_entity_payment(shared, kind, entity, time_ms, is_place(kind, has_terminal), amounts, numbers)
+            add_entity_payment(shared, kind, entity, is_place(kind, has_terminal), amounts, numbers)
 
 
 @kernel
@@ -140,9 +140,9 @@ def observe_shared(
         if key_0 == 0 and key_1 == 0:
             continue
         place = is_place(kind, has_terminal)
-        entity = find_or_create_entity(shared, kind, key_0, key_1)
+        entity = find_or_create_entity(shared, kind, key_0, key_1, time_ms)
         slide_windows(shared, kind, entity, place, numbers)
         if kind == SHARED_CATEGORY:
             _fill_category(shared, entity, about[1], values)
-        add_entity_payment(shared, kind, entity, time_ms, place, amounts_of(kind, about[0], about[1], 1), numbers)
+        add_entity_payment(shared, kind, entity, place, amounts_of(kind, about[0], about[1], 1), numbers)
         _fill_values(shared, kind, entity, place, time_ms, about, values)

@@ -36,15 +36,18 @@ def _counts(kind: int, window: int, is_place: int) -> bool:
 
 
 @kernel
-def find_or_create_entity(shared: Memory, kind: int, key_0: int, key_1: int) -> int:
-    """The entity's row, saved for changes."""
+def find_or_create_entity(shared: Memory, kind: int, key_0: int, key_1: int, time_ms: int) -> int:
+    """The entity's row, saved for changes; it is remembered for the sake of this time from now on."""
     row = find_entity(shared, kind, key_0, key_1)
     if row != 0:
         save_row(shared, ENTITIES, row)
-        return row
-    while not has_room(shared, ENTITIES, 1):
-        evict_entity(shared, 0)
-    return create_entity(shared, kind, key_0, key_1)
+    else:
+        while not has_room(shared, ENTITIES, 1):
+            evict_entity(shared, 0)
+        row = create_entity(shared, kind, key_0, key_1)
+    last = address(shared, ENTITIES, row) + LAST_TIME
+    shared[last] = max(shared[last], time_ms)
+    return row
 
 
 @kernel
@@ -55,26 +58,34 @@ def history_of(shared: Memory, row: int, window: int) -> int:
 
 @kernel
 def _add(shared: Memory, row: int, window: int, numbers: NDArray[np.int64], amounts: Amounts) -> None:
-    """Add amounts to a window's history, forgetting other entities where there is no room."""
+    """Add amounts to a window's history, forgetting other entities where there is no room.
+
+    `numbers` are those of the window alone.
+    """
     history = history_of(shared, row, window)
-    while not add(shared, history, numbers[window, AT], numbers[window, DROPPED], amounts):
+    while not add(shared, history, numbers[AT], numbers[DROPPED], amounts):
         if not evict_entity(shared, row):
             raise CapacityError
 
 
 @kernel
 def add_entity_payment(
-    shared: Memory, kind: int, row: int, time_ms: int, is_place: int, amounts: Amounts, numbers: NDArray[np.int64]
+    shared: Memory, kind: int, row: int, is_place: int, amounts: Amounts, numbers: NDArray[np.int64]
 ) -> None:
     """Add a payment to the windows of an entity that count it, or take it back with negative amounts.
 
     `numbers` are the `bucket_numbers` of its time. Of a category, `amounts` hold the logarithm and its square.
     """
-    last = address(shared, ENTITIES, row) + LAST_TIME
-    shared[last] = max(shared[last], time_ms)
     for window in range(SHARED_WINDOW_COUNT):
         if _counts(kind, window, is_place):
-            _add(shared, row, window, numbers, amounts)
+            _add(shared, row, window, numbers[window], amounts)
+
+
+@kernel
+def _add_label(shared: Memory, row: int, window: int, numbers: NDArray[np.int64], labelled: int, frauds: int) -> None:
+    """Add a label to a window's history at its payment's own time; what no query can see any more is left out."""
+    if numbers[AT] > numbers[DROPPED]:
+        _add(shared, row, window, numbers, (_NONE, _NONE, labelled, frauds, _NONE))
 
 
 @kernel
@@ -83,11 +94,11 @@ def add_entity_label(
 ) -> None:
     """Add a payment's label to the windows of an entity, or take it back with negative numbers.
 
-    It counts at the payment's own time, whose `bucket_numbers` are given; what no query can see any more is left out.
+    `numbers` are the `bucket_numbers` of the payment's time.
     """
     for window in range(SHARED_WINDOW_COUNT):
-        if _LABEL_WINDOWS[kind, window] == _ALWAYS and numbers[window, AT] > numbers[window, DROPPED]:
-            _add(shared, row, window, numbers, (_NONE, _NONE, labelled, frauds, _NONE))
+        if _LABEL_WINDOWS[kind, window] == _ALWAYS:
+            _add_label(shared, row, window, numbers[window], labelled, frauds)
 
 
 @kernel
@@ -108,25 +119,15 @@ def pattern_sums(shared: Memory, row: int, numbers: NDArray[np.int64]) -> tuple[
 
 
 @kernel
-def add_pattern_label(
-    shared: Memory, row: int, time_ms: int, labelled: int, frauds: int, numbers: NDArray[np.int64]
-) -> None:
-    """Add a payment's label to its pattern, or take it back with negative numbers, at the payment's own time."""
-    last = address(shared, ENTITIES, row) + LAST_TIME
-    shared[last] = max(shared[last], time_ms)
-    number, limit = numbers[SHARED_LONGEST, AT], numbers[SHARED_LONGEST, DROPPED]
-    history = history_of(shared, row, SHARED_HOUR)
-    if number > limit:
-        while not add(shared, history, number, limit, (_NONE, _NONE, labelled, frauds, _NONE)):
-            if not evict_entity(shared, row):
-                raise CapacityError
+def add_pattern_label(shared: Memory, row: int, labelled: int, frauds: int, numbers: NDArray[np.int64]) -> None:
+    """Add a payment's label to its pattern, or take it back with negative numbers; `numbers` as above."""
+    _add_label(shared, row, SHARED_HOUR, numbers[SHARED_LONGEST], labelled, frauds)
 
 
 @kernel
-def note_outcome(shared: Memory, row: int, time_ms: int, word: int) -> None:
+def note_outcome(shared: Memory, row: int, word: int) -> None:
     """Add an outcome to a place, or put a corrected one in its place; forgets other entities where there is no room."""
     at = address(shared, ENTITIES, row)
-    shared[at + LAST_TIME] = max(shared[at + LAST_TIME], time_ms)
     while not has_outcomes(shared, at):
         if not allocate_outcomes(shared, at) and not evict_entity(shared, row):
             raise CapacityError

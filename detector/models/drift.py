@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -225,13 +225,3 @@ class DriftMonitor:
         elif name not in self.alarms:
             self.alarms[name] = DriftAlarm(name, value, time_ms)
             self._observer.drift_alarm(self.alarms[name])
-
-
-class NobodyWatches:
-    """A `DriftObserver` for whom nothing is worth telling."""
-
-    def drift_seen(self, *_: Any) -> None:
-        """See `DriftObserver`."""
-
-    def drift_alarm(self, *_: Any) -> None:
-        """See `DriftObserver`."""

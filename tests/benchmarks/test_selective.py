@@ -32,6 +32,6 @@ def test_a_random_share_with_weights_does_not(learned: dict[str, Learned]) -> No
 
 
 def test_without_weights_the_score_is_off(learned: dict[str, Learned]) -> None:
-    """Alerts count for more than their share of the world, so what is foreseen is the frauds of another world."""
+    """Alerts count for more than their share of the world, so frauds are foreseen that do not come."""
     plain, weighted = learned["alerts and a random share, unweighted"], learned[WEIGHTED]
-    assert abs(plain.foreseen_over_real - 1) > abs(weighted.foreseen_over_real - 1)
+    assert abs(plain.foreseen_over_real - 1) > 3 * abs(weighted.foreseen_over_real - 1)

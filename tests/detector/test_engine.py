@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from cardwatch.simulator import Simulator, WorldSettings
+from detector.catalogue import DAY_MS
 from detector.engine import adopt_decision, alert_id_of, assess_batch
 from detector.errors import ConfigurationError, ModelError, StaleOffsetError, StateError
 from detector.labels import apply_labels, build_label_batch, mature
-from detector.layout import FORCED_EVICTIONS, PROGRESS
-from detector.memory import table_rows
+from detector.layout import ENTITIES, FORCED_EVICTIONS, LAST_TIME, PROGRESS
+from detector.memory import LIVE, descriptor, table_rows
 from detector.models.version import ModelVersion
 from detector.rates import RateTable
 from detector.recent import stored_reasons
@@ -231,6 +232,32 @@ def test_scores_are_whole_billionths() -> None:
     again = assess_batch(state, build_batch(record, key=KEY, offset=np.array([60, 61])), model(), policy())
     assert again.score.tolist() == [assessed.score[1], 0.0]
     assert again.flags[0] & Flag.DUPLICATE
+
+
+def test_a_late_label_of_what_was_forgotten_takes_room_for_a_while_only() -> None:
+    """It brings entities back that no query can see; they are swept again, and saved state knows the same ones."""
+    state = new_state()
+    assess_batch(state, payments(50), model(), policy())
+    later = START_MS + 100 * DAY_MS
+    record = {"card_token": "other", "amount_minor": 5, "currency": "EUR"}
+
+    def be_quiet(first: int) -> int:
+        """Payments that name nobody, so that the sweep goes round; returns how many entities are left."""
+        quiet = [record | {"transaction_id": f"q{n}", "event_time_ms": later + n} for n in range(first, first + 200)]
+        batch = build_batch(columns_of(quiet), key=KEY, offset=np.arange(first, first + 200))
+        assess_batch(state, batch, model(), policy())
+        return int(descriptor(state.shared, int(ENTITIES))[LIVE])
+
+    # What a batch may sweep was decided before it began.
+    be_quiet(50)
+    assert be_quiet(250) == 0
+    label: dict[str, Any] = {
+        "transaction_id": ["t3"], "card_token": ["card3"], "label": [1], "label_time_ms": [later],
+    }  # fmt: skip
+    apply_labels(state, build_label_batch(label, key=KEY))
+    brought_back = int(descriptor(state.shared, int(ENTITIES))[LIVE])
+    assert brought_back == int((table_rows(state.shared, int(ENTITIES))[:, LAST_TIME] > 0).sum()) > 0
+    assert be_quiet(450) == 0
 
 
 def test_a_model_of_another_catalogue_is_refused() -> None:
