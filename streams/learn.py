@@ -27,7 +27,7 @@ from streams.cluster import look_at
 from streams.events import Outgoing, cloud_event
 from streams.metrics import StreamMetrics
 from streams.model_log import MODELS_PARTITION, last_version, model_key, models_end, name_of, number_of
-from streams.producer import Producer
+from streams.producer import open_producer
 from streams.records import RawRecord, TopicPartition
 from streams.scoring import Clock, epoch_ms
 from streams.seam import StreamShell
@@ -61,7 +61,7 @@ class LearnRole:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._producer = Producer(settings)
+        self._producer = open_producer(settings)
         self._shell = StreamShell("learn", (EXAMPLES,), self, settings)
         self._trainer: Trainer | None = None
         self._next_offset = 0

@@ -11,8 +11,7 @@ from streams.checkpoints import Arrays, CheckpointStore, Position, Restored
 from streams.core import ScoringCore
 from streams.producer import Producer
 from streams.records import RawRecord
-from streams.recovery import NO_CHECKPOINT, Answered, Start, output_name, outputs_of, read_answered
-from streams.settings import StreamSettings
+from streams.recovery import NO_CHECKPOINT, Answered, OpenTails, Start, output_name, outputs_of, read_answered
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +58,10 @@ class OwnedPartition:
 class Ownership:
     """Opens and drops partitions in step with the group's assignments."""
 
-    def __init__(self, core: ScoringCore, settings: StreamSettings) -> None:
-        """Own nothing at first."""
+    def __init__(self, core: ScoringCore, open_tails: OpenTails) -> None:
+        """Own nothing at first; read what was answered by `open_tails`."""
         self._core = core
-        self._settings = settings
+        self._open_tails = open_tails
         # Kept for long, and a snapshot is overwritten by the next one.
         self._nothing_shared: Arrays = {name: array.copy() for name, array in core.snapshot_shared().items()}
         self.generation = -1
@@ -103,7 +102,7 @@ class Ownership:
             for partition, restored in found.partitions.items()
         }
         starts |= dict.fromkeys(partitions - starts.keys(), NO_CHECKPOINT)
-        return found.partitions, found.shared, read_answered(self._settings, starts)
+        return found.partitions, found.shared, read_answered(self._open_tails, starts)
 
     def open(
         self,

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as KafkaProducer
@@ -40,6 +39,87 @@ def client_options(settings: StreamSettings) -> dict[str, str | int | float | bo
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": settings.worker_name,
     }
+
+
+OnDelivery = Callable[[KafkaError | None, Any], None]
+
+
+class Connection(Protocol):
+    """What the producer needs of librdkafka, in its own words; reports come from a thread of its own."""
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        *,
+        on_delivery: OnDelivery,
+        headers: list[tuple[str, str | bytes | None]],
+    ) -> None:
+        """Queue one record; a negative partition leaves the choice to the partitioner of keys.
+
+        Raises:
+            BufferError: the queue is full.
+            KafkaException: the record is refused.
+        """
+        ...
+
+    def produce_batch(
+        self, topic: str, messages: list[dict[str, Any]], partition: int, *, on_delivery: OnDelivery
+    ) -> int:
+        """Queue records; marks those that it refuses with `_error` and returns how many it took."""
+        ...
+
+    def list_topics(self, topic: str | None = None, *, timeout: float) -> Any:
+        """Ask for the cluster's topics; blocks."""
+        ...
+
+    def close(self, timeout_s: float) -> None:
+        """Send what is queued, within a time, and end; blocks."""
+        ...
+
+
+class _Librdkafka:
+    """librdkafka's producer, with a thread that serves its callbacks."""
+
+    def __init__(self, settings: StreamSettings, on_error: Callable[[KafkaError], None]) -> None:
+        """Connect lazily."""
+        self._kafka = KafkaProducer(
+            {
+                **client_options(settings),
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": settings.linger_ms,
+                "compression.type": "lz4",
+                "partitioner": "murmur2_random",
+                "message.max.bytes": MAXIMUM_RECORD_BYTES,
+                "delivery.timeout.ms": int(settings.delivery_timeout_s * 1000),
+                "queue.buffering.max.messages": _QUEUE_RECORDS,
+                "queue.buffering.max.kbytes": _QUEUE_KIB,
+                "error_cb": on_error,
+            },
+            logger=logger,
+        )
+        # Called for every batch: bound once.
+        self.produce = self._kafka.produce
+        self.produce_batch = self._kafka.produce_batch
+        self.list_topics = self._kafka.list_topics
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="producer", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        """Serve delivery reports until closed."""
+        while not self._closing.is_set():
+            self._kafka.poll(_POLL_S)
+
+    def close(self, timeout_s: float) -> None:
+        """Send what is still queued, and end the thread."""
+        self._kafka.flush(timeout_s)
+        self._closing.set()
+        self._thread.join()
+        self._kafka.close()
 
 
 class _Flight:
@@ -90,36 +170,18 @@ class Producer:
         positions: the offset behind the last acknowledged record of each partition written so far.
     """
 
-    def __init__(self, settings: StreamSettings) -> None:
-        """Connect lazily; a broker that cannot be reached shows in `drained`."""
+    def __init__(self, connect: Callable[[Callable[[KafkaError], None]], Connection], timeout_s: float) -> None:
+        """Connect lazily; a broker that cannot be reached shows in `drained`.
+
+        Args:
+            connect: makes the connection, given what to call about its errors.
+            timeout_s: a record that is not acknowledged for so long has failed.
+        """
         self.positions: dict[TopicPartition, int] = {}
         self._flights: list[_Flight] = [_Flight()]
         self._failure: ProducerError | None = None
-        self._timeout_s = settings.delivery_timeout_s
-        self._kafka = KafkaProducer(
-            {
-                **client_options(settings),
-                "enable.idempotence": True,
-                "acks": "all",
-                "linger.ms": settings.linger_ms,
-                "compression.type": "lz4",
-                "partitioner": "murmur2_random",
-                "message.max.bytes": MAXIMUM_RECORD_BYTES,
-                "delivery.timeout.ms": int(settings.delivery_timeout_s * 1000),
-                "queue.buffering.max.messages": _QUEUE_RECORDS,
-                "queue.buffering.max.kbytes": _QUEUE_KIB,
-                "error_cb": self._on_error,
-            },
-            logger=logger,
-        )
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="producer", daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        """Serve delivery reports until closed."""
-        while not self._closing.is_set():
-            self._kafka.poll(_POLL_S)
+        self._timeout_s = timeout_s
+        self._kafka = connect(self._on_error)
 
     def _on_error(self, error: KafkaError) -> None:
         """Note what librdkafka says about the connection; a fatal error ends the producer."""
@@ -152,7 +214,7 @@ class Producer:
         partition = -1 if record.partition is None else record.partition
         flight = self._flights[-1]
         receipt = _Receipt(self, flight, 1, on_done)
-        deadline_s = time.monotonic() + self._timeout_s
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         while True:
             try:
                 self._kafka.produce(
@@ -186,7 +248,7 @@ class Producer:
         waiting = messages
         flight = self._flights[-1]
         receipt = _Receipt(self, flight, len(waiting), on_done)
-        deadline_s = time.monotonic() + self._timeout_s
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         while waiting:
             self._raise_failure()
             queued = self._kafka.produce_batch(target.topic, waiting, target.partition, on_delivery=receipt)
@@ -206,7 +268,7 @@ class Producer:
 
     async def _back_off(self, deadline_s: float) -> None:
         """Wait for room in the queue."""
-        if time.monotonic() > deadline_s:
+        if asyncio.get_running_loop().time() > deadline_s:
             message = f"Kafka took nothing for {self._timeout_s:.0f} s"
             raise ProducerError(message)
         await asyncio.sleep(_BACK_OFF_S)
@@ -225,7 +287,7 @@ class Producer:
         Raises:
             ProducerError: a record was refused, or the delivery timeout has passed.
         """
-        deadline_s = time.monotonic() + self._timeout_s + 5.0
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s + 5.0
         for flight in fence:
             while flight.known < flight.sent:
                 await self._back_off(deadline_s)
@@ -268,8 +330,10 @@ class Producer:
             raise TopicError(message) from error
 
     def close(self) -> None:
-        """Send what is still queued, within the delivery timeout, and end the thread; blocks."""
-        self._kafka.flush(self._timeout_s)
-        self._closing.set()
-        self._thread.join()
-        self._kafka.close()
+        """Send what is still queued, within the delivery timeout, and end; blocks."""
+        self._kafka.close(self._timeout_s)
+
+
+def open_producer(settings: StreamSettings) -> Producer:
+    """A producer on librdkafka."""
+    return Producer(lambda on_error: _Librdkafka(settings, on_error), settings.delivery_timeout_s)

@@ -17,7 +17,8 @@ session timeout. One that only seems dead may still write; its decisions come la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -127,13 +128,38 @@ class Start(NamedTuple):
 
 
 NO_CHECKPOINT = Start(0, {})
+# For outputs and offsets to read them from: the spans there are now, and their records.
+Tails = tuple[Mapping[TopicPartition, range], Iterator[ReadRecord]]
+OpenTails = Callable[[Mapping[TopicPartition, int]], AbstractContextManager[Tails]]
 
 
-def read_answered(settings: StreamSettings, starts: Mapping[int, Start]) -> dict[int, Answered]:
-    """Read the tails for some source partitions; blocks.
+@contextmanager
+def open_tails(settings: StreamSettings, starts: Mapping[TopicPartition, int]) -> Iterator[Tails]:
+    """Read outputs from where each is to start to the end it has now; blocks.
 
     Args:
         settings: how to reach Kafka, and for how long to try.
+        starts: where each output is to start.
+
+    Raises:
+        RecoveryError: they could not be read to their ends in time.
+    """
+    consumer = plain_consumer(settings, "recovery")
+    try:
+        spans = ends_of(consumer, starts, settings.recovery_timeout_s)
+        yield spans, read_to(consumer, spans, settings.recovery_timeout_s)
+    except (KafkaException, TimeoutError) as error:
+        message = f"cannot read back what was answered: {error}"
+        raise RecoveryError(message) from error
+    finally:
+        consumer.close()
+
+
+def read_answered(read_tails: OpenTails, starts: Mapping[int, Start]) -> dict[int, Answered]:
+    """Read the tails for some source partitions; blocks.
+
+    Args:
+        read_tails: opens outputs from given offsets.
         starts: by source partition; an output without a position is read from the beginning.
 
     Raises:
@@ -147,15 +173,8 @@ def read_answered(settings: StreamSettings, starts: Mapping[int, Start]) -> dict
         for output in outputs_of(partition):
             start = checkpoint.output_positions.get(output_name(output), 0)
             wanted[output] = min(start, wanted.get(output, start))
-    consumer = plain_consumer(settings, "recovery")
-    try:
-        spans = ends_of(consumer, wanted, settings.recovery_timeout_s)
-        _collect(answered, starts, read_to(consumer, spans, settings.recovery_timeout_s))
-    except (KafkaException, TimeoutError) as error:
-        message = f"cannot read back what was answered: {error}"
-        raise RecoveryError(message) from error
-    finally:
-        consumer.close()
+    with read_tails(wanted) as (spans, records):
+        _collect(answered, starts, records)
     for partition, found in answered.items():
         found.positions = {output_name(output): spans[output].stop for output in outputs_of(partition)}
     return answered

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from casework.errors import StoreError
@@ -21,7 +20,7 @@ from streams.settings import StreamSettings
 
 _ENTRIES_AT_ONCE = 500
 _PAUSE_AFTER_FAILURE_S = 1.0
-_AGE_INTERVAL_S = 1.0
+_AGE_INTERVAL_MS = 1_000
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +55,20 @@ class Relay:
     """
 
     def __init__(
-        self, outboxes: Outboxes, producer: Producer, settings: StreamSettings, metrics: StreamMetrics
+        self,
+        outboxes: Outboxes,
+        producer: Producer,
+        settings: StreamSettings,
+        metrics: StreamMetrics,
+        clock: Callable[[], int],
     ) -> None:
         """Relay from `outboxes` through `producer`; nothing is relayed before `owned` is set."""
         self._outboxes = outboxes
         self._producer = producer
         self._interval_s = settings.relay_interval_s
         self._metrics = metrics
-        self._age_shown_s = 0.0
+        self._clock = clock
+        self._age_shown_ms = 0
         self.owned: frozenset[int] = frozenset()
         self.partitions = settings.partitions
 
@@ -110,11 +115,11 @@ class Relay:
 
     async def _show_age(self) -> None:
         """Bring the gauge of the outbox's age up to date, now and then."""
-        now_s = time.time()
-        if now_s - self._age_shown_s >= _AGE_INTERVAL_S:
-            self._age_shown_s = now_s
+        now_ms = self._clock()
+        if now_ms - self._age_shown_ms >= _AGE_INTERVAL_MS:
+            self._age_shown_ms = now_ms
             oldest_ms = await self._outboxes.outbox_oldest_ms()
-            self._metrics.outbox_age.set(0.0 if oldest_ms is None else max(0.0, now_s - oldest_ms / 1000))
+            self._metrics.outbox_age.set(0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000)
 
 
 def _record_of(entry: OutboxEntry) -> Outgoing:

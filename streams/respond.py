@@ -22,17 +22,15 @@ from casework.outbox import OutboxEntry
 from casework.views import Outcome
 from detector.vocabulary import Action
 from streams.card_numbers import redact_text
-from streams.cluster import look_at
 from streams.codecs import TRACE_HEADER
+from streams.doors import Doors, KafkaDoors
 from streams.encoding import RECORD_TIME_HEADER
 from streams.events import TIME_HEADER, time_of
 from streams.metrics import StreamMetrics
-from streams.producer import Producer
 from streams.records import RawRecord, TopicPartition
 from streams.rejections import Reason, Rejected
 from streams.relay import Relay
 from streams.scoring import Clock, epoch_ms, put_aside
-from streams.seam import StreamShell
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
 from streams.topics import ALERTS, CARD_STATES, CASES, CONTROL, DEAD_LETTERS, LABELS, NOTIFICATIONS
@@ -81,16 +79,21 @@ class RespondRole:
     """A respond worker: alerts of its partitions, and the outboxes that go with them."""
 
     def __init__(
-        self, desk: RespondingDesk, settings: StreamSettings, metrics: StreamMetrics, clock: Clock = epoch_ms
+        self,
+        desk: RespondingDesk,
+        settings: StreamSettings,
+        metrics: StreamMetrics,
+        clock: Clock = epoch_ms,
+        doors: Doors | None = None,
     ) -> None:
-        """Respond through `desk`; nothing connects before `start`."""
+        """Respond through `desk`; nothing connects before `start`. Without `doors`, those to Kafka are taken."""
         self._desk = desk
-        self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._producer = Producer(settings)
-        self._shell = StreamShell("respond", (ALERTS,), self, settings)
-        self._relay = Relay(desk, self._producer, settings, metrics)
+        self._doors = doors or KafkaDoors(settings)
+        self._producer = self._doors.producer()
+        self._shell = self._doors.shell("respond", (ALERTS,), self)
+        self._relay = Relay(desk, self._producer, settings, metrics, clock)
         self._done: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._interrupted = asyncio.Event()
@@ -102,7 +105,7 @@ class RespondRole:
         Raises:
             TopicError: a topic is missing or has the wrong number of partitions.
         """
-        facts = await asyncio.to_thread(look_at, _TOPICS, self._producer, self._settings)
+        facts = await asyncio.to_thread(self._doors.look_at, _TOPICS, self._producer)
         self._relay.partitions = facts.partitions
         await self._shell.start()
         self._tasks = [

@@ -8,21 +8,18 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry
 
-from streams.broadcast import Broadcast
 from streams.card_numbers import CardNumberCheck
 from streams.checkpointing import Checkpointer
 from streams.checkpoints import CheckpointStore, Origin
-from streams.cluster import look_at
 from streams.codecs import LabelCodec, TransactionCodec
 from streams.core import ScoringCore, UnusableBroadcastError
+from streams.doors import Doors, KafkaDoors
 from streams.errors import TopicError
 from streams.labelling import Labeller
 from streams.metrics import StreamMetrics
 from streams.ownership import Ownership
-from streams.producer import Producer
 from streams.records import RawRecord, TopicPartition
 from streams.scoring import Clock, Scorer, epoch_ms
-from streams.seam import StreamShell
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
 from streams.topics import (
@@ -53,21 +50,23 @@ class ScoreRole:
         settings: StreamSettings,
         metrics: StreamMetrics,
         clock: Clock = epoch_ms,
+        doors: Doors | None = None,
     ) -> None:
-        """Score with `core`; nothing connects before `start`."""
+        """Score with `core`; nothing connects before `start`. The doors are those to Kafka unless others are given."""
         self._core = core
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._producer = Producer(settings)
-        self._broadcast = Broadcast((MODELS, CONTROL, CARD_STATES), settings)
+        self._doors = doors or KafkaDoors(settings)
+        self._producer = self._doors.producer()
+        self._broadcast = self._doors.broadcasts((MODELS, CONTROL, CARD_STATES))
         check = CardNumberCheck(settings.issuer_token_pattern)
         transactions = TransactionCodec(check, settings.future_bound_ms)
         self._scorer = Scorer(core, transactions, self._producer, metrics, clock)
         labels = LabelCodec(check, settings.future_bound_ms)
         self._labeller = Labeller(core, labels, self._producer, metrics, clock)
-        self._ownership = Ownership(core, settings)
-        self._shell = StreamShell("score", (TRANSACTIONS, LABELS), self, settings)
+        self._ownership = Ownership(core, self._doors.open_tails)
+        self._shell = self._doors.shell("score", (TRANSACTIONS, LABELS), self)
         self._checkpointer: Checkpointer | None = None
         self._ticking: asyncio.Task[None] | None = None
         # Between a revocation and the next assignment nothing may be done for the partitions still in memory.
@@ -80,7 +79,7 @@ class ScoreRole:
             TopicError: a topic is missing or has the wrong number of partitions.
         """
         await asyncio.to_thread(self._scorer.warm_up)
-        facts = await asyncio.to_thread(look_at, _TOPICS, self._producer, self._settings)
+        facts = await asyncio.to_thread(self._doors.look_at, _TOPICS, self._producer)
         self._scorer.partition_count = facts.partitions
         sources = {topic: facts.topic_ids[topic] for topic in (TRANSACTIONS, LABELS) if topic in facts.topic_ids}
         store = CheckpointStore(

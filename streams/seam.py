@@ -19,9 +19,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-import time
 from collections.abc import Awaitable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import aiokafka  # type: ignore[import-untyped]
 import faust
@@ -39,10 +38,11 @@ from faust.transport.drivers.aiokafka import Consumer as AIOKafkaConsumer
 from faust.types import TP
 
 from streams.errors import SeamError, WorkerError
-from streams.records import RawRecord, TopicPartition
+from streams.records import TopicPartition
 from streams.seam_security import broker_credentials
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
+from streams.turns import BatchHandler, Result, Turns
 
 FAUST_VERSIONS = ("0.15.3",)
 AIOKAFKA_VERSIONS = ("0.13", "0.14")
@@ -73,37 +73,7 @@ _MAXIMUM_POLL_INTERVAL_S = 24 * 3600.0
 _STALL_CHECKS = 4
 _COORDINATOR_CHECK_S = 0.5
 
-Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
-
-
-class BatchHandler(Protocol):
-    """What a role does with its partitions. Calls never overlap: one ends before the next begins."""
-
-    async def assigned(
-        self, partitions: frozenset[TopicPartition], generation: int
-    ) -> Mapping[TopicPartition, int | None]:
-        """Take over exactly these partitions, all others are gone; return where to go on reading each.
-
-        None goes on at the group's committed offset, or at the beginning where there is none.
-        """
-        ...
-
-    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
-        """Handle the records of one fetch, in offset order. An exception ends the worker."""
-        ...
-
-    async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
-        """Bring in safety what belongs to these partitions; another worker may have them next."""
-        ...
-
-    async def stopping(self) -> None:
-        """The worker ends on request: the last chance to save and commit."""
-        ...
-
-    def interrupt(self) -> None:
-        """Somebody waits for the batch in hand: one that waits for a service that is down must give up now."""
-        ...
 
 
 def check_versions() -> None:
@@ -159,15 +129,8 @@ class _BatchConsumer(AIOKafkaConsumer):
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001
                 records, _ = await self._wait_next_records(timeout=_FETCH_WAIT_S)
-                # The generation is read after the fetch. One that waited through a whole rebalance brings records of
-                # the new assignment, from where `perform_seek` went; nobody would seek back to them. What came before
-                # that seek finds the flow stopped.
-                generation = self.app.consumer_generation_id
-                for partition, fetched in (records or {}).items():
-                    if not self.flow_active or generation != self.app.consumer_generation_id:
-                        break  # the `perform_seek` of the rebalance under way goes back to what is dropped here
-                    await shell.deliver(TopicPartition(partition.topic, partition.partition), fetched)
-                    self._read_offset[partition] = fetched[-1].offset
+                fetched = {TopicPartition(tp.topic, tp.partition): found for tp, found in (records or {}).items()}
+                await shell.turns.hand_over(fetched, self)
                 await asyncio.sleep(0)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
@@ -176,21 +139,33 @@ class _BatchConsumer(AIOKafkaConsumer):
             if not self.app.should_stop:
                 raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the role and is told to its owner
-            await shell.break_down(error)
+            await shell.turns.break_down(error)
+
+    def flows(self) -> bool:
+        """See `Membership`."""
+        return bool(self.flow_active)
+
+    def generation(self) -> int:
+        """See `Membership`."""
+        return int(self.app.consumer_generation_id)
+
+    def delivered(self, partition: TopicPartition, offset: int) -> None:
+        """See `Membership`."""
+        self._read_offset[TP(*partition)] = offset
 
     async def perform_seek(self) -> None:
         """Ask the handler where to go on, and seek there; Faust calls this last before the flow resumes."""
         shell = _shell_of(self.app)
         assignment = frozenset(TopicPartition(tp.topic, tp.partition) for tp in self.assignment())
         try:
-            positions = await shell.take_over(assignment)
+            positions = await shell.turns.take_over(assignment, self.generation())
             await self.seek_to_committed()
             wanted = {TP(tp.topic, tp.partition): at for tp, at in positions.items() if at is not None}
             if wanted:
                 await self.seek_wait(wanted)
                 self._read_offset.update({tp: at or None for tp, at in wanted.items()})
         except Exception as error:
-            await shell.break_down(error)
+            await shell.turns.break_down(error)
             raise
 
     def verify_event_path(self, now: float, tp: Any) -> None:
@@ -258,13 +233,8 @@ class StreamShell:
         """
         check_versions()
         self.role = role
-        self._handler = handler
+        self.turns = Turns(role, handler)
         self.settings = settings
-        self._one_at_a_time = asyncio.Lock()
-        self._broken = asyncio.Event()
-        self._failure: BaseException | None = None
-        self._progress_s = time.monotonic()
-        self._taken: frozenset[TopicPartition] = frozenset()
         self._data = tempfile.TemporaryDirectory(prefix="cardwatch-faust-")
         app: Any = _new_app(settings.group(role), settings, self._data.name)
         app.shell = self
@@ -279,6 +249,7 @@ class StreamShell:
 
     async def start(self) -> None:
         """Join the group and begin to read. Returns at once; `wait_broken` tells of failures."""
+        self.turns.note_progress()
         self._starting = asyncio.create_task(self._app.start(), name=f"{self.role} faust start")
         self._tasks = [
             asyncio.create_task(self._run(self._starting), name=f"{self.role} faust"),
@@ -288,7 +259,7 @@ class StreamShell:
 
     async def stop(self) -> None:
         """Leave: the batch in hand is finished, `stopping` is called, then the group is left."""
-        self._handler.interrupt()
+        self.turns.interrupt()
         await end_tasks(self._tasks)
         if self._starting is not None:
             # A Faust that is stopped in the middle of its start leaves its consumer's thread running for ever.
@@ -302,15 +273,15 @@ class StreamShell:
         Raises:
             WorkerError: names the role; the cause is attached.
         """
-        await self._broken.wait()
-        message = f"role {self.role} failed: {type(self._failure).__name__}"
-        raise WorkerError(message) from self._failure
+        await self.turns.wait_broken()
 
     async def break_down(self, error: BaseException) -> None:
         """Record a failure that ends the role; the first one counts."""
-        if self._failure is None:
-            self._failure = error
-            self._broken.set()
+        await self.turns.break_down(error)
+
+    async def alone(self, work: Awaitable[Result]) -> Result:
+        """Run work of the role while no call of the handler runs; see `Turns`."""
+        return await self.turns.alone(work)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Commit the next offsets to read; False where the group has moved on and the commit means nothing."""
@@ -321,44 +292,12 @@ class StreamShell:
         """Records between what was delivered and the end of each partition, as far as the last fetch knows."""
         consumer = self._app.consumer
         lags: dict[TopicPartition, int] = {}
-        for tp in self._taken:
+        for tp in self.turns.taken:
             faust_tp = TP(tp.topic, tp.partition)
             read, end = consumer._read_offset.get(faust_tp), consumer.highwater(faust_tp)  # noqa: SLF001
             if end is not None:
                 lags[tp] = max(0, end - (0 if read is None else read + 1))
         return lags
-
-    async def deliver(self, partition: TopicPartition, records: list[RawRecord]) -> None:
-        """Give one partition's records to the handler. A cancelled fetcher waits for the batch to be whole."""
-        if partition not in self._taken:
-            return
-        await self.alone(self._handler.batch(partition, records))
-        self._progress_s = time.monotonic()
-
-    async def take_over(self, assignment: frozenset[TopicPartition]) -> Mapping[TopicPartition, int | None]:
-        """Let the handler take an assignment over."""
-        self._taken = frozenset()
-        work = self._handler.assigned(assignment, self._app.consumer_generation_id)
-        positions = await self.alone(work)
-        self._taken = assignment
-        self._progress_s = time.monotonic()
-        return positions
-
-    async def alone(self, work: Awaitable[Result]) -> Result:
-        """Run work of the role while no call of the handler runs, and to its end even when the caller is cancelled."""
-
-        async def locked() -> Result:
-            async with self._one_at_a_time:
-                return await work
-
-        task = asyncio.ensure_future(locked())
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait([task])
-            if not task.cancelled() and (error := task.exception()) is not None:
-                await self.break_down(error)
-            raise
 
     async def _run(self, starting: asyncio.Task[None]) -> None:
         """Wait for Faust to start and then to crash; a crash inside Faust is a failure of the role."""
@@ -375,12 +314,13 @@ class StreamShell:
         A `perform_seek` slower than `broker_request_timeout` within a rebalance, for one, ends Faust's recovery
         silently and leaves a worker that never fetches again.
         """
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.settings.stall_timeout_s / _STALL_CHECKS)
-            waited_s = time.monotonic() - self._progress_s
-            waiting = self._app.rebalancing or (bool(self._taken) and any(self.lag().values()))
+            waited_s = loop.time() - self.turns.progress_s
+            waiting = self._app.rebalancing or (bool(self.turns.taken) and any(self.lag().values()))
             if not waiting:
-                self._progress_s = time.monotonic()
+                self.turns.note_progress()
             elif waited_s > self.settings.stall_timeout_s:
                 await self.break_down(WorkerError(f"no progress for {waited_s:.0f} s"))
                 return
@@ -401,20 +341,12 @@ class StreamShell:
     async def _on_assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
         """Faust performs no seek for an empty assignment: tell the handler here."""
         if not assigned:
-            await self.take_over(frozenset())
+            await self.turns.take_over(frozenset(), int(self._app.consumer_generation_id))
 
     async def _on_revoked(self, _app: Any, revoked: Any, **_: Any) -> None:
         """Wait for the batch in hand, then let the handler save what it loses."""
-        partitions = frozenset(TopicPartition(tp.topic, tp.partition) for tp in revoked) & self._taken
-        self._taken -= partitions
-        if partitions:
-            self._handler.interrupt()
-            try:
-                await self.alone(self._handler.revoked(partitions))
-            except Exception as error:  # noqa: BLE001 - Faust would swallow it
-                await self.break_down(error)
+        await self.turns.give_up(frozenset(TopicPartition(tp.topic, tp.partition) for tp in revoked))
 
     async def _on_before_shutdown(self, _app: Any, **_: Any) -> None:
         """Nothing signals a revocation on a graceful stop: this is where the last checkpoint happens."""
-        if self._failure is None:
-            await self.alone(self._handler.stopping())
+        await self.turns.stop()

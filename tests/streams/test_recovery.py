@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from streams.murmur2 import partition_of
 from streams.ownership import OwnedPartition
 from streams.producer import Producer
 from streams.records import TopicPartition
-from streams.recovery import Answered, StandingDecision, Start, output_name, outputs_of, read_answered
+from streams.recovery import Answered, StandingDecision, Start, open_tails, output_name, outputs_of, read_answered
 from streams.score import score_role
 from streams.topics import ALERTS, DEAD_LETTERS, DECISIONS, LABELS, TRANSACTIONS
 from tests.streams.kafka_world import PARTITIONS, World, eventually, running
@@ -42,6 +43,10 @@ def decision(offset: int, action: str, **fields: Any) -> bytes:
 def say(world: World, topic: str, value: bytes) -> None:
     world.writer.produce(topic, value, CARD.encode(), PARTITION, headers=HEADERS)
     world.writer.flush()
+
+
+def answered_in(world: World, start: Start) -> Answered:
+    return read_answered(partial(open_tails, world.settings), {PARTITION: start})[PARTITION]
 
 
 def test_what_was_answered_stands_and_lost_copies_are_sent_again(world: World) -> None:
@@ -78,7 +83,7 @@ def test_the_tail_is_read_from_where_the_checkpoint_says(world: World) -> None:
     say(world, ALERTS, decision(1, "FREEZE"))
     say(world, DECISIONS, b"what others write here is passed over")
     decisions = output_name(TopicPartition(DECISIONS, PARTITION))
-    found = read_answered(world.settings, {PARTITION: Start(0, {decisions: 1})})[PARTITION]
+    found = answered_in(world, Start(0, {decisions: 1}))
     assert found.decisions.keys() == {1}
     standing = found.decisions[1]
     assert (standing.action, standing.score, standing.reasons) == (Action.FREEZE, 0.5, ("r",))
@@ -93,7 +98,7 @@ def test_what_the_checkpoint_contains_is_not_answered_again(world: World) -> Non
     say(world, DECISIONS, decision(7, "FREEZE"))
     say(world, ALERTS, decision(6, "FREEZE"))
     behind_the_alert = {output_name(TopicPartition(ALERTS, PARTITION)): 1}
-    found = read_answered(world.settings, {PARTITION: Start(7, behind_the_alert)})[PARTITION]
+    found = answered_in(world, Start(7, behind_the_alert))
     assert found.decisions.keys() == {7}
     assert [(copy.topic, copy.value) for copy in found.missing_copies] == [(ALERTS, decision(7, "FREEZE"))]
 
