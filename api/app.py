@@ -21,6 +21,7 @@ from api.keys import ApiKeys
 from api.middleware import HttpMetrics, RequestGuard
 from api.ports import DeskPort
 from api.problems import ProblemDocument
+from api.routes.breakers import router as breakers_router
 from api.routes.cards import router as cards_router
 from api.routes.cases import router as cases_router
 from api.routes.operations import router as operations_router
@@ -69,7 +70,7 @@ def create_app(
     )
     sessions = Sessions(settings.session_secret, settings.session_lifetime_ms, auth, lambda: secrets.token_urlsafe(16))
     app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions)
-    for router in (cards_router, cases_router, operations_router, console_router):
+    for router in (cards_router, cases_router, breakers_router, operations_router, console_router):
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
         app.add_exception_handler(kind, _answer_error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from casework.breaker import Breaker
 from casework.views import CardView, CaseFilters, CaseView, Override, Page
 from detector.vocabulary import CardStatus
 
@@ -43,3 +44,9 @@ class DeskPort(Protocol):
         if_match: int | None = None,
     ) -> CaseView:
         """Decide and close a case."""
+
+    async def breakers(self) -> list[Breaker]:
+        """List the circuit breakers for freezes."""
+
+    async def release_breaker(self, policy_version: str, reason: str, actor: str, *, now_ms: int) -> Breaker:
+        """Let the freezes of a policy version through again."""

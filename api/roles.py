@@ -29,6 +29,8 @@ class Permission(Enum):
     CASE_OVERRIDE = "case_override"
     CONSOLE = "console"
     METRICS_READ = "metrics_read"
+    BREAKER_READ = "breaker_read"
+    BREAKER_RELEASE = "breaker_release"
 
 
 _AGENT = frozenset(
@@ -45,12 +47,14 @@ _AGENT = frozenset(
 ROLE_MATRIX: MappingProxyType[Role, frozenset[Permission]] = MappingProxyType(
     {
         Role.AGENT: _AGENT,
-        # Blocking ends the life of a card, so it takes a senior agent.
-        Role.SENIOR_AGENT: _AGENT | {Permission.CARD_BLOCK},
+        # Blocking ends the life of a card, so it takes a senior agent; so does letting a policy freeze cards again,
+        # for that is a judgement on the alerts it held.
+        Role.SENIOR_AGENT: _AGENT | {Permission.CARD_BLOCK, Permission.BREAKER_READ, Permission.BREAKER_RELEASE},
         # A payment system learns of a lost card before we do. It may stop a card but never let one go again.
         Role.PAYMENT_SYSTEM: frozenset({Permission.CARD_READ, Permission.CARD_FREEZE}),
-        # Those who run the service see how it does, not what cardholders do.
-        Role.SRE: frozenset({Permission.METRICS_READ}),
+        # Those who run the service see how it does, not what cardholders do. They are woken by an open breaker, so they
+        # may close it.
+        Role.SRE: frozenset({Permission.METRICS_READ, Permission.BREAKER_READ, Permission.BREAKER_RELEASE}),
     }
 )
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from casework.alerts import Payment
+from casework.breaker import BreakerState
 from casework.cards import OutcomeKind
 from casework.cases import CaseEventType, CaseState, Disposition
 from casework.desk import DEFAULT_PAGE_CASES, MAXIMUM_PAGE_CASES
@@ -58,6 +59,12 @@ class OverrideIn(Command):
     disposition: Disposition = Field(description="What the case turned out to be; the latter two are both genuine")
     card_action: CardAction = Field(description="What to do with the card; `block` takes a senior agent")
     note: Reason
+
+
+class BreakerReleaseIn(Command):
+    """Let a policy's freezes through again."""
+
+    reason: Reason
 
 
 class View(BaseModel):
@@ -191,6 +198,22 @@ class CasePageOut(View):
 
     cases: list[CaseOut]
     next_cursor: str | None = Field(description="Pass it back for what follows; null at the end")
+
+
+class BreakerOut(View):
+    """The circuit breaker of one version of the policy."""
+
+    policy_version: str
+    state: BreakerState = Field(description="open: its freezes become cases that wait for a person")
+    changed_ms: TimeMs = Field(description="When it opened or was released last; 0 where it never opened")
+    actor: str = Field(description="Who did that")
+    reason: str = Field(description="The limit that was passed, or the person's words")
+
+
+class BreakerListOut(BaseModel):
+    """All of them."""
+
+    breakers: list[BreakerOut]
 
 
 class LiveOut(BaseModel):

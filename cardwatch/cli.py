@@ -49,6 +49,7 @@ COMMANDS = {
     "doctor": Command("check settings, ports, Kafka, Redis and clocks", "cardwatch.commands.doctor"),
     "topics": Command("list or create the Kafka topics", "cardwatch.commands.topics"),
     "models": Command("list, show, promote and roll back versions of the models", "cardwatch.commands.models"),
+    "breaker": Command("list the circuit breakers for freezes, and release one", "cardwatch.commands.breaker"),
     "warm": Command("compile the kernels and train the demo's first model", "cardwatch.commands.warm"),
 }
 

@@ -23,15 +23,17 @@ CARD_LIFECYCLE: dict[CardStatus, frozenset[CardStatus]] = {
 
 
 class OutcomeKind(StrEnum):
-    """How an alert ended. A FREEZE ends in exactly one of frozen, attached and superseded.
+    """How an alert ended. A FREEZE ends in exactly one of frozen, attached, held and superseded.
 
     frozen: this alert froze the card. attached: the card was not active any more, or (REVIEW, DECLINE) a case was open;
-    the alert joined a case. superseded: a person commanded the card later than the alert. review_opened: a case was
+    the alert joined a case. held: the circuit breaker was open; the alert is in a case, the card untouched, a person
+    decides. superseded: a person commanded the card later than the alert. review_opened: a case was
     opened, the card untouched. asked: the cardholder was asked. recorded: kept with the card, nothing else to do.
     """
 
     FROZEN = "frozen"
     ATTACHED = "attached"
+    HELD = "held"
     SUPERSEDED = "superseded"
     REVIEW_OPENED = "review_opened"
     ASKED = "asked"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Set as AbstractSet
+from typing import TypeAlias, TypeVar
 
 from casework import listing, plans
 from casework.alerts import Alert
+from casework.breaker import Breaker
+from casework.cards import OutcomeKind
 from casework.cases import CaseState
 from casework.errors import (
     CaseNotFoundError,
@@ -16,6 +19,7 @@ from casework.errors import (
     StoreContentionError,
     VersionConflictError,
 )
+from casework.freeze_gate import FreezeGate
 from casework.ids import alert_step_id, digest_of, keyed_step_id, unkeyed_step_id
 from casework.outbox import OutboxEntry
 from casework.playbook import Playbook
@@ -36,6 +40,7 @@ _SLICE_ALERTS = 256
 _ATTEMPTS = 20
 
 View = TypeVar("View")
+_Planned: TypeAlias = tuple[Alert, Step, Outcome]
 
 
 class Desk:
@@ -50,6 +55,7 @@ class Desk:
         """Work on `store` by the rules of `playbook`."""
         self._store = store
         self._playbook = playbook
+        self._gate = FreezeGate(store, playbook)
 
     @property
     def shards(self) -> int:
@@ -75,7 +81,7 @@ class Desk:
         """Do what the playbook says about each alert, in the given order, each as one atomic step by `alert_id`.
 
         An alert that was handled before changes nothing and returns the outcome recorded then
-        (its `acted_ms` is the earlier time). Each FREEZE ends in exactly one of frozen, attached and superseded.
+        (its `acted_ms` is the earlier time). Each FREEZE ends in exactly one of frozen, attached, held and superseded.
 
         Returns:
             one outcome an alert, in order.
@@ -99,18 +105,13 @@ class Desk:
         waiting = list(alerts)
         for _ in range(_ATTEMPTS):
             snapshots = await self._store.load([(alert.card_token, alert_step_id(alert.alert_id)) for alert in waiting])
-            # Later alerts of a card are planned on what the earlier ones will leave. Versions are step ids, so if an
-            # earlier one is refused, those built on it are refused as well.
-            ahead: dict[str, Snapshot] = {}
-            planned: list[tuple[Alert, Step, Outcome]] = []
+            new: list[tuple[Alert, Snapshot]] = []
             for alert, loaded in zip(waiting, snapshots, strict=True):
                 if loaded.recorded is not None and loaded.recorded.outcome is not None:
                     outcomes[alert.alert_id] = loaded.recorded.outcome
-                    continue
-                snapshot = ahead.get(alert.card_token, loaded)
-                step, outcome = plans.plan_alert(snapshot, alert, self._playbook, now_ms)
-                ahead[alert.card_token] = plans.after(step, snapshot)
-                planned.append((alert, step, outcome))
+                else:
+                    new.append((alert, loaded))
+            planned = await self._plan(new, now_ms)
             if not planned:
                 return outcomes
             done = await self._store.commit([step for _, step, _ in planned])
@@ -119,6 +120,61 @@ class Desk:
             if not waiting:
                 return outcomes
         raise _contention()
+
+    async def _plan(self, new: Sequence[tuple[Alert, Snapshot]], now_ms: int) -> list[_Planned]:
+        """Plan alerts in order; those that would freeze a card ask the circuit breaker first.
+
+        What the breaker holds changes what follows on the same card, so the plan is made again until nobody has to ask.
+        """
+        held: set[str] = set()
+        asked: set[str] = set()
+        while True:
+            planned = self._plan_once(new, held, now_ms)
+            freezing = [alert for alert, _, outcome in planned if outcome.kind is OutcomeKind.FROZEN]
+            asking = [alert for alert in freezing if alert.alert_id not in asked]
+            if not asking:
+                return planned
+            allowed = await self._gate.allowed(asking, now_ms)
+            asked |= {alert.alert_id for alert in asking}
+            held |= {alert.alert_id for alert in asking} - allowed
+
+    def _plan_once(self, new: Sequence[tuple[Alert, Snapshot]], held: AbstractSet[str], now_ms: int) -> list[_Planned]:
+        """Plan alerts in order, later ones of a card on what the earlier ones will leave.
+
+        Versions are step ids, so if an earlier one is refused, those built on it are refused as well.
+        """
+        ahead: dict[str, Snapshot] = {}
+        planned: list[_Planned] = []
+        for alert, loaded in new:
+            snapshot = ahead.get(alert.card_token, loaded)
+            may_freeze = alert.alert_id not in held
+            step, outcome = plans.plan_alert(snapshot, alert, self._playbook, now_ms, may_freeze=may_freeze)
+            ahead[alert.card_token] = plans.after(step, snapshot)
+            planned.append((alert, step, outcome))
+        return planned
+
+    async def breakers(self) -> list[Breaker]:
+        """The circuit breakers, one for each version of the policy that ever froze a card."""
+        return await self._gate.list()
+
+    async def release_breaker(self, policy_version: str, reason: str, actor: str, *, now_ms: int) -> Breaker:
+        """Let the freezes of a policy version through again, counted anew; who, why and when is told to the audit.
+
+        Releasing one that is closed changes nothing. Cases that it held stay with the people who have them.
+
+        Args:
+            policy_version: of which policy.
+            reason: why, in the person's words: 1 to 2,000 characters.
+            actor: who: 1 to 128 characters.
+            now_ms: when.
+
+        Raises:
+            InvalidCommandError: a text is out of bounds.
+        """
+        _check_length("policy_version", policy_version, MAXIMUM_ACTOR_CHARACTERS)
+        _check_length("reason", reason, MAXIMUM_REASON_CHARACTERS)
+        _check_length("actor", actor, MAXIMUM_ACTOR_CHARACTERS)
+        return await self._gate.release(policy_version, actor, reason, now_ms)
 
     async def override(
         self,

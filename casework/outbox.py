@@ -15,6 +15,7 @@ CASES_TOPIC = "fraud.cases.v1"
 NOTIFICATIONS_TOPIC = "fraud.notifications.v1"
 LABELS_TOPIC = "fraud.labels.v1"
 CONTROL_TOPIC = "cardwatch.control.v1"
+AUDIT_TOPIC = "cardwatch.audit.v1"
 
 _SOURCE = "/cardwatch/casework"
 _encoder = msgspec.json.Encoder()

@@ -169,15 +169,20 @@ class _Work:
         return self.case
 
 
-def plan_alert(snapshot: Snapshot, alert: Alert, playbook: Playbook, now_ms: int) -> tuple[Step, Outcome]:
+def plan_alert(
+    snapshot: Snapshot, alert: Alert, playbook: Playbook, now_ms: int, *, may_freeze: bool = True
+) -> tuple[Step, Outcome]:
     """Plan what an alert does; the step's id follows from the alert's.
 
     No alert changes a card that a person commanded at or after the alert's time: it is superseded, and joins the open
-    case, if there is one, as one more thing to look at.
+    case, if there is one, as one more thing to look at. A freeze that the circuit breaker holds (`may_freeze` is False)
+    leaves the card alone and puts the alert into a case.
     """
     work = _Work(alert_step_id(alert.alert_id), snapshot, playbook, now_ms)
     response = playbook.responses[alert.action]
     kind = _outcome_of(snapshot, alert, response)
+    if kind is OutcomeKind.FROZEN and not may_freeze:
+        kind = OutcomeKind.HELD
     case_alert = records.case_alert(alert, kind)
     opens = response.case is CaseHandling.OPEN and kind is not OutcomeKind.SUPERSEDED
     if snapshot.case is not None and response.case is not CaseHandling.NONE:

@@ -9,12 +9,14 @@ from typing import Annotated
 
 import msgspec
 
+from casework.breaker import BreakerClock, BreakerLimits
 from casework.cases import Disposition
 from casework.errors import ConfigurationError
 from detector.vocabulary import Action, CardStatus, Label
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
+_MAXIMUM_FREEZES_PER_HOUR = 20_000
 _RESPONSES = tuple(action for action in Action if action is not Action.ALLOW)
 _COMMANDED_STATES = (CardStatus.ACTIVE, CardStatus.FROZEN, CardStatus.BLOCKED)
 
@@ -56,6 +58,8 @@ class Playbook:
             alert that can be replayed is ever new again.
         answer_memory_ms: how long the answer under an Idempotency-Key is known.
         closed_case_memory_ms: how long closed cases are kept in the store.
+        breaker: limits of the circuit breaker for freezes.
+        breakers: limits of policy versions that have their own.
     """
 
     version: str
@@ -67,6 +71,8 @@ class Playbook:
     outcome_memory_ms: int
     answer_memory_ms: int
     closed_case_memory_ms: int
+    breaker: BreakerLimits
+    breakers: Mapping[str, BreakerLimits]
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, object]) -> Playbook:
@@ -93,7 +99,13 @@ class Playbook:
             outcome_memory_ms=read.memory.outcome_days * _DAY_MS,
             answer_memory_ms=read.memory.answer_hours * _HOUR_MS,
             closed_case_memory_ms=read.memory.closed_case_days * _DAY_MS,
+            breaker=_breaker_limits(read.breaker, read.breaker),
+            breakers={name: _breaker_limits(own, read.breaker) for name, own in read.breaker.policies.items()},
         )
+
+    def breaker_limits(self, policy_version: str) -> BreakerLimits:
+        """How much this version of the policy may freeze before people decide."""
+        return self.breakers.get(policy_version, self.breaker)
 
     def templates(self) -> frozenset[str]:
         """Every message template the playbook may ask for."""
@@ -125,6 +137,23 @@ class _Memory(msgspec.Struct, forbid_unknown_fields=True):
     closed_case_days: Annotated[int, msgspec.Meta(ge=1, le=365)]
 
 
+_FreezesPerMinute = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+_ShareOfCards = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
+class _PolicyBreaker(msgspec.Struct, forbid_unknown_fields=True):
+    freezes_per_minute: _FreezesPerMinute
+    share_of_cards_per_hour: _ShareOfCards
+
+
+class _Breaker(msgspec.Struct, forbid_unknown_fields=True):
+    freezes_per_minute: _FreezesPerMinute
+    share_of_cards_per_hour: _ShareOfCards
+    cards: Annotated[int, msgspec.Meta(ge=1, le=10**10)]
+    clock: BreakerClock
+    policies: dict[str, _PolicyBreaker] = {}
+
+
 class _Settings(msgspec.Struct, forbid_unknown_fields=True):
     """The file's structure; what it means is checked below."""
 
@@ -134,6 +163,7 @@ class _Settings(msgspec.Struct, forbid_unknown_fields=True):
     card_notices: dict[str, _Word]
     notices: _Notices
     memory: _Memory
+    breaker: _Breaker
 
 
 def _check_names(section: str, given: Mapping[str, object], known: Mapping[str, object]) -> None:
@@ -175,3 +205,15 @@ def _card_notices(given: Mapping[str, str]) -> dict[CardStatus, str]:
         message = f"playbook: [card_notices] may have the entries {', '.join(known)} only"
         raise ConfigurationError(message)
     return {known[name]: template for name, template in given.items()}
+
+
+def _breaker_limits(given: _Breaker | _PolicyBreaker, common: _Breaker) -> BreakerLimits:
+    """Limits in freezes; each freeze of the last hour is remembered by its alert's id, so their number is bounded."""
+    freezes_per_hour = max(1, int(common.cards * given.share_of_cards_per_hour))
+    if freezes_per_hour > _MAXIMUM_FREEZES_PER_HOUR:
+        message = (
+            f"playbook: breaker.cards times share_of_cards_per_hour must be at most {_MAXIMUM_FREEZES_PER_HOUR:,} "
+            "freezes an hour"
+        )
+        raise ConfigurationError(message)
+    return BreakerLimits(given.freezes_per_minute, freezes_per_hour, common.clock)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from casework.breaker import Breaker
 from casework.cards import CardRecord
 from casework.cases import Case, CaseEvent, CaseState
 from casework.outbox import OutboxEntry, OutboxMessage
@@ -83,6 +84,16 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerStep:
+    """A change of one circuit breaker, with what must be told of it: all of it or nothing."""
+
+    before: Breaker
+    after: Breaker
+    messages: tuple[OutboxMessage, ...]
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredCase:
     """A case with all its events, oldest first."""
 
@@ -135,6 +146,19 @@ class Store(Protocol):
         Raises:
             OutboxFullError: a step was not carried out because the outbox of its shard is full. Others may have been.
         """
+
+    async def load_breaker(self, policy_version: str) -> Breaker:
+        """Read the circuit breaker of a policy version; a new one where none is known."""
+
+    async def commit_breaker(self, step: BreakerStep) -> bool:
+        """Carry a change out if the breaker is still at the revision it was planned on; whether it was.
+
+        Raises:
+            OutboxFullError: there is something to tell, and the outbox of its shard is full.
+        """
+
+    async def list_breakers(self) -> list[Breaker]:
+        """Every breaker that is known, in any order."""
 
     async def load_case(self, case_id: str) -> StoredCase | None:
         """Read a case with its events; None where there is none."""

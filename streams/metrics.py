@@ -77,6 +77,9 @@ class StreamMetrics:
         self.decisions = counter("decisions_total", "Decisions answered, by action.", "action")
         self.alerts = counter("alerts_total", "Alerts sent, by action.", "action")
         self.freezes = counter("freezes_total", "FREEZE alerts handled, by what became of them.", "outcome")
+        self.breaker_open = gauge(
+            "freeze_breaker_open", "1 while freezes of this version of the policy are held for people.", "policy"
+        )
         self.cases = gauge("cases", "Cases, by state.", "state")
         self.dead_letters = counter("dead_letters_total", "Records put aside, by reason.", "reason")
         self.unknown_fields = counter("unknown_fields_total", "Records with fields we do not know, by topic.", "topic")

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from casework.alerts import Alert, decode_alert
+from casework.breaker import Breaker
 from casework.cards import OutcomeKind
 from casework.cases import CaseState
 from casework.errors import AlertError, StoreError, StoreSetupError
@@ -33,9 +34,9 @@ from streams.relay import Relay
 from streams.scoring import Clock, epoch_ms, put_aside
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
-from streams.topics import ALERTS, CARD_STATES, CASES, CONTROL, DEAD_LETTERS, LABELS, NOTIFICATIONS
+from streams.topics import ALERTS, AUDIT, CARD_STATES, CASES, CONTROL, DEAD_LETTERS, LABELS, NOTIFICATIONS
 
-_TOPICS = (ALERTS, DEAD_LETTERS, CARD_STATES, CASES, NOTIFICATIONS, LABELS, CONTROL)
+_TOPICS = (ALERTS, DEAD_LETTERS, CARD_STATES, CASES, NOTIFICATIONS, LABELS, CONTROL, AUDIT)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _COMMIT_INTERVAL_S = 1.0
 
@@ -70,6 +71,10 @@ class RespondingDesk(Protocol):
         """Cases by state."""
         ...
 
+    async def breakers(self) -> Sequence[Breaker]:
+        """The circuit breakers for freezes."""
+        ...
+
 
 class _InterruptedError(Exception):
     """Somebody waits for the batch in hand, and the store does not answer: it will be read again."""
@@ -97,6 +102,7 @@ class RespondRole:
         self._done: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._interrupted = asyncio.Event()
+        self._open_breakers: frozenset[str] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -227,10 +233,31 @@ class RespondRole:
             await asyncio.sleep(_COMMIT_INTERVAL_S)
             await self._shell.alone(self._commit())
             with contextlib.suppress(StoreError):
-                for state, count in (await self._desk.count_cases()).items():
-                    self._metrics.cases.labels(state.value).set(count)
+                await self._show_store()
             for partition, records in self._shell.lag().items():
                 self._metrics.lag.labels(partition.topic, str(partition.partition)).set(records)
+
+    async def _show_store(self) -> None:
+        """Show how many cases there are, and whether freezes are held; an opening is told to whoever reads logs.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        for state, count in (await self._desk.count_cases()).items():
+            self._metrics.cases.labels(state.value).set(count)
+        breakers = await self._desk.breakers()
+        for breaker in breakers:
+            self._metrics.breaker_open.labels(breaker.policy_version).set(breaker.is_open)
+        is_open = {breaker.policy_version: breaker for breaker in breakers if breaker.is_open}
+        for policy_version in is_open.keys() - self._open_breakers:
+            logger.error(
+                "freezes of policy %s are held for people: %s; once understood: cardwatch breaker release",
+                policy_version,
+                is_open[policy_version].reason,
+            )
+        for policy_version in self._open_breakers - is_open.keys():
+            logger.warning("freezes of policy %s go through again", policy_version)
+        self._open_breakers = frozenset(is_open)
 
     async def _commit(self) -> None:
         """Commit what is done and not committed."""

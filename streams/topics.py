@@ -17,6 +17,7 @@ NOTIFICATIONS = "fraud.notifications.v1"
 EXAMPLES = "cardwatch.examples.v1"
 MODELS = "cardwatch.models.v1"
 CONTROL = "cardwatch.control.v1"
+AUDIT = "cardwatch.audit.v1"
 
 _DAY_MS = 24 * 3600 * 1000
 # A model version, or the examples of one batch, must fit into one record. The largest version of the shipped
@@ -71,6 +72,8 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(EXAMPLES, partitions=1, retention_ms=180 * _DAY_MS, large_records=True),
     TopicSpec(MODELS, partitions=1, compacted=True, large_records=True),
     TopicSpec(CONTROL, compacted=True),
+    # What people did to the system itself: kept for ten years unless an operator decides otherwise.
+    TopicSpec(AUDIT, partitions=1, retention_ms=3653 * _DAY_MS),
 )
 
 TOPICS_BY_NAME: Mapping[str, TopicSpec] = {spec.name: spec for spec in TOPICS}

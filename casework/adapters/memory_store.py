@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice
 
+from casework.breaker import Breaker
 from casework.cards import CardRecord
 from casework.cases import CaseState, queue_position
 from casework.errors import OutboxFullError, StoreSetupError
 from casework.ids import shard_of_card
-from casework.outbox import OutboxEntry
-from casework.store import UNWRITTEN, ListedCase, Recorded, Snapshot, Step, StoredCase
+from casework.outbox import OutboxEntry, OutboxMessage
+from casework.store import UNWRITTEN, BreakerStep, ListedCase, Recorded, Snapshot, Step, StoredCase
 
 
 class MemoryStore:
@@ -27,6 +28,7 @@ class MemoryStore:
         self._cards: dict[str, tuple[str, CardRecord]] = {}
         self._cases: dict[str, StoredCase] = {}
         self._recorded: dict[str, Recorded] = {}
+        self._breakers: dict[str, Breaker] = {}
         self._forget_at: defaultdict[int, list[tuple[dict[str, Recorded] | dict[str, StoredCase], str]]] = defaultdict(
             list
         )
@@ -63,9 +65,12 @@ class MemoryStore:
         """Carry out steps in order."""
         results = [self._commit(step) for step in steps]
         if None in results:
-            message = f"an outbox holds {self._outbox_limit} entries: is the relay running?"
-            raise OutboxFullError(message)
+            raise self._outbox_full()
         return [result is True for result in results]
+
+    def _outbox_full(self) -> OutboxFullError:
+        message = f"an outbox holds {self._outbox_limit} entries: is the relay running?"
+        return OutboxFullError(message)
 
     def _commit(self, step: Step) -> bool | None:
         """Carry out a step; None where the outbox is full."""
@@ -85,17 +90,41 @@ class MemoryStore:
             self._cases[step.case.case_id] = StoredCase(step.case, events)
             if not step.case.is_open:
                 self._forget_at[step.time_ms + step.closed_memory_ms].append((self._cases, step.case.case_id))
-        for message in step.messages:
+        self._write_out(outbox, step.messages, step.time_ms)
+        return True
+
+    def _write_out(self, outbox: dict[int, OutboxEntry], messages: Sequence[OutboxMessage], time_ms: int) -> None:
+        """Let messages enter an outbox."""
+        for message in messages:
             self._entries_written += 1
             outbox[self._entries_written] = OutboxEntry(
                 entry_id=str(self._entries_written),
-                time_ms=step.time_ms,
+                time_ms=time_ms,
                 topic=message.topic,
                 key=message.key,
                 value=message.value,
                 headers=message.headers,
             )
+
+    async def load_breaker(self, policy_version: str) -> Breaker:
+        """Read a breaker."""
+        return self._breakers.get(policy_version, Breaker(policy_version))
+
+    async def commit_breaker(self, step: BreakerStep) -> bool:
+        """Change a breaker."""
+        policy_version = step.after.policy_version
+        if self._breakers.get(policy_version, Breaker(policy_version)).revision != step.before.revision:
+            return False
+        outbox = self._outboxes[shard_of_card(policy_version, self._shards)]
+        if step.messages and len(outbox) >= self._outbox_limit:
+            raise self._outbox_full()
+        self._breakers[policy_version] = step.after
+        self._write_out(outbox, step.messages, step.time_ms)
         return True
+
+    async def list_breakers(self) -> list[Breaker]:
+        """Every breaker."""
+        return list(self._breakers.values())
 
     def _forget(self, now_ms: int) -> None:
         """Forget what is due."""

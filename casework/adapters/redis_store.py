@@ -8,6 +8,7 @@ Keys, all of a shard under the hash tag `{shard}` so that a step is atomic on a 
     cardwatch:{7}:cases:<state>            sorted set of queue positions, all with score 0: in order of their text
     cardwatch:{7}:step:<step id>           what is known of a step; expires
     cardwatch:{7}:outbox                   stream
+    cardwatch:{7}:breakers                 hash by policy version: revision, a blank, the circuit breaker
 
 A card's version is the id of the step that wrote it last, and a case changes only together with its card, so comparing
 one text guards both. Redis must not evict (`maxmemory-policy noeviction`).
@@ -27,12 +28,13 @@ import msgspec
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
+from casework.breaker import Breaker
 from casework.cards import CardRecord
 from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, queue_position
 from casework.errors import OutboxFullError, StoreError, StoreSetupError, StoreUnavailableError
 from casework.ids import MAXIMUM_SHARDS, shard_of_card, shard_of_case
-from casework.outbox import OutboxEntry
-from casework.store import UNWRITTEN, ListedCase, Recorded, Snapshot, Step, StoredCase
+from casework.outbox import OutboxEntry, OutboxMessage
+from casework.store import UNWRITTEN, BreakerStep, ListedCase, Recorded, Snapshot, Step, StoredCase
 
 FORMAT = 1
 _POSITION_PREFIX_CHARACTERS = len("0123456789abcdef:")
@@ -42,6 +44,7 @@ _card_decoder = msgspec.json.Decoder(CardRecord)
 _case_decoder = msgspec.json.Decoder(Case)
 _event_decoder = msgspec.json.Decoder(CaseEvent)
 _recorded_decoder = msgspec.json.Decoder(Recorded)
+_breaker_decoder = msgspec.json.Decoder(Breaker)
 _headers_decoder = msgspec.json.Decoder(dict[str, str])
 
 Decoded = TypeVar("Decoded")
@@ -103,6 +106,20 @@ class RedisStoreSettings:
     prefix: str = "cardwatch"
 
 
+@dataclass(frozen=True, slots=True)
+class _Script:
+    """A Lua script, and the SHA-1 by which Redis names it; nothing is secured by that."""
+
+    text: bytes
+    sha: str
+
+    @classmethod
+    def shipped(cls, name: str) -> _Script:
+        """Read one of `casework/adapters/lua`."""
+        text = resources.files("casework.adapters.lua").joinpath(name).read_bytes()
+        return cls(text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
+
+
 class RedisStore:
     """The store port on one Redis server, or on a Redis Cluster."""
 
@@ -117,9 +134,8 @@ class RedisStore:
             raise StoreSetupError(message)
         self._client = client
         self._settings = settings
-        self._commit_script = resources.files("casework.adapters.lua").joinpath("commit.lua").read_bytes()
-        # Redis names scripts by their SHA-1; nothing is secured by it.
-        self._commit_sha = hashlib.sha1(self._commit_script, usedforsecurity=False).hexdigest()
+        self._commit_script = _Script.shipped("commit.lua")
+        self._breaker_script = _Script.shipped("breaker.lua")
 
     @property
     def shards(self) -> int:
@@ -195,13 +211,14 @@ class RedisStore:
 
     async def commit(self, steps: Sequence[Step]) -> list[bool]:
         """Carry out steps in order, in one round trip; a second one where Redis does not know the script."""
-        commands = [self._commit_command(step) for step in steps]
-        answers = await self._pipelined(
-            [("EVALSHA", self._commit_sha, *command) for command in commands], tolerant=True
-        )
+        return await self._evaluate(self._commit_script, [self._commit_command(step) for step in steps])
+
+    async def _evaluate(self, script: _Script, commands: Sequence[tuple[Any, ...]]) -> list[bool]:
+        """Run a script once for each command's keys and arguments; whether each was applied."""
+        answers = await self._pipelined([("EVALSHA", script.sha, *command) for command in commands], tolerant=True)
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         # EVAL makes the script known as well. Order is kept: what was done in the first trip came before.
-        again = await self._pipelined([("EVAL", self._commit_script, *commands[place]) for place in unknown])
+        again = await self._pipelined([("EVAL", script.text, *commands[place]) for place in unknown])
         for place, answer in zip(unknown, again, strict=True):
             answers[place] = answer
         if b"full" in answers:
@@ -216,9 +233,6 @@ class RedisStore:
         state_before = CaseState.NEW if before is None else before.state
         state_now = CaseState.NEW if case is None else case.state
         closed = case is not None and not case.is_open
-        messages = (
-            (message.topic, message.key, message.value, _encoder.encode(message.headers)) for message in step.messages
-        )
         return (
             6,
             self._key(shard, "step", step.step_id),
@@ -241,8 +255,40 @@ class RedisStore:
             step.time_ms,
             len(step.events),
             *(part for event in step.events for part in (event.sequence, _encoder.encode(event))),
-            *(part for message in messages for part in message),
+            *_message_parts(step.messages),
         )
+
+    # ---------------------------------------------------------------------------------------------- circuit breakers
+
+    async def load_breaker(self, policy_version: str) -> Breaker:
+        """Read a breaker."""
+        async with _translated():
+            found = await self._client.execute_command("HGET", self._breakers_key(policy_version), policy_version)
+        return _breaker(found) or Breaker(policy_version)
+
+    async def commit_breaker(self, step: BreakerStep) -> bool:
+        """Change a breaker."""
+        policy_version = step.after.policy_version
+        command = (
+            2,
+            self._breakers_key(policy_version),
+            self._outbox_key(shard_of_card(policy_version, self.shards)),
+            policy_version,
+            step.before.revision,
+            step.after.revision,
+            _encoder.encode(step.after),
+            self._settings.outbox_limit,
+            step.time_ms,
+            *_message_parts(step.messages),
+        )
+        return (await self._evaluate(self._breaker_script, [command]))[0]
+
+    async def list_breakers(self) -> list[Breaker]:
+        """Read the breakers of all shards."""
+        keys = [self._shard_key(shard, "breakers") for shard in range(self.shards)]
+        answers = await self._pipelined([("HVALS", key) for key in keys])
+        found = (_breaker(raw) for values in answers for raw in values)
+        return [breaker for breaker in found if breaker is not None]
 
     # ---------------------------------------------------------------------------------------------------------- cases
 
@@ -314,9 +360,17 @@ class RedisStore:
         """The key of a case; ids that are none lead nowhere."""
         return self._key(shard_of_case(case_id, self.shards) or 0, "case", case_id)
 
+    def _shard_key(self, shard: int, kind: str) -> str:
+        """A key that a shard has once."""
+        return f"{self._settings.prefix}:{{{shard}}}:{kind}"
+
     def _outbox_key(self, shard: int) -> str:
         """The key of a shard's outbox."""
-        return f"{self._settings.prefix}:{{{shard}}}:outbox"
+        return self._shard_key(shard, "outbox")
+
+    def _breakers_key(self, policy_version: str) -> str:
+        """The key of the breakers among which that of a policy version is."""
+        return self._shard_key(shard_of_card(policy_version, self.shards), "breakers")
 
     async def _pipelined(self, commands: Sequence[tuple[Any, ...]], *, tolerant: bool = False) -> list[Any]:
         """Send commands together; each alone is atomic, together they are not.
@@ -334,6 +388,20 @@ class RedisStore:
                 if isinstance(answer, Exception) and not (tolerant and isinstance(answer, NoScriptError)):
                     raise answer
         return answers
+
+
+def _message_parts(messages: Sequence[OutboxMessage]) -> tuple[str | bytes, ...]:
+    """Messages as the scripts take them: topic, key, value and headers of each."""
+    return tuple(
+        part
+        for message in messages
+        for part in (message.topic, message.key, message.value, _encoder.encode(message.headers))
+    )
+
+
+def _breaker(raw: bytes | None) -> Breaker | None:
+    """A breaker as `breaker.lua` writes it, behind its revision."""
+    return None if raw is None else _decoded(_breaker_decoder, raw.partition(b" ")[2])
 
 
 @asynccontextmanager

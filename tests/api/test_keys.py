@@ -21,6 +21,8 @@ MAY = {
     Permission.CASE_OVERRIDE: {Role.AGENT, Role.SENIOR_AGENT},
     Permission.CONSOLE: {Role.AGENT, Role.SENIOR_AGENT},
     Permission.METRICS_READ: {Role.SRE},
+    Permission.BREAKER_READ: {Role.SENIOR_AGENT, Role.SRE},
+    Permission.BREAKER_RELEASE: {Role.SENIOR_AGENT, Role.SRE},
 }
 REASON = {"reason": "cardholder called"}
 DECISION = {"disposition": "confirmed_fraud", "card_action": "keep", "note": "not theirs"}
@@ -32,6 +34,8 @@ REQUESTS: dict[Permission, tuple[str, str, Any]] = {
     Permission.CASE_READ: ("GET", "/v1/cases/{case}", None),
     Permission.CASE_OVERRIDE: ("POST", "/v1/cases/{case}/override", DECISION),
     Permission.METRICS_READ: ("GET", "/metrics", None),
+    Permission.BREAKER_READ: ("GET", "/v1/breakers", None),
+    Permission.BREAKER_RELEASE: ("POST", "/v1/breakers/policy-3/release", REASON),
 }
 
 

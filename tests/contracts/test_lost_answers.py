@@ -93,7 +93,7 @@ def test_lost_answers_change_nothing(bench: Bench) -> None:
     """With answers lost at random, the same outcomes, cards and records come out as when every answer arrives."""
     calm = MemoryStore(shards=2, outbox_limit=10_000)
     expected = asyncio.run(story(Desk(calm, playbook())))
-    assert {outcome.kind for outcome in expected[0]} == set(OutcomeKind)
+    assert {outcome.kind for outcome in expected[0]} == set(OutcomeKind) - {OutcomeKind.HELD}
     # Seeds share the store's keys, so each store is fresh only once; in memory many seeds are affordable.
     failing = FailingStore(bench.store(shards=2), seed=7)
     found = bench.run(story(Desk(failing, playbook())))

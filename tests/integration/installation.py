@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 from tests.services.process import wait_until
@@ -26,13 +27,14 @@ _SMALL = {
 class Installation:
     """Settings for cardwatch on a broker and a Redis, as an operator gives them: by the environment."""
 
-    def __init__(self, data: Path, world: World, redis_url: str) -> None:
+    def __init__(self, data: Path, world: World, redis_url: str, freezes_per_minute: int = 100_000) -> None:
         """Choose the settings; nothing is started.
 
         Args:
             data: the data directory.
             world: a real broker with fresh topics.
             redis_url: an empty Redis.
+            freezes_per_minute: where the circuit breaker opens; it must not for those who count freezes.
         """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CARDWATCH_")}
         settings = {
@@ -41,6 +43,7 @@ class Installation:
             "KAFKA__PARTITIONS": str(PARTITIONS),
             "KAFKA__GROUP_PREFIX": world.settings.group_prefix,
             "REDIS__URL": redis_url,
+            "FILES__PLAYBOOK": str(data / "playbook.toml"),
             "DETECTOR__FINGERPRINT_KEY": secrets.token_hex(16),
             "SCORE__CHECKPOINT_INTERVAL_S": "1",
             "SCORE__SESSION_TIMEOUT_S": "3",
@@ -48,6 +51,8 @@ class Installation:
             **{f"METRICS__{role.upper()}_PORT": "0" for role in ROLES},
             **{f"DETECTOR__{name}": str(rows) for name, rows in _SMALL.items()},
         }
+        data.mkdir(parents=True, exist_ok=True)
+        (data / "playbook.toml").write_text(_playbook(freezes_per_minute))
         self.data = data
         self.environment = kept | {f"CARDWATCH_{name}": value for name, value in settings.items()}
 
@@ -58,6 +63,13 @@ class Installation:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+
+def _playbook(freezes_per_minute: int) -> str:
+    """The shipped playbook with another limit of freezes."""
+    shipped = resources.files("configs").joinpath("playbook.toml").read_text("utf-8")
+    changed = shipped.replace("freezes_per_minute = 300", f"freezes_per_minute = {freezes_per_minute}", 1)
+    return changed.replace("share_of_cards_per_hour = 0.005", "share_of_cards_per_hour = 0.02", 1)
 
 
 def command(*arguments: str) -> list[str]:

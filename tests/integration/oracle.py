@@ -149,8 +149,8 @@ def _examine_alerts(findings: Findings, world: World, standing: list[Document], 
     findings.faults["alerts without a decision"] = len(alerts.keys() - wanted.keys())
     findings.faults["second copies of an alert"] = alerts.total() - len(alerts)
     findings.faults["alerts that are not handled"] = len(alerts.keys() - content.outcomes.keys())
-    findings.faults["freezes not frozen, attached or superseded"] = sum(
-        content.outcomes.get(alert_id) not in {"frozen", "attached", "superseded"} for alert_id in freezes
+    findings.faults["freezes not frozen, attached, held or superseded"] = sum(
+        content.outcomes.get(alert_id) not in {"frozen", "attached", "held", "superseded"} for alert_id in freezes
     )
     findings.faults["freezes in no case"] = sum(
         alert_id not in in_cases for alert_id in freezes if content.outcomes.get(alert_id) != OutcomeKind.SUPERSEDED

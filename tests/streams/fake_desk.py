@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from casework.alerts import Alert
+from casework.breaker import Breaker
 from casework.cards import OutcomeKind
 from casework.cases import CaseState
 from casework.errors import StoreUnavailableError
@@ -21,6 +22,7 @@ class FakeDesk:
         self.failures_left = 0
         self.poison = ""
         self.outbox: list[OutboxEntry] = []
+        self.known_breakers: list[Breaker] = []
 
     @property
     def shards(self) -> int:
@@ -55,3 +57,6 @@ class FakeDesk:
 
     async def count_cases(self) -> Mapping[CaseState, int]:
         return {CaseState.NEW: len(self.answered)}
+
+    async def breakers(self) -> Sequence[Breaker]:
+        return self.known_breakers
