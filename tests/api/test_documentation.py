@@ -19,6 +19,8 @@ ROW_OF = {
     Permission.CASE_READ: "read cases",
     Permission.CASE_OVERRIDE: "override a case",
     Permission.CONSOLE: "use the console",
+    Permission.BREAKER_READ: "see the circuit breakers",
+    Permission.BREAKER_RELEASE: "release a circuit breaker",
     Permission.METRICS_READ: "read `/metrics`, where `metrics_need_key` is set",
 }
 
