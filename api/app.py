@@ -19,15 +19,17 @@ from api.errors import ApiError
 from api.health import Health
 from api.keys import ApiKeys
 from api.middleware import HttpMetrics, RequestGuard
-from api.ports import DeskPort
+from api.ports import DeskPort, ScoringPort
 from api.problems import ProblemDocument
 from api.routes.breakers import router as breakers_router
 from api.routes.cards import router as cards_router
 from api.routes.cases import router as cases_router
 from api.routes.operations import router as operations_router
+from api.routes.transactions import BULK_PATH
+from api.routes.transactions import router as transactions_router
 from casework.errors import CaseworkError
 
-_DESCRIPTION = """Cards, cases and people's decisions on them.
+_DESCRIPTION = """Cards, cases and people's decisions on them; decisions on payments for callers that wait.
 
 Errors are RFC 9457 `application/problem+json` and never repeat what was sent. Writes take `Idempotency-Key`: the same
 request again gets the same answer. Changes take `If-Match` with the ETag that was read: 412 tells what happened since.
@@ -41,6 +43,7 @@ def create_app(
     metrics_registry: CollectorRegistry,
     clock: Callable[[], int],
     settings: ApiSettings,
+    scoring: ScoringPort | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -54,6 +57,7 @@ def create_app(
         metrics_registry: what /metrics shows; the service adds its own two metrics to it.
         clock: UTC epoch milliseconds.
         settings: see `ApiSettings`.
+        scoring: decides payments for callers that wait; None answers them that nobody does.
 
     Raises:
         SessionSecretError: the session secret is too short.
@@ -69,12 +73,13 @@ def create_app(
         redirect_slashes=False,
     )
     sessions = Sessions(settings.session_secret, settings.session_lifetime_ms, auth, lambda: secrets.token_urlsafe(16))
-    app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions)
-    for router in (cards_router, cases_router, breakers_router, operations_router, console_router):
+    app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions, scoring)
+    for router in (cards_router, cases_router, breakers_router, transactions_router, operations_router, console_router):
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
         app.add_exception_handler(kind, _answer_error)
-    app.add_middleware(RequestGuard, HttpMetrics(metrics_registry), settings.max_body_bytes)
+    limits = {BULK_PATH: settings.max_bulk_bytes}
+    app.add_middleware(RequestGuard, HttpMetrics(metrics_registry), settings.max_body_bytes, limits)
     app.openapi = _with_problem_schema(app.openapi)  # type: ignore[method-assign]
     return app
 

@@ -14,9 +14,11 @@ from api.console.sessions import Sessions
 from api.console.words import ReasonText
 from api.health import Health
 from api.keys import ApiKeys
-from api.ports import DeskPort
+from api.ports import DeskPort, ScoringPort
 
 MAX_BODY_BYTES = 16 * 1024
+# A thousand transactions with every field of the contract filled.
+MAX_BULK_BYTES = 2 * 1024 * 1024
 SESSION_LIFETIME_MS = 8 * 3_600_000
 
 
@@ -28,6 +30,7 @@ class ApiSettings:
         session_secret: 32 or more random bytes that sign console sessions; shared by all processes behind one address.
         session_lifetime_ms: after this a console session ends, whatever happens in it.
         max_body_bytes: the largest request body accepted.
+        max_bulk_bytes: the same where many transactions come at once.
         issuer_token_pattern: what numeric card tokens of the issuer look like, where they could be mistaken for card
             numbers.
         metrics_need_key: whether /metrics asks for a key that may read metrics (role sre).
@@ -37,6 +40,7 @@ class ApiSettings:
     session_secret: bytes
     session_lifetime_ms: int = SESSION_LIFETIME_MS
     max_body_bytes: int = MAX_BODY_BYTES
+    max_bulk_bytes: int = MAX_BULK_BYTES
     issuer_token_pattern: re.Pattern[str] | None = None
     metrics_need_key: bool = False
     reason_texts: Mapping[str, ReasonText] = field(default_factory=dict)
@@ -54,6 +58,7 @@ class Context:
         now_ms: the clock, UTC epoch milliseconds.
         settings: see `ApiSettings`.
         sessions: signs and checks console sessions.
+        scoring: decides payments for callers that wait; None where the service has no Kafka.
     """
 
     desk: DeskPort
@@ -63,6 +68,7 @@ class Context:
     now_ms: Callable[[], int]
     settings: ApiSettings
     sessions: Sessions
+    scoring: ScoringPort | None = None
 
 
 def context_of(request: HTTPConnection) -> Context:

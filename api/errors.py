@@ -5,7 +5,9 @@ ApiError
 ├── AuthenticationError       no key, an unknown key, or a session that ended
 ├── PermissionDeniedError     the key's role may not do this
 ├── ForgedRequestError        a console form that did not come from the console
+├── ScoringUnavailableError   payments cannot be taken for a decision now
 └── RequestError              a request that cannot be carried out as it stands
+    ├── RefusedPaymentError   a payment that breaks the contract of transactions
     ├── CardNumberError       a full card number where a token or a text was expected
     ├── HeaderError           an If-Match or Idempotency-Key that does not parse
     ├── FormError             a console form with missing or impossible values
@@ -36,8 +38,27 @@ class ForgedRequestError(ApiError):
     """A console form came from another site or without the session's form token."""
 
 
+class ScoringUnavailableError(ApiError):
+    """Payments cannot be taken for a decision now; the same again later is safe."""
+
+
 class RequestError(ApiError):
     """The request cannot be carried out as it stands."""
+
+
+class RefusedPaymentError(RequestError):
+    """A payment breaks the contract of transactions in a way that its schema cannot say.
+
+    Attributes:
+        field: the field at fault.
+        reason: the contract's word for it.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        """Name the field and the reason."""
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
 
 
 class CardNumberError(RequestError):

@@ -11,6 +11,7 @@ import logging
 import time
 import traceback
 import uuid
+from collections.abc import Mapping
 from typing import cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -68,11 +69,14 @@ class HttpMetrics:
 class RequestGuard:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics, max_body_bytes: int) -> None:
-        """Guard `app`: count its requests in `metrics`, refuse bodies over `max_body_bytes`."""
+    def __init__(
+        self, app: ASGIApp, metrics: HttpMetrics, max_body_bytes: int, limits_by_path: Mapping[str, int]
+    ) -> None:
+        """Guard `app`: count its requests in `metrics`, refuse bodies over the limit of their path or of all paths."""
         self._app = app
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._limits_by_path = limits_by_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -82,7 +86,8 @@ class RequestGuard:
         answer = _Answer(scope, send)
         started = time.perf_counter()
         try:
-            body = await _read_body(scope, receive, self._max_body_bytes)
+            limit = self._limits_by_path.get(scope["path"], self._max_body_bytes)
+            body = await _read_body(scope, receive, limit)
             await self._app(scope, _replay(body, receive), answer.send)
         except RequestError as error:
             await answer_error(error, scope)(scope, receive, answer.send)

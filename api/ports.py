@@ -1,8 +1,10 @@
-"""What the HTTP service needs of casework: the part of `casework.desk.Desk` behind its routes."""
+"""What the HTTP service needs of others: the part of `casework.desk.Desk` behind its routes, and decisions."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from casework.breaker import Breaker
 from casework.views import CardView, CaseFilters, CaseView, Override, Page
@@ -50,3 +52,36 @@ class DeskPort(Protocol):
 
     async def release_breaker(self, policy_version: str, reason: str, actor: str, *, now_ms: int) -> Breaker:
         """Let the freezes of a policy version through again."""
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A payment that breaks the contract and was not taken.
+
+    Attributes:
+        reason: the contract's word, as a dead letter would give it.
+        field: the field at fault.
+        card_number: whether it was refused for a full card number.
+    """
+
+    reason: str
+    field: str
+    card_number: bool
+
+
+class ScoringPort(Protocol):
+    """Decisions for callers that wait. `cardwatch.waiting.Waiting` fills it with `streams.gateway.Gateway`."""
+
+    async def decide(
+        self, payments: Sequence[bytes], *, now_ms: int, deadline_ms: int, traceparent: str | None
+    ) -> list[Mapping[str, Any] | Refusal]:
+        """The decision on each payment, in their order, as the contract's record without its evidence.
+
+        Args:
+            payments: records of `payments.transactions.v1`.
+            now_ms: the clock, UTC epoch milliseconds.
+            deadline_ms: when the caller stops waiting.
+            traceparent: W3C trace context to pass on.
+
+        Raises:
+            api.errors.ScoringUnavailableError: payments cannot be taken now.
+        """

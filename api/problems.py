@@ -24,6 +24,8 @@ from api.errors import (
     FormError,
     HeaderError,
     PermissionDeniedError,
+    RefusedPaymentError,
+    ScoringUnavailableError,
 )
 from casework.cards import CardChange
 from casework.cases import CaseEvent
@@ -166,11 +168,18 @@ NOT_READY = Problem(
     "not-ready", 503, "Not ready", "`missing` names the dependencies that cannot be used.", headers=_RETRY_SOON
 )
 
+SCORING_UNAVAILABLE = Problem(
+    "scoring-unavailable", 503, "No decisions now",
+    "Payments cannot be taken. Repeating the request is safe: a payment is known by card_token and transaction_id.",
+    headers=_RETRY_SOON,
+)  # fmt: skip
+
 # Errors whose problem needs nothing of the occurrence; looked up by class, most special first.
 _BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
     (AuthenticationError, UNAUTHENTICATED),
     (PermissionDeniedError, NOT_PERMITTED),
     (ForgedRequestError, FORGED_FORM),
+    (ScoringUnavailableError, SCORING_UNAVAILABLE),
     (CardNumberError, CARD_NUMBER),
     (HeaderError, MALFORMED_HEADER),
     (BodyTooLargeError, BODY_TOO_LARGE),
@@ -191,6 +200,8 @@ def problem_of(error: Exception) -> Problem:
         return INVALID_REQUEST.with_members(errors=_field_errors(error.errors()))
     if isinstance(error, FormError):
         return INVALID_REQUEST.with_members(errors=[_field_error(f"body.{error.field}", "missing or impossible")])
+    if isinstance(error, RefusedPaymentError):
+        return INVALID_REQUEST.with_members(errors=[_field_error(f"body.{error.field}", error.reason)])
     if isinstance(error, InvalidCursorError):
         return INVALID_REQUEST.with_members(errors=[_field_error("query.cursor", "must be a next_cursor of this list")])
     if isinstance(error, IllegalMoveError):
@@ -253,6 +264,11 @@ _RULES = {
     "literal_error": "must be one of {expected}",
     "enum": "must be one of {expected}",
     "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "too_short": "must have at least {min_length} elements",
+    "too_long": "must have at most {max_length} elements",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "model_attributes_type": "must be a JSON object",

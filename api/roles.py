@@ -31,6 +31,7 @@ class Permission(Enum):
     METRICS_READ = "metrics_read"
     BREAKER_READ = "breaker_read"
     BREAKER_RELEASE = "breaker_release"
+    PAYMENT_DECIDE = "payment_decide"
 
 
 _AGENT = frozenset(
@@ -51,7 +52,7 @@ ROLE_MATRIX: MappingProxyType[Role, frozenset[Permission]] = MappingProxyType(
         # for that is a judgement on the alerts it held.
         Role.SENIOR_AGENT: _AGENT | {Permission.CARD_BLOCK, Permission.BREAKER_READ, Permission.BREAKER_RELEASE},
         # A payment system learns of a lost card before we do. It may stop a card but never let one go again.
-        Role.PAYMENT_SYSTEM: frozenset({Permission.CARD_READ, Permission.CARD_FREEZE}),
+        Role.PAYMENT_SYSTEM: frozenset({Permission.CARD_READ, Permission.CARD_FREEZE, Permission.PAYMENT_DECIDE}),
         # Those who run the service see how it does, not what cardholders do. They are woken by an open breaker, so they
         # may close it.
         Role.SRE: frozenset({Permission.METRICS_READ, Permission.BREAKER_READ, Permission.BREAKER_RELEASE}),

@@ -15,7 +15,7 @@ of rules and of the card's state; refunds, reversals and outcomes are always ALL
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.catalogue import FEATURE_INDEX
+from detector.deadline import DeadlinePolicy
 from detector.jit import kernel
 from detector.models.version import ModelVersion
 from detector.rates import by_currency
@@ -33,7 +34,10 @@ from detector.vocabulary import Action, CardStatus, Flag, Kind
 
 _CHOICES = (Action.ALLOW, Action.STEP_UP, Action.REVIEW, Action.FREEZE)
 _BOTHERING = _CHOICES[1:]
-_SETTINGS = ("version", "reference_currency", "random_review_share", "thresholds", "stops", "costs", "lists", "rules")
+_SETTINGS = (
+    "version", "reference_currency", "random_review_share", "thresholds", "stops", "costs", "lists", "rules",
+    "deadline",
+)  # fmt: skip
 _CHOICES_WARM = np.array([int(action) for action in _CHOICES], dtype=np.int64)
 _CHOICES_COLD = np.array([int(action) for action in _CHOICES if action is not Action.FREEZE], dtype=np.int64)
 _FOLLOW_ON = 0
@@ -211,6 +215,7 @@ class Policy:
         cost_rows: row of `costs` by currency.
         costs: float64 (currencies, 5), the follow-on loss, then the bother by action code; minor units.
         rules: at most 62.
+        deadline: what a waiting caller is told when there is no decision in time; without it everything is declined.
     """
 
     version: str
@@ -222,6 +227,7 @@ class Policy:
     cost_rows: Mapping[str, int]
     costs: NDArray[np.float64]
     rules: tuple[Rule, ...]
+    deadline: DeadlinePolicy = field(default_factory=DeadlinePolicy)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], features: Mapping[str, int] = FEATURE_INDEX) -> Policy:
@@ -254,6 +260,7 @@ class Policy:
             cost_rows=cost_rows,
             costs=costs,
             rules=tuple(parse_rules(root.sections("rules"), features, lists)),
+            deadline=DeadlinePolicy.from_section(root.section("deadline")) if "deadline" in root else DeadlinePolicy(),
         )
 
     @property

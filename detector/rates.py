@@ -96,6 +96,12 @@ class RateTable:
                 table.refuse(currency, f"worth at most {_LARGEST_FACTOR:g} minor units of {reference} a minor unit")
         return cls(root.text("version"), reference, factors)
 
+    def convert_one(self, amount_minor: int, currency: str) -> int | None:
+        """One amount, outside of the engine; None where the currency has no rate."""
+        if currency not in self.currencies:
+            return None
+        return round(amount_minor * float(self._factors[pack_code(currency, CURRENCY_LETTERS)]))
+
     def convert(
         self, amount_minor: NDArray[np.int64], currency: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -21,9 +21,9 @@ from streams.events import Outgoing, cloud_event
 from streams.topics import DECISIONS, TRANSACTIONS
 
 DECISION_TYPE = "cardwatch.decision.v1"
-SCORING_FAILED = "scoring_failed"
+SCORING_FAILED, DEADLINE_PASSED = "scoring_failed", "deadline_passed"
 RECORD_TIME_HEADER = "source_timestamp_ms"
-_SOURCE = "/cardwatch/score"
+_SOURCE, GATEWAY_SOURCE = "/cardwatch/score", "/cardwatch/gateway"
 _ACTION_WIRE = {int(action): action.wire for action in Action}
 _encoder = msgspec.json.Encoder()
 
@@ -254,13 +254,34 @@ def encode_fallback(subject: Subject, versions: Versions, now_ms: int, tracepare
 
     A payment is not refused because of a bug of ours; the flag, the dead letter and the metric say that nobody looked.
     """
-    fields = _common_fields(subject, Action.ALLOW.wire, versions) | {
+    return _encode_unseen(subject, Action.ALLOW, SCORING_FAILED, versions, _SOURCE, now_ms, traceparent)
+
+
+def encode_late(subject: Subject, action: Action, versions: Versions, now_ms: int) -> Outgoing:
+    """Encode what a waiting caller was told because its deadline came first: flagged `degraded`, with no score.
+
+    It raises no alert, whatever it says: nobody has looked yet. What the engine says afterwards raises one.
+    """
+    return _encode_unseen(subject, action, DEADLINE_PASSED, versions, GATEWAY_SOURCE, now_ms, None)
+
+
+def _encode_unseen(
+    subject: Subject,
+    action: Action,
+    reason: str,
+    versions: Versions,
+    source: str,
+    now_ms: int,
+    traceparent: bytes | None,
+) -> Outgoing:
+    """A decision that rests on nothing but its one reason."""
+    fields = _common_fields(subject, action.wire, versions) | {
         "score": 0.0,
         "anomaly": 0.0,
-        "reasons": [SCORING_FAILED],
+        "reasons": [reason],
         "rules": [],
         "expected_loss_minor": 0,
         "flags": flag_texts(Flag.DEGRADED),
     }
-    headers = cloud_event(subject.event_id, DECISION_TYPE, _SOURCE, now_ms, traceparent)
+    headers = cloud_event(subject.event_id, DECISION_TYPE, source, now_ms, traceparent)
     return Outgoing(DECISIONS, subject.partition, subject.card_token.encode(), _encoder.encode(fields), headers)

@@ -8,6 +8,7 @@ StreamsError
 ├── ProducerError          Kafka did not acknowledge what was sent; nothing after it may be counted as done
 ├── CheckpointError        a checkpoint could not be written, or is damaged
 ├── RecoveryError          the output topics could not be read back
+├── GatewayError           payments for waiting callers cannot be taken now; the same again later is safe
 ├── BroadcastError         models, lists or card states could not be read
 └── WorkerError            a role ended that should have gone on
 """
@@ -45,6 +46,10 @@ class CheckpointError(StreamsError):
 
 class RecoveryError(StreamsError):
     """The tail of an output topic could not be read, so what was answered already is not known."""
+
+
+class GatewayError(StreamsError):
+    """Payments for waiting callers cannot be taken now; sending the same again later is safe."""
 
 
 class BroadcastError(StreamsError):

@@ -27,6 +27,7 @@ from confluent_kafka import KafkaException
 
 from detector.vocabulary import FLAG_NAMES, Action
 from streams.dead_letters import origin_of
+from streams.encoding import DEADLINE_PASSED
 from streams.errors import RecoveryError
 from streams.events import Outgoing
 from streams.examples import LABELLED, MATURED, UNLABELLED, progress_of
@@ -194,6 +195,9 @@ def _collect(answered: dict[int, Answered], starts: Mapping[int, Start], records
         else:
             decision = _decode(record.value)
             if decision is not None and decision.source.partition == record.partition in answered:
+                # What a waiting caller was told instead of a decision answers nothing for us: a FREEZE still follows.
+                if decision.reasons == [DEADLINE_PASSED]:
+                    continue
                 if decision.source.offset < starts[record.partition].next_offset:
                     continue
                 place = (record.partition, decision.source.offset)

@@ -8,9 +8,11 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from api.app import create_app
 from api.console.words import reason_texts
@@ -26,6 +28,10 @@ from cardwatch.metrics import process_registry, write_url
 from cardwatch.services import connected
 from cardwatch.settings import Settings, configured_toml
 from casework.errors import CaseworkError, StoreSetupError, StoreUnavailableError
+from detector.errors import DetectorError
+
+if TYPE_CHECKING:
+    from cardwatch.waiting import Waiting
 
 _GRACE_S = 5
 _BACKLOG = 2048
@@ -101,11 +107,13 @@ def application(settings: Settings) -> FastAPI:
     try:
         store = wiring.redis_store(settings)
         desk = wiring.desk(settings, store)
+        registry = process_registry()
+        waiting = _waiting(settings, registry)
         app = create_app(
             desk,
             ApiKeys.from_mapping({name: dict(key) for name, key in settings.api.keys.items()}),
             Health({"redis": desk.ping}),
-            process_registry(),
+            registry,
             now_ms,
             ApiSettings(
                 session_secret=wiring.session_secret(settings),
@@ -114,14 +122,34 @@ def application(settings: Settings) -> FastAPI:
                 metrics_need_key=settings.api.metrics_need_key,
                 reason_texts=reason_texts(configured_toml(settings.files.messages, "messages/reasons.en.toml")),
             ),
+            waiting,
         )
-    except (ApiError, CaseworkError, ValueError) as error:
+    except (ApiError, CaseworkError, DetectorError, ValueError) as error:
         raise SettingsError(str(error)) from error
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if waiting is not None:
+            waiting.start()
         yield
+        if waiting is not None:
+            await waiting.stop()
         await store.close()
 
     app.router.lifespan_context = lifespan
     return app
+
+
+def _waiting(settings: Settings, registry: CollectorRegistry) -> Waiting | None:
+    """What decides payments for callers that wait; None without a Kafka. The desk works without it.
+
+    Raises:
+        SettingsError: a setting or file is wrong.
+        detector.errors.ConfigurationError: the content of a file is wrong.
+    """
+    if not settings.kafka.bootstrap_servers:
+        return None
+    from cardwatch.roles import stream_settings  # noqa: PLC0415  seconds that a desk without Kafka does not need
+    from cardwatch.waiting import Waiting  # noqa: PLC0415  the same
+
+    return Waiting(settings, stream_settings(settings, f"api-{socket.gethostname()}-{os.getpid()}"), registry)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from prometheus_client import CollectorRegistry
 from api.app import create_app
 from api.console.words import ReasonText, reason_texts
 from api.context import ApiSettings
+from api.errors import ScoringUnavailableError
 from api.health import Check, Health
 from api.keys import ApiKey, ApiKeys, hash_key
-from api.ports import DeskPort
+from api.ports import DeskPort, Refusal, ScoringPort
 from api.roles import Role
 from casework.adapters.memory_store import MemoryStore
 from casework.alerts import Alert, parse_alert
@@ -125,6 +127,40 @@ def payment(number: int, event_time_ms: int, **fields: Any) -> dict[str, Any]:
 
 
 @dataclass
+class Scoring:
+    """Allows every payment, but for one currency and card numbers, and keeps what it was asked."""
+
+    available: bool = True
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    deadline_ms: int = 0
+    traceparent: str | None = None
+
+    async def decide(
+        self, payments: Sequence[bytes], *, now_ms: int, deadline_ms: int, traceparent: str | None
+    ) -> list[Mapping[str, Any] | Refusal]:
+        """See `ScoringPort`."""
+        assert now_ms
+        if not self.available:
+            raise ScoringUnavailableError
+        self.deadline_ms, self.traceparent = deadline_ms, traceparent
+        self.asked += [json.loads(payment) for payment in payments]
+        return [self._answer(payment) for payment in self.asked[-len(payments) :]]
+
+    @staticmethod
+    def _answer(payment: dict[str, Any]) -> Mapping[str, Any] | Refusal:
+        if payment["card_token"] == CARD_NUMBER:
+            return Refusal("card_number_in_clear", "card_token", card_number=True)
+        if payment["currency"] == "XXX":
+            return Refusal("unknown_currency", "currency", card_number=False)
+        identity = {name: payment[name] for name in ("transaction_id", "card_token", "event_time_ms")}
+        return identity | {
+            "action": "ALLOW", "score": 0.01, "anomaly": 0.2, "reasons": [], "rules": [], "expected_loss_minor": 12,
+            "flags": [], "model_version": "m-1", "policy_version": "p-1", "rates_version": "r-1",
+            "source": {"topic": "payments.transactions.v1", "partition": 0, "offset": 7}, "alert_id": None,
+        }  # fmt: skip
+
+
+@dataclass
 class Client:
     """Talks to an application; every call runs to its end."""
 
@@ -178,10 +214,17 @@ class World:
         return case_id
 
 
-def world(*, checks: Mapping[str, Check] | None = None, desk_port: DeskPort | None = None, **settings: Any) -> World:
+def world(
+    *,
+    checks: Mapping[str, Check] | None = None,
+    desk_port: DeskPort | None = None,
+    scoring: ScoringPort | None = None,
+    **settings: Any,
+) -> World:
     """Build an application."""
     made, clock, registry = desk(), Clock(), CollectorRegistry()
     asyncio.run(made.open())
     chosen = ApiSettings(**({"session_secret": b"s" * 32, "reason_texts": texts()} | settings))
-    app = create_app(desk_port or made, keys(), Health(checks or {"redis": made.ping}), registry, clock, chosen)
+    health = Health(checks or {"redis": made.ping})
+    app = create_app(desk_port or made, keys(), health, registry, clock, chosen, scoring)
     return World(Client(app), made, clock, registry)

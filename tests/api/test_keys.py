@@ -9,7 +9,7 @@ import pytest
 from api.errors import AuthenticationError, KeyConfigurationError
 from api.keys import ApiKey, ApiKeys, hash_key
 from api.roles import Permission, Role, permits
-from tests.api.support import SECRETS, World, keys, world
+from tests.api.support import SECRETS, Scoring, World, keys, world
 
 # The matrix once more, in the words of those who may: a change of api/roles.py must be meant.
 MAY = {
@@ -23,8 +23,10 @@ MAY = {
     Permission.METRICS_READ: {Role.SRE},
     Permission.BREAKER_READ: {Role.SENIOR_AGENT, Role.SRE},
     Permission.BREAKER_RELEASE: {Role.SENIOR_AGENT, Role.SRE},
+    Permission.PAYMENT_DECIDE: {Role.PAYMENT_SYSTEM},
 }
 REASON = {"reason": "cardholder called"}
+PAYMENT = {"transaction_id": "t", "card_token": "tok_1", "event_time_ms": 1, "amount_minor": 1, "currency": "EUR"}
 DECISION = {"disposition": "confirmed_fraud", "card_action": "keep", "note": "not theirs"}
 REQUESTS: dict[Permission, tuple[str, str, Any]] = {
     Permission.CARD_READ: ("GET", "/v1/cards/tok_1", None),
@@ -36,6 +38,7 @@ REQUESTS: dict[Permission, tuple[str, str, Any]] = {
     Permission.METRICS_READ: ("GET", "/metrics", None),
     Permission.BREAKER_READ: ("GET", "/v1/breakers", None),
     Permission.BREAKER_RELEASE: ("POST", "/v1/breakers/policy-3/release", REASON),
+    Permission.PAYMENT_DECIDE: ("POST", "/v1/transactions", PAYMENT),
 }
 
 
@@ -50,7 +53,7 @@ def test_role_matrix(role: Role, permission: Permission) -> None:
 @pytest.mark.parametrize("permission", REQUESTS)
 def test_each_route_obeys_the_matrix(role: Role, permission: Permission) -> None:
     """A role gets an answer exactly from the routes it may use, and a 403 problem from the others."""
-    world_ = world(metrics_need_key=True)
+    world_ = world(metrics_need_key=True, scoring=Scoring())
     method, path, body = REQUESTS[permission]
     path = path.replace("{case}", world_.open_case())
     response = world_.client.request(method, path, role=role, json=body)

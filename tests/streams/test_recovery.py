@@ -132,3 +132,14 @@ def test_a_checkpoint_within_a_replay_names_the_positions_before_it(unlearned: A
     owned.position = Position(12, 7)
     unlearned.example_progress.pop(MATURED, None)
     assert owned.output_positions(cast("Producer", producer)) == {"fraud.decisions.v1/3": 110}
+
+
+def test_what_a_waiting_caller_was_told_answers_nothing(world: World) -> None:
+    """A late answer of the gateway stands for its payment; the worker decides all the same, lest a FREEZE be lost."""
+    say(world, DECISIONS, decision(0, "ALLOW", reasons=["deadline_passed"], flags=["degraded"]))
+    say(world, DECISIONS, decision(1, "DECLINE", reasons=["deadline_passed"], flags=["degraded"]))
+    say(world, DECISIONS, decision(1, "FREEZE"))
+    found = read_answered(world.settings, {PARTITION: Start(0, {})})[PARTITION]
+    assert found.decisions.keys() == {1}
+    assert found.decisions[1].action == Action.FREEZE
+    assert [copy.value for copy in found.missing_copies] == [decision(1, "FREEZE")]
