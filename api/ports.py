@@ -53,6 +53,7 @@ class DeskPort(Protocol):
     async def release_breaker(self, policy_version: str, reason: str, actor: str, *, now_ms: int) -> Breaker:
         """Let the freezes of a policy version through again."""
 
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A payment that breaks the contract and was not taken.

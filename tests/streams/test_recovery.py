@@ -139,7 +139,7 @@ def test_what_a_waiting_caller_was_told_answers_nothing(world: World) -> None:
     say(world, DECISIONS, decision(0, "ALLOW", reasons=["deadline_passed"], flags=["degraded"]))
     say(world, DECISIONS, decision(1, "DECLINE", reasons=["deadline_passed"], flags=["degraded"]))
     say(world, DECISIONS, decision(1, "FREEZE"))
-    found = read_answered(world.settings, {PARTITION: Start(0, {})})[PARTITION]
+    found = answered_in(world, Start(0, {}))
     assert found.decisions.keys() == {1}
     assert found.decisions[1].action == Action.FREEZE
     assert [copy.value for copy in found.missing_copies] == [decision(1, "FREEZE")]
