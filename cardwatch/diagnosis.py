@@ -7,10 +7,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import redis
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from redis.connection import parse_url
+from redis.sentinel import Sentinel
 
 from cardwatch import kafka
 from cardwatch.errors import ServiceError
@@ -25,6 +28,8 @@ _SAMPLE_RECORDS = 200
 _READ_TIMEOUT_S = 5.0
 # A handful of records may agree with the wrong partitioner by chance: one in `partitions` does.
 _FEWEST_KEYS = 5
+# Of maxmemory: what is above it is a matter of days.
+_FULL_SHARE = 0.9
 
 
 class Grade(Enum):
@@ -135,19 +140,54 @@ def check_broker_clock(settings: KafkaSettings, now_ms: Callable[[], int]) -> It
 
 def check_redis(settings: RedisSettings, now_ms: Callable[[], int]) -> Iterator[Finding]:
     """Redis answers, keeps what it acknowledged, evicts nothing, and its clock agrees with ours."""
-    url = settings.url.get_secret_value()
     try:
-        with redis.Redis.from_url(url, socket_timeout=settings.timeout_s, decode_responses=True) as client:
+        with _redis_client(settings) as client:
             began_ms = now_ms()
             seconds, micros = client.time()
             ended_ms = now_ms()
             yield Finding(Grade.GOOD, "redis: answers")
             yield _clock_finding("Redis", seconds * 1000 + micros // 1000, began_ms, ended_ms)
             yield from _check_redis_settings(client)
+            yield from _check_redis_state(client, settings.replicas)
     except redis.RedisError as error:
         yield Finding(Grade.WRONG, f"redis: does not answer ({type(error).__name__})", "start it, or correct redis.url")
     except ValueError:
         yield Finding(Grade.WRONG, "redis.url: is no Redis URL", "redis://host:6379/0, rediss://... or unix:///path")
+
+
+def _redis_client(settings: RedisSettings) -> redis.Redis:
+    """A client of the server that is written to."""
+    url = settings.url.get_secret_value()
+    options: dict[str, Any] = {"socket_timeout": settings.timeout_s, "decode_responses": True}
+    addresses = settings.sentinel_addresses()
+    if not addresses:
+        return redis.Redis.from_url(url, **options)
+    parts = parse_url(url)
+    given = {name: value for name, value in parts.items() if name not in {"host", "port", "path"}}
+    sentinel = Sentinel(list(addresses), socket_timeout=settings.timeout_s)
+    client: redis.Redis = sentinel.master_for(settings.sentinel_service, **given, **options)
+    return client
+
+
+def _check_redis_state(client: redis.Redis, replicas: int) -> Iterator[Finding]:
+    """Room is left, and enough replicas follow."""
+    memory = client.info("memory")
+    used, limit = int(memory["used_memory"]), int(memory["maxmemory"])
+    if not limit:
+        yield Finding(Grade.GOOD, f"redis: {used / 2**20:,.0f} MB used, no maxmemory")
+    elif used < _FULL_SHARE * limit:
+        yield Finding(Grade.GOOD, f"redis: {used / 2**20:,.0f} of {limit / 2**20:,.0f} MB used")
+    else:
+        yield Finding(
+            Grade.WRONG,
+            f"redis: {used / 2**20:,.0f} of {limit / 2**20:,.0f} MB used: writes are, or will soon be, refused",
+            "raise maxmemory; nothing is evicted, alerts wait in Kafka meanwhile",
+        )
+    following = int(client.info("replication")["connected_slaves"])
+    if following < replicas:
+        yield Finding(
+            Grade.WRONG, f"redis: {following} replicas follow, redis.replicas is {replicas}", "start the others"
+        )
 
 
 def _check_redis_settings(client: redis.Redis) -> Iterator[Finding]:

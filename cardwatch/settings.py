@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from redis.connection import parse_url
@@ -27,6 +27,7 @@ from cardwatch.errors import SettingsError
 ENVIRONMENT_PREFIX = "CARDWATCH_"
 DELIMITER = "__"
 SHIPPED_FILE = "cardwatch.toml"
+_HOSTS = r"^$|^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$"
 
 Rows = Annotated[int, Field(ge=64, le=2_000_000_000, description="a number of rows, 64 or more")]
 Port = Annotated[int, Field(ge=0, le=65_535, description="a TCP port, or 0 for a free one")]
@@ -85,7 +86,7 @@ class DataSettings(Section):
 class KafkaSettings(Section):
     """The broker and how to reach it."""
 
-    bootstrap_servers: str = Field(pattern=r"^$|^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$", description="host:port,host:port")
+    bootstrap_servers: str = Field(pattern=_HOSTS, description="host:port,host:port")
     partitions: int = Field(ge=1, le=1024, description="partitions of every keyed topic, 1 to 1024")
     replication_factor: int = Field(ge=1, le=16, description="copies of every topic, 1 to 16")
     group_prefix: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}$", description="letters, digits and . _ -")
@@ -110,6 +111,32 @@ class RedisSettings(Section):
     )
     outbox_limit: int = Field(ge=100, le=10_000_000, description="entries, 100 or more")
     timeout_s: Seconds
+    retries: int = Field(ge=0, le=100, description="0 to 100")
+    budget_s: Seconds
+    replicas: int = Field(ge=0, le=16, description="replicas that must have a change, 0 to 16; 0 with cluster = true")
+    confirm: Literal["redis", "kafka"] = Field(description="redis or kafka")
+    confirm_within_s: Seconds
+    sentinels: str = Field(pattern=_HOSTS, description="host:port,host:port, or empty")
+    sentinel_service: str = Field(pattern=r"^[A-Za-z0-9._-]{0,100}$", description="the master's name at the sentinels")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> RedisSettings:
+        """Refuse what contradicts itself; nothing of what was given is repeated."""
+        if self.cluster and self.replicas:
+            message = "redis.replicas must be 0 with a cluster, whose nodes have min-replicas-to-write for that"
+            raise ValueError(message)
+        if bool(self.sentinels) != bool(self.sentinel_service) or (self.cluster and self.sentinels):
+            message = "redis.sentinels and redis.sentinel_service go together, and not with redis.cluster"
+            raise ValueError(message)
+        if self.budget_s < self.timeout_s:
+            message = "redis.budget_s must not be below redis.timeout_s"
+            raise ValueError(message)
+        return self
+
+    def sentinel_addresses(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each sentinel."""
+        pairs = (address.rpartition(":") for address in self.sentinels.split(",") if address)
+        return tuple((host, int(port)) for host, _, port in pairs)
 
 
 class DetectorSettings(Section):

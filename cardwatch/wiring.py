@@ -6,7 +6,8 @@ import re
 
 from cardwatch.errors import SettingsError
 from cardwatch.settings import Settings, configured_toml
-from casework.adapters.redis_store import RedisStore, RedisStoreSettings, connect
+from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
+from casework.adapters.redis_store import RedisStore, RedisStoreSettings
 from casework.desk import Desk
 from casework.playbook import Playbook
 
@@ -72,8 +73,14 @@ def playbook(settings: Settings) -> Playbook:
 def redis_store(settings: Settings) -> RedisStore:
     """The store on Redis; it connects on first use."""
     redis = settings.redis
-    client = connect(redis.url.get_secret_value(), cluster=redis.cluster, timeout_seconds=redis.timeout_s)
-    return RedisStore(client, RedisStoreSettings(shards=redis.shards, outbox_limit=redis.outbox_limit))
+    policy = ConnectionPolicy(timeout_s=redis.timeout_s, retries=redis.retries, budget_s=redis.budget_s)
+    address = RedisAddress(
+        redis.url.get_secret_value(), redis.cluster, redis.sentinel_addresses(), redis.sentinel_service
+    )
+    connection = RedisConnection(connect(address, policy), policy, replicas=redis.replicas)
+    confirm_within_s = redis.confirm_within_s if redis.confirm == "kafka" else None
+    layout = RedisStoreSettings(redis.shards, redis.outbox_limit, confirm_within_s=confirm_within_s)
+    return RedisStore(connection, layout)
 
 
 def desk(settings: Settings, store: RedisStore) -> Desk:

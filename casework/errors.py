@@ -15,6 +15,8 @@ CaseworkError
 ├── SendError                   a notice could not be handed to its sender
 └── StoreError                  the system of record did not do it
     ├── StoreUnavailableError   no answer: whether it was done is unknown, asking again is safe
+    │   └── UnconfirmedError    it was done, and Kafka has not acknowledged it yet
+    ├── StoreFullError          the store has no memory left; it refuses writes and forgets nothing
     ├── StoreContentionError    others kept changing the same card; asking again is safe
     ├── OutboxFullError         the relay is so far behind that nothing more is accepted
     └── StoreSetupError         the store was set up for another number of shards or format
@@ -118,6 +120,14 @@ class StoreError(CaseworkError):
 
 class StoreUnavailableError(StoreError):
     """The store gave no answer. Whether the step was done is unknown; asking again is safe."""
+
+
+class UnconfirmedError(StoreUnavailableError):
+    """It was done, but Kafka has not acknowledged it in time; asking again with the same key is safe."""
+
+
+class StoreFullError(StoreError):
+    """The store has no memory left: nothing was done, nothing is forgotten, asking again later is safe."""
 
 
 class StoreContentionError(StoreError):

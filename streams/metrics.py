@@ -77,6 +77,9 @@ class StreamMetrics:
         self.decisions = counter("decisions_total", "Decisions answered, by action.", "action")
         self.alerts = counter("alerts_total", "Alerts sent, by action.", "action")
         self.freezes = counter("freezes_total", "FREEZE alerts handled, by what became of them.", "outcome")
+        self.store_failures = counter(
+            "store_failures_total", "Calls to the desk's store that failed and are made again, by error.", "error"
+        )
         self.breaker_open = gauge(
             "freeze_breaker_open", "1 while freezes of this version of the policy are held for people.", "policy"
         )

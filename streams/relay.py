@@ -83,7 +83,8 @@ class Relay:
                 relayed = await self.relay_once()
                 await self._show_age()
             except StoreError as error:
-                logger.warning("the outbox: %s; trying again", type(error).__name__)
+                self._metrics.store_failures.labels(type(error).__name__).inc()
+                logger.warning("the outbox: %s; trying again", error)
                 await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
                 continue
             if not relayed:

@@ -184,7 +184,8 @@ class RespondRole:
             except StoreSetupError:
                 raise
             except StoreError as error:
-                logger.warning("the desk's store: %s; trying again", type(error).__name__)
+                self._metrics.store_failures.labels(type(error).__name__).inc()
+                logger.warning("the desk's store: %s; trying again", error)
                 waiting.append(at)
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -16,27 +16,27 @@ one text guards both. Redis must not evict (`maxmemory-policy noeviction`).
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import heapq
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
+from casework.adapters.redis_connection import RedisConnection, Script
 from casework.breaker import Breaker
-from casework.cards import CardRecord
+from casework.cards import SYSTEM_ACTOR, CardRecord
 from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, queue_position
-from casework.errors import OutboxFullError, StoreError, StoreSetupError, StoreUnavailableError
+from casework.errors import OutboxFullError, StoreError, StoreSetupError, UnconfirmedError
 from casework.ids import MAXIMUM_SHARDS, shard_of_card, shard_of_case
 from casework.outbox import OutboxEntry, OutboxMessage
 from casework.store import UNWRITTEN, BreakerStep, ListedCase, Recorded, Snapshot, Step, StoredCase
 
 FORMAT = 1
+# The relay looks at an empty outbox twenty times a second.
+_CONFIRM_INTERVAL_S = 0.02
 _POSITION_PREFIX_CHARACTERS = len("0123456789abcdef:")
 
 _encoder = msgspec.json.Encoder()
@@ -50,45 +50,6 @@ _headers_decoder = msgspec.json.Decoder(dict[str, str])
 Decoded = TypeVar("Decoded")
 
 
-class _Pipeline(Protocol):
-    """What we use of redis-py's pipelines."""
-
-    def execute_command(self, *args: Any) -> Any:
-        """Queue a command."""
-
-    def execute(self, raise_on_error: bool = True) -> Awaitable[list[Any]]:  # noqa: FBT001, FBT002  redis-py's signature
-        """Send what is queued."""
-
-
-class RedisClient(Protocol):
-    """What we use of `redis.asyncio.Redis` and `RedisCluster`."""
-
-    def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]:
-        """Send a command."""
-
-    def pipeline(self, transaction: Any = None) -> Any:
-        """A pipeline; ours are never transactions, the scripts are."""
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-
-
-def connect(url: str, *, cluster: bool, timeout_seconds: float) -> RedisClient:
-    """Make a client that connects on first use.
-
-    Args:
-        url: `redis://`, `rediss://` or `unix://`.
-        cluster: whether `url` names a node of a Redis Cluster.
-        timeout_seconds: for connecting, and for each answer.
-    """
-    client: RedisClient
-    if cluster:
-        client = RedisCluster.from_url(url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds)
-    else:
-        client = Redis.from_url(url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds)
-    return client
-
-
 @dataclass(frozen=True, slots=True)
 class RedisStoreSettings:
     """How the store lays out its keys.
@@ -99,32 +60,22 @@ class RedisStoreSettings:
         outbox_limit: entries a shard's outbox may hold before steps are refused; at some 1.5 kB an entry the default
             keeps all outboxes of 16 shards under 500 MB.
         prefix: first part of every key.
+        confirm_within_s: where it is set, a person's command counts as done only when Kafka has acknowledged all that
+            it made known, and after so many seconds without that the person is told to ask again. None: it counts as
+            done when Redis has it.
     """
 
     shards: int = 16
     outbox_limit: int = 20_000
     prefix: str = "cardwatch"
-
-
-@dataclass(frozen=True, slots=True)
-class _Script:
-    """A Lua script, and the SHA-1 by which Redis names it; nothing is secured by that."""
-
-    text: bytes
-    sha: str
-
-    @classmethod
-    def shipped(cls, name: str) -> _Script:
-        """Read one of `casework/adapters/lua`."""
-        text = resources.files("casework.adapters.lua").joinpath(name).read_bytes()
-        return cls(text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
+    confirm_within_s: float | None = None
 
 
 class RedisStore:
     """The store port on one Redis server, or on a Redis Cluster."""
 
-    def __init__(self, client: RedisClient, settings: RedisStoreSettings) -> None:
-        """Work through `client`, whose answers must be bytes (`decode_responses` off).
+    def __init__(self, redis: RedisConnection, settings: RedisStoreSettings) -> None:
+        """Work through `redis`.
 
         Raises:
             StoreSetupError: `shards` is not a power of two up to 4096.
@@ -132,10 +83,10 @@ class RedisStore:
         if not 1 <= settings.shards <= MAXIMUM_SHARDS or settings.shards & (settings.shards - 1):
             message = f"shards must be a power of two up to {MAXIMUM_SHARDS}, not {settings.shards}"
             raise StoreSetupError(message)
-        self._client = client
+        self._redis = redis
         self._settings = settings
-        self._commit_script = _Script.shipped("commit.lua")
-        self._breaker_script = _Script.shipped("breaker.lua")
+        self._commit_script = Script.shipped("commit.lua")
+        self._breaker_script = Script.shipped("breaker.lua")
 
     @property
     def shards(self) -> int:
@@ -144,16 +95,15 @@ class RedisStore:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._redis.close()
 
     async def open(self, *, create: bool) -> None:
         """Check the set-up, and set up an empty Redis if asked to."""
         key = f"{self._settings.prefix}:setup"
         ours = _encoder.encode({"format": FORMAT, "shards": self.shards})
-        async with _translated():
-            if create:
-                await self._client.execute_command("SET", key, ours, "NX")
-            found = await self._client.execute_command("GET", key)
+        if create:
+            await self._redis.command("SET", key, ours, "NX")
+        found = await self._redis.command("GET", key)
         if found is None:
             message = "Redis is not set up for cardwatch"
             raise StoreSetupError(message)
@@ -165,8 +115,7 @@ class RedisStore:
 
     async def ping(self) -> None:
         """Return when Redis answers for our keys."""
-        async with _translated():
-            await self._client.execute_command("EXISTS", f"{self._settings.prefix}:setup")
+        await self._redis.command("EXISTS", f"{self._settings.prefix}:setup")
 
     # ------------------------------------------------------------------------------------------------ cards and steps
 
@@ -185,16 +134,27 @@ class RedisStore:
                     ("GET", self._key(shard, "step", step_id)),
                 )
             )
-        answers = await self._pipelined(commands)
+        answers = await self._redis.pipelined(commands)
         cards = [
             (_text(version), _decoded(_card_decoder, raw) or CardRecord(card_token))
             for (card_token, _), (version, raw) in zip(asks, answers[::2], strict=True)
         ]
         cases = await self._cases([card.open_case_id for _, card in cards if card.open_case_id is not None])
+        recorded = [_decoded(_recorded_decoder, raw) for raw in answers[1::2]]
+        await self._require_kept(asks, recorded)
         return [
-            Snapshot(card, version, self._open_case(cases, card), _decoded(_recorded_decoder, recorded))
-            for (version, card), recorded in zip(cards, answers[1::2], strict=True)
+            Snapshot(card, version, self._open_case(cases, card), known)
+            for (version, card), known in zip(cards, recorded, strict=True)
         ]
+
+    async def _require_kept(self, asks: Sequence[tuple[str, str]], recorded: Sequence[Recorded | None]) -> None:
+        """Before it is said again that a step was done: it is where it would have been had it been said at once."""
+        known = [(ask[0], step) for ask, step in zip(asks, recorded, strict=True) if step is not None]
+        if known:
+            await self._redis.require_replicated(f"{self._settings.prefix}:replicated")
+        for card_token, step in known:
+            if step.outcome is None:
+                await self._confirm(shard_of_card(card_token, self.shards))
 
     @staticmethod
     def _open_case(cases: Mapping[str, Case], card: CardRecord) -> Case | None:
@@ -205,22 +165,25 @@ class RedisStore:
     async def _cases(self, case_ids: Sequence[str]) -> dict[str, Case]:
         """Read cases without their events."""
         distinct = list(dict.fromkeys(case_ids))
-        answers = await self._pipelined([("HGET", self._case_key(case_id), "case") for case_id in distinct])
+        answers = await self._redis.pipelined([("HGET", self._case_key(case_id), "case") for case_id in distinct])
         cases = (_decoded(_case_decoder, raw) for raw in answers)
         return {case_id: case for case_id, case in zip(distinct, cases, strict=True) if case is not None}
 
     async def commit(self, steps: Sequence[Step]) -> list[bool]:
         """Carry out steps in order, in one round trip; a second one where Redis does not know the script."""
-        return await self._evaluate(self._commit_script, [self._commit_command(step) for step in steps])
+        commands = [self._commit_command(step) for step in steps]
+        done = self._applied(await self._redis.evaluate(self._commit_script, commands))
+        for step, applied in zip(steps, done, strict=True):
+            if applied and step.recorded.outcome is None:
+                await self._confirm(shard_of_card(step.card.card_token, self.shards))
+        return done
 
-    async def _evaluate(self, script: _Script, commands: Sequence[tuple[Any, ...]]) -> list[bool]:
-        """Run a script once for each command's keys and arguments; whether each was applied."""
-        answers = await self._pipelined([("EVALSHA", script.sha, *command) for command in commands], tolerant=True)
-        unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        # EVAL makes the script known as well. Order is kept: what was done in the first trip came before.
-        again = await self._pipelined([("EVAL", script.text, *commands[place]) for place in unknown])
-        for place, answer in zip(unknown, again, strict=True):
-            answers[place] = answer
+    def _applied(self, answers: Sequence[bytes]) -> list[bool]:
+        """Whether each step was carried out.
+
+        Raises:
+            OutboxFullError: one was not, for want of room.
+        """
         if b"full" in answers:
             message = f"an outbox holds {self._settings.outbox_limit} entries: is the relay running?"
             raise OutboxFullError(message)
@@ -262,8 +225,7 @@ class RedisStore:
 
     async def load_breaker(self, policy_version: str) -> Breaker:
         """Read a breaker."""
-        async with _translated():
-            found = await self._client.execute_command("HGET", self._breakers_key(policy_version), policy_version)
+        found = await self._redis.command("HGET", self._breakers_key(policy_version), policy_version)
         return _breaker(found) or Breaker(policy_version)
 
     async def commit_breaker(self, step: BreakerStep) -> bool:
@@ -281,12 +243,15 @@ class RedisStore:
             step.time_ms,
             *_message_parts(step.messages),
         )
-        return (await self._evaluate(self._breaker_script, [command]))[0]
+        applied = self._applied(await self._redis.evaluate(self._breaker_script, [command]))[0]
+        if applied and step.messages and step.after.actor != SYSTEM_ACTOR:
+            await self._confirm(shard_of_card(policy_version, self.shards))
+        return applied
 
     async def list_breakers(self) -> list[Breaker]:
         """Read the breakers of all shards."""
         keys = [self._shard_key(shard, "breakers") for shard in range(self.shards)]
-        answers = await self._pipelined([("HVALS", key) for key in keys])
+        answers = await self._redis.pipelined([("HVALS", key) for key in keys])
         found = (_breaker(raw) for values in answers for raw in values)
         return [breaker for breaker in found if breaker is not None]
 
@@ -296,8 +261,7 @@ class RedisStore:
         """Read a case with its events."""
         if shard_of_case(case_id, self.shards) is None:
             return None
-        async with _translated():
-            found = await self._client.execute_command("HGETALL", self._case_key(case_id))
+        found = await self._redis.command("HGETALL", self._case_key(case_id))
         fields: dict[str, bytes] = {_text(name): raw for name, raw in found.items()}
         case = _decoded(_case_decoder, fields.pop("case", None))
         if case is None:
@@ -313,7 +277,7 @@ class RedisStore:
             for shard in range(self.shards)
             for state in states
         ]
-        lists = await self._pipelined(commands)
+        lists = await self._redis.pipelined(commands)
         positions = [_text(raw) for raw in heapq.merge(*lists)][:count]
         case_ids = [position[_POSITION_PREFIX_CHARACTERS:] for position in positions]
         cases = await self._cases(case_ids)
@@ -322,7 +286,7 @@ class RedisStore:
     async def count_cases(self) -> dict[CaseState, int]:
         """Count the entries of all lists."""
         places = [(shard, state) for shard in range(self.shards) for state in CaseState]
-        answers = await self._pipelined([("ZCARD", self._key(shard, "cases", state)) for shard, state in places])
+        answers = await self._redis.pipelined([("ZCARD", self._key(shard, "cases", state)) for shard, state in places])
         counts = dict.fromkeys(CaseState, 0)
         for (_, state), answer in zip(places, answers, strict=True):
             counts[state] += int(answer)
@@ -333,22 +297,40 @@ class RedisStore:
     async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
         """Read a shard's outbox."""
         start = "-" if after is None else f"({after}"
-        async with _translated():
-            found = await self._client.execute_command("XRANGE", self._outbox_key(shard), start, "+", "COUNT", count)
+        found = await self._redis.command("XRANGE", self._outbox_key(shard), start, "+", "COUNT", count)
         return [_entry(entry_id, fields) for entry_id, fields in found]
 
     async def ack_outbox(self, shard: int, up_to: str) -> None:
         """Trim a shard's outbox to what comes behind `up_to`."""
-        time_part, _, sequence = up_to.partition("-")
-        behind = f"{time_part}-{int(sequence) + 1}"
-        async with _translated():
-            await self._client.execute_command("XTRIM", self._outbox_key(shard), "MINID", behind)
+        time_ms, sequence = _place(up_to)
+        behind = f"{time_ms}-{sequence + 1}"
+        await self._redis.command("XTRIM", self._outbox_key(shard), "MINID", behind)
 
     async def outbox_oldest_ms(self) -> int | None:
         """Time of the oldest entry."""
         commands = [("XRANGE", self._outbox_key(shard), "-", "+", "COUNT", 1) for shard in range(self.shards)]
-        firsts = [_entry(*entries[0]) for entries in await self._pipelined(commands) if entries]
+        firsts = [_entry(*entries[0]) for entries in await self._redis.pipelined(commands) if entries]
         return min((entry.time_ms for entry in firsts), default=None)
+
+    async def _confirm(self, shard: int) -> None:
+        """Where it is configured, wait until Kafka has acknowledged what is in a shard's outbox now.
+
+        Raises:
+            UnconfirmedError: it has not in time; the relay goes on, and asking again is safe.
+        """
+        if self._settings.confirm_within_s is None:
+            return
+        key = self._outbox_key(shard)
+        newest = await self._redis.command("XREVRANGE", key, "+", "-", "COUNT", 1)
+        deadline_s = time.monotonic() + self._settings.confirm_within_s
+        while newest:
+            oldest = await self._redis.command("XRANGE", key, "-", "+", "COUNT", 1)
+            if not oldest or _place(oldest[0][0]) > _place(newest[0][0]):
+                return
+            if time.monotonic() > deadline_s:
+                message = "done in Redis, not yet acknowledged by Kafka"
+                raise UnconfirmedError(message)
+            await asyncio.sleep(_CONFIRM_INTERVAL_S)
 
     # ----------------------------------------------------------------------------------------------------------- keys
 
@@ -372,23 +354,6 @@ class RedisStore:
         """The key of the breakers among which that of a policy version is."""
         return self._shard_key(shard_of_card(policy_version, self.shards), "breakers")
 
-    async def _pipelined(self, commands: Sequence[tuple[Any, ...]], *, tolerant: bool = False) -> list[Any]:
-        """Send commands together; each alone is atomic, together they are not.
-
-        With `tolerant`, a NOSCRIPT among the answers is returned in its place instead of being raised.
-        """
-        if not commands:
-            return []
-        async with _translated():
-            pipeline: _Pipeline = self._client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            answers = await pipeline.execute(raise_on_error=False)
-            for answer in answers:
-                if isinstance(answer, Exception) and not (tolerant and isinstance(answer, NoScriptError)):
-                    raise answer
-        return answers
-
 
 def _message_parts(messages: Sequence[OutboxMessage]) -> tuple[str | bytes, ...]:
     """Messages as the scripts take them: topic, key, value and headers of each."""
@@ -402,19 +367,6 @@ def _message_parts(messages: Sequence[OutboxMessage]) -> tuple[str | bytes, ...]
 def _breaker(raw: bytes | None) -> Breaker | None:
     """A breaker as `breaker.lua` writes it, behind its revision."""
     return None if raw is None else _decoded(_breaker_decoder, raw.partition(b" ")[2])
-
-
-@asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
-    """Turn redis-py's errors into ours; their texts may repeat what was sent, so they are not passed on."""
-    try:
-        yield
-    except ResponseError as error:
-        message = f"Redis refused a command: {type(error).__name__}"
-        raise StoreError(message) from error
-    except (RedisError, RedisClusterException, OSError) as error:
-        message = f"Redis gave no answer: {type(error).__name__}"
-        raise StoreUnavailableError(message) from error
 
 
 def _text(raw: bytes | str | None) -> str:
@@ -431,6 +383,12 @@ def _decoded(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decod
     except msgspec.DecodeError as error:
         message = "a document in Redis cannot be read: was it written by a later version?"
         raise StoreError(message) from error
+
+
+def _place(entry_id: bytes | str) -> tuple[int, int]:
+    """An id of a stream's entry, in the order of the stream."""
+    time_part, _, sequence = _text(entry_id).partition("-")
+    return int(time_part), int(sequence)
 
 
 def _entry(entry_id: bytes | str, fields: Mapping[bytes, bytes]) -> OutboxEntry:

@@ -10,11 +10,12 @@ import pytest
 import redis
 from redis.asyncio.cluster import RedisCluster
 
-from casework.adapters.redis_store import RedisStore, RedisStoreSettings, connect
+from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
+from casework.adapters.redis_store import RedisStore, RedisStoreSettings
 from casework.cards import OutcomeKind
 from casework.cases import CaseState, Disposition
 from casework.desk import Desk
-from casework.errors import StoreError, StoreSetupError, StoreUnavailableError
+from casework.errors import StoreError, StoreFullError, StoreSetupError, StoreUnavailableError
 from casework.views import CardAction, CaseFilters, Override
 from tests.casework.examples import NOW_MS, alert, playbook
 from tests.contracts.conftest import Bench, Servers
@@ -31,10 +32,14 @@ def redis_bench(new_redis_bench: Callable[[asyncio.Runner], Bench], runner: asyn
     made.close()
 
 
+def connection_to(url: str, policy: ConnectionPolicy, **options: Any) -> RedisConnection:
+    return RedisConnection(connect(RedisAddress(url), policy), policy, **options)
+
+
 def client_of(store: Any) -> Any:
     """The redis-py client of a store."""
     assert isinstance(store, RedisStore)
-    return store._client
+    return store._redis.client
 
 
 def keys_of(bench: Bench, store: Any) -> list[str]:
@@ -109,17 +114,17 @@ def test_another_set_up_is_refused(redis_bench: Bench) -> None:
 @pytest.mark.parametrize("shards", [0, 3, 8192])
 def test_shards_are_a_power_of_two(shards: int) -> None:
     """Case ids carry twelve bits of their card's hash, so that many shards can be told from them."""
-    client = connect("redis://127.0.0.1:1/0", cluster=False, timeout_seconds=1.0)
     with pytest.raises(StoreSetupError, match="power of two"):
-        RedisStore(client, RedisStoreSettings(shards=shards))
+        RedisStore(connection_to("redis://127.0.0.1:1/0", ConnectionPolicy()), RedisStoreSettings(shards=shards))
 
 
 @pytest.mark.parametrize("cluster", [False, True])
 def test_no_answer_is_named_as_such(runner: asyncio.Runner, *, cluster: bool) -> None:
     """Where nobody listens every call says so, and may be made again."""
     (port,) = free_ports(1)
-    client = connect(f"redis://{LOOPBACK}:{port}", cluster=cluster, timeout_seconds=0.2)
-    store = RedisStore(client, RedisStoreSettings())
+    address = RedisAddress(f"redis://{LOOPBACK}:{port}", cluster)
+    policy = ConnectionPolicy(timeout_s=0.2, retries=1)
+    store = RedisStore(RedisConnection(connect(address, policy), policy), RedisStoreSettings())
     desk = Desk(store, playbook())
     with pytest.raises(StoreUnavailableError):
         runner.run(desk.ping())
@@ -147,13 +152,13 @@ def test_a_refusal_does_not_repeat_what_was_sent(redis_bench: Bench) -> None:
 def test_a_redis_out_of_memory_refuses_and_recovers(servers: Servers, runner: asyncio.Runner) -> None:
     """Writes are refused as a whole while Redis has no memory left; asked again later they are done."""
     url = servers.url("bundled")
-    store = RedisStore(connect(url, cluster=False, timeout_seconds=5.0), RedisStoreSettings(prefix="out-of-memory"))
+    store = RedisStore(connection_to(url, ConnectionPolicy()), RedisStoreSettings(prefix="out-of-memory"))
     desk = Desk(store, playbook())
     runner.run(desk.open())
     with redis.Redis.from_url(url) as client:
         client.config_set("maxmemory", "1")
         try:
-            with pytest.raises(StoreError):
+            with pytest.raises(StoreFullError):
                 runner.run(desk.respond([alert("a")], NOW_MS))
         finally:
             client.config_set("maxmemory", "0")

@@ -94,6 +94,11 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def signal(self, number: int) -> None:
+        """Send a signal to a process that runs."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def kill(self) -> None:
         """End the process at once (SIGKILL)."""
         if self._process is not None:

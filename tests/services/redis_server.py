@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,19 +23,21 @@ def redis_program() -> str | None:
 class RedisServer:
     """A server with data in a directory; `stop`, `kill` and `start` again keep port and data."""
 
-    def __init__(self, program: str, directory: Path) -> None:
-        """Choose a port; nothing is started yet."""
-        (self._port,) = free_ports(1)
+    def __init__(self, program: str, directory: Path, *, of: RedisServer | None = None) -> None:
+        """Choose a port; nothing is started yet. With `of`, it begins as a replica of that server."""
+        (self.port,) = free_ports(1)
         directory.mkdir(parents=True, exist_ok=True)
-        options = {"bind": LOOPBACK, "port": str(self._port), "dir": str(directory), "save": ""}
+        options = {"bind": LOOPBACK, "port": str(self.port), "dir": str(directory), "save": ""}
         options |= {"appendonly": "yes", "appendfsync": "always"}
+        if of is not None:
+            options["replicaof"] = f"{LOOPBACK} {of.port}"
         command = [program, *(word for name, value in options.items() for word in (f"--{name}", value))]
         self._process = ServerProcess(command, directory / "redis.log")
 
     @property
     def url(self) -> str:
         """What clients connect to."""
-        return f"redis://{LOOPBACK}:{self._port}/0"
+        return f"redis://{LOOPBACK}:{self.port}/0"
 
     @property
     def alive(self) -> bool:
@@ -52,6 +55,14 @@ class RedisServer:
     def stop(self) -> None:
         """Shut down in order."""
         self._process.stop()
+
+    def pause(self) -> None:
+        """Let it hang: it takes connections and answers nothing."""
+        self._process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._process.signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once."""
