@@ -162,10 +162,10 @@ def _redis_client(settings: RedisSettings) -> redis.Redis:
     addresses = settings.sentinel_addresses()
     if not addresses:
         return redis.Redis.from_url(url, **options)
-    parts = parse_url(url)
+    parts = parse_url(url)  # type: ignore[no-untyped-call] # redis-py leaves it bare, and the next two
     given = {name: value for name, value in parts.items() if name not in {"host", "port", "path"}}
-    sentinel = Sentinel(list(addresses), socket_timeout=settings.timeout_s)
-    client: redis.Redis = sentinel.master_for(settings.sentinel_service, **given, **options)
+    sentinel = Sentinel(list(addresses), socket_timeout=settings.timeout_s)  # type: ignore[no-untyped-call]
+    client: redis.Redis = sentinel.master_for(settings.sentinel_service, **given, **options)  # type: ignore[no-untyped-call]
     return client
 
 
