@@ -12,8 +12,8 @@ from detector.vocabulary import Label, LabelSource
 DAMP_KEY_PREFIX = "damp:"
 
 
-def label_drafts(case: Case, label: Label, label_time_ms: int) -> list[Draft]:
-    """A label for each of the case's transactions."""
+def label_drafts(case: Case, label: Label, actor: str, label_time_ms: int) -> list[Draft]:
+    """A label for each of the case's transactions, given by `actor`."""
     return [
         Draft(
             topic=LABELS_TOPIC,
@@ -26,6 +26,7 @@ def label_drafts(case: Case, label: Label, label_time_ms: int) -> list[Draft]:
                 "source": LabelSource.AGENT.wire,
                 "label_time_ms": label_time_ms,
                 "case_id": case.case_id,
+                "labelled_by": actor,
             },
         )
         for transaction_id in case.transaction_ids

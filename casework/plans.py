@@ -250,7 +250,7 @@ def plan_override(
     work = _Work(request.step_id, snapshot, playbook, request.now_ms)
     work.close_case(case, command)
     resolution = playbook.resolutions[command.disposition]
-    work.drafts.extend(label_drafts(case, resolution.label, request.now_ms))
+    work.drafts.extend(label_drafts(case, resolution.label, command.actor, request.now_ms))
     work.card, directives = damp(work.card, case.reasons, resolution.damp_ms, request.now_ms)
     work.drafts.extend(directives)
     view = case_view(work.case or case, (*events, *work.events), work.card.state)

@@ -214,7 +214,8 @@ def _assess_piece(
     result = policy.decide(_policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model))
     flags = _flags(observed, rate_missing, result)
     answers = (result.action, flags, score, anomaly, result.expected_loss_minor, result.rule_hits)
-    store_decisions(partition, observed.payment_row, observed.duplicate, Answers(*answers, bins), policy.version)
+    kept, share = Answers(*answers, bins), policy.random_review_share
+    store_decisions(partition, observed.payment_row, observed.duplicate, kept, policy.version, share)
     _answer_duplicates(partition, observed, policy, answers)
     _note_names(partition, batch, observed.features)
     return Assessments(

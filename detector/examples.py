@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from detector.errors import ModelError
 
-# 1 held features as float32.
-_FORMAT = 2
+# 1 held features as float32, 2 no propensities.
+_FORMAT = 3
 SOURCE_KINDS = 3
 
 
@@ -22,9 +22,10 @@ class Examples:
     Attributes:
         bins: uint8 (n, F), of the catalogue's grids.
         label: int64, codes of `vocabulary.Label`; -1 rows are for models that need no label.
-        weight: float64, what the row counts for in the loss.
+        weight: float64, for how many payments the row stands in the loss, as far as it was drawn from among them.
         label_time_ms: int64.
         sources: int64 (n, 3), words of fingerprints of who labelled it, its merchant and its card; 0 where not known.
+        propensity: float64, above 0, the probability with which such a label becomes known at all. It counts inversely.
     """
 
     bins: NDArray[np.uint8]
@@ -32,6 +33,7 @@ class Examples:
     weight: NDArray[np.float64]
     label_time_ms: NDArray[np.int64]
     sources: NDArray[np.int64]
+    propensity: NDArray[np.float64]
 
     @classmethod
     def of_nobody(
@@ -41,8 +43,9 @@ class Examples:
         weight: NDArray[np.float64],
         label_time_ms: NDArray[np.int64],
     ) -> Examples:
-        """Examples whose sources are not known."""
-        return cls(bins, label, weight, label_time_ms, np.zeros((len(label), SOURCE_KINDS), dtype=np.int64))
+        """Examples whose sources are not known, and whose labels were sure to come."""
+        sources = np.zeros((len(label), SOURCE_KINDS), dtype=np.int64)
+        return cls(bins, label, weight, label_time_ms, sources, np.ones(len(label)))
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -59,6 +62,7 @@ class Examples:
             weight=self.weight,
             label_time_ms=self.label_time_ms,
             sources=self.sources,
+            propensity=self.propensity,
         )
         return buffer.getvalue()
 
@@ -80,6 +84,7 @@ class Examples:
                     archive["weight"].astype(np.float64),
                     archive["label_time_ms"].astype(np.int64),
                     archive["sources"].astype(np.int64),
+                    archive["propensity"].astype(np.float64),
                 )
         except (ValueError, TypeError, KeyError, OSError, EOFError) as error:
             message = "not an archive of examples"
@@ -109,4 +114,5 @@ class Examples:
             np.concatenate([part.weight for part in parts]),
             np.concatenate([part.label_time_ms for part in parts]),
             np.concatenate([part.sources for part in parts]),
+            np.concatenate([part.propensity for part in parts]),
         )

@@ -65,7 +65,7 @@ _PURCHASE, _CASH, _REVERSAL, _OUTCOME = int(Kind.PURCHASE), int(Kind.CASH), int(
 def _apply_reference(
     memory: Memory, shared: Memory, batch: Columns, record: int, limits: Limits, scratch: Scratch
 ) -> None:
-    """What a reversal or an outcome does to the payment it names."""
+    """What a reversal or an outcome does to the payment it names; an outcome that says nothing does nothing."""
     row = recall(memory, batch.refers_to[record, 0], batch.refers_to[record, 1], limits)
     at = address(memory, PAYMENTS, row)
     card = memory[at + PAYMENT_CARD]
@@ -74,6 +74,7 @@ def _apply_reference(
         row == 0
         or memory[at + PAYMENT_STATE] != STATE_LIVE
         or memory[card_at + GENERATION] != memory[at + PAYMENT_GENERATION]
+        or (batch.kind[record] == _OUTCOME and batch.outcome_known[record] == 0)
     ):
         memory[address(memory, PROGRESS, 1) + USELESS_REFERENCES] += 1
         return

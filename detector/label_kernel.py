@@ -10,6 +10,7 @@ from detector.jit import kernel
 from detector.layout import (
     ABOUT_HIGH,
     CARDS,
+    DECIDED,
     GENERATION,
     LABEL_NEXT_OFFSET,
     LABEL_OFFSET,
@@ -38,6 +39,7 @@ from detector.lookahead import GROUP, look_ahead_of_labels
 from detector.memory import CURSOR, HAND, KEY_1, TAIL, Memory, address, find, info, save, save_row, set_info
 from detector.outcomes import outcome_word
 from detector.patterns import count_pattern_label, pattern_of
+from detector.recent import was_refused
 from detector.ring import ring_row
 from detector.shared import bucket_numbers
 from detector.shared_walk import is_place
@@ -141,7 +143,7 @@ def mature_payments(
     payment_row: NDArray[np.int64],
     scratch: Scratch,
 ) -> int:
-    """Let unlabelled payments up to `before_ms` become genuine, at most as many as fit; returns how many."""
+    """Let unlabelled payments up to `before_ms` that went through become genuine, as many as fit; returns how many."""
     save_row(memory, PROGRESS, 1)
     found = 0
     sequence = max(info(memory, PAYMENTS, CURSOR), info(memory, PAYMENTS, TAIL))
@@ -151,7 +153,8 @@ def mature_payments(
         if memory[at + PAYMENT_TIME] > before_ms:
             break
         sequence += 1
-        if memory[at + PAYMENT_STATE] == STATE_LIVE and memory[at + LABEL_STATE] == 0:
+        is_silent = memory[at + LABEL_STATE] == 0 and not was_refused(memory[at + DECIDED])
+        if memory[at + PAYMENT_STATE] == STATE_LIVE and is_silent:
             _set_label(memory, shared, row, _GENUINE, limits, scratch)
             payment_row[found] = row
             found += 1

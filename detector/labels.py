@@ -15,18 +15,20 @@ from detector.examples import Examples
 from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOWN, label_batch, mature_payments
 from detector.layout import (
     BINS,
-    LABEL_STATE,
+    DECIDED,
     PAYMENT_CARD_KEY,
     PAYMENT_ENTITY_KEYS,
+    PAYMENT_REVIEW_SHARE,
     PAYMENT_TIME,
     PAYMENTS,
     SHARED_MERCHANT,
 )
 from detector.memory import table_rows
+from detector.recent import is_random_review
 from detector.state import EngineState, PartitionState
 from detector.tokens import fingerprint_many
 from detector.transactions import joined_identities
-from detector.vocabulary import Label
+from detector.vocabulary import Label, LabelSource
 
 _MATURE_AT_ONCE = 65_536
 
@@ -41,6 +43,7 @@ class LabelBatch:
         identity: uint64 (n, 2), fingerprints of (card_token, transaction_id).
         label: int64, `Label.GENUINE` or `Label.FRAUD`.
         label_time_ms: int64, when it became known.
+        source: int64, codes of `LabelSource`.
         labeller: int64, a word of the fingerprint of who says so; 0 where that is not known.
     """
 
@@ -49,6 +52,7 @@ class LabelBatch:
     identity: NDArray[np.uint64]
     label: NDArray[np.int64]
     label_time_ms: NDArray[np.int64]
+    source: NDArray[np.int64]
     labeller: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -84,8 +88,8 @@ def build_label_batch(
 ) -> LabelBatch:
     """Build a batch from columns `transaction_id`, `card_token`, `label` (codes) and `label_time_ms`.
 
-    A column `labelled_by` of names, None where not known, may be among them; how far one labeller moves the models is
-    capped.
+    A column `source` of codes may be among them, imports if not given, and a column `labelled_by` of names, None where
+    not known: how far one labeller moves the models is capped.
 
     Raises:
         BatchError: columns of unequal length, or a label that is neither fraud nor genuine.
@@ -102,20 +106,42 @@ def build_label_batch(
         raise BatchError(message)
     identities = joined_identities(list(columns["card_token"]), list(columns["transaction_id"]))
     times = np.asarray(columns["label_time_ms"], dtype=np.int64)
-    names = columns.get("labelled_by")
+    given, names = columns.get("source"), columns.get("labelled_by")
+    source = np.full(count, int(LabelSource.IMPORT)) if given is None else np.asarray(given, dtype=np.int64)
     labeller = np.zeros(count, dtype=np.int64)
     if names is not None:
         labeller = fingerprint_many(list(names), key).view(np.int64)[:, 0]
-    return LabelBatch(partition, offsets, fingerprint_many(identities, key), labels, times, labeller)
+    return LabelBatch(partition, offsets, fingerprint_many(identities, key), labels, times, source, labeller)
 
 
-def _gather(state: PartitionState, rows: NDArray[np.int64], label_time_ms: NDArray[np.int64]) -> Examples:
-    """The bins and labels that stand in rows of the ring of payments."""
+def _propensity(
+    payments: NDArray[np.int64], label: NDArray[np.int64], source: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The probability with which such a label becomes known, of rows of the ring of payments.
+
+    A fraud that was let through, and that an agent found because chance had the payment reviewed, stands for all those
+    that nobody drew. What is genuine becomes known without a review, when nobody has complained until it is mature; so
+    does what was alerted, since agents look at all alerts, and what others report by themselves.
+    """
+    drawn = is_random_review(payments[:, DECIDED]) & (label == Label.FRAUD) & (source == LabelSource.AGENT)
+    share = np.ascontiguousarray(payments[:, PAYMENT_REVIEW_SHARE]).view(np.float64)
+    return np.where(drawn & (share > 0.0), share, 1.0)
+
+
+def _gather(
+    state: PartitionState,
+    rows: NDArray[np.int64],
+    label: NDArray[np.int64],
+    label_time_ms: NDArray[np.int64],
+    source: NDArray[np.int64],
+    labeller: NDArray[np.int64],
+) -> Examples:
+    """Examples of what stands in rows of the ring of payments, with the labels given."""
     bins = table_rows(state.memory, int(BINS)).view(np.uint8)[rows, :FEATURE_COUNT]
-    payments = table_rows(state.memory, int(PAYMENTS))
-    merchant, card = (payments[rows, word] for word in (PAYMENT_ENTITY_KEYS + 2 * SHARED_MERCHANT, PAYMENT_CARD_KEY))
-    sources = np.column_stack([np.zeros(len(rows), dtype=np.int64), merchant, card])
-    return Examples(bins, payments[rows, LABEL_STATE] - 1, np.ones(len(rows)), label_time_ms, sources)
+    payments = table_rows(state.memory, int(PAYMENTS))[rows]
+    merchant, card = (payments[:, word] for word in (PAYMENT_ENTITY_KEYS + 2 * SHARED_MERCHANT, PAYMENT_CARD_KEY))
+    sources = np.column_stack([labeller, merchant, card])
+    return Examples(bins, label, np.ones(len(rows)), label_time_ms, sources, _propensity(payments, label, source))
 
 
 def apply_labels(state: EngineState, labels: LabelBatch) -> LabelResult:
@@ -131,7 +157,7 @@ def apply_labels(state: EngineState, labels: LabelBatch) -> LabelResult:
     outcome = np.zeros(len(labels), dtype=np.int64)
     rows = np.zeros(len(labels), dtype=np.int64)
     if not len(labels):
-        return LabelResult(_gather(partition, rows, labels.label_time_ms), outcome)
+        return _learned(partition, rows, labels, outcome)
     if int(labels.offset[0]) < partition.label_next_offset:
         message = f"label offset {int(labels.offset[0])} of partition {labels.partition} was applied before"
         raise StaleOffsetError(message)
@@ -140,22 +166,22 @@ def apply_labels(state: EngineState, labels: LabelBatch) -> LabelResult:
             partition.memory, state.shared, labels.identity.view(np.int64), labels.label, labels.label_time_ms,
             int(labels.offset[-1]) + 1, state.limits(), outcome, rows, state.scratch,
         )  # fmt: skip
-    learned = (outcome == APPLIED) | (outcome == CORRECTED)
-    return LabelResult(_gather_labels(partition, rows, labels, learned), outcome)
+    return _learned(partition, rows, labels, outcome)
 
 
-def _gather_labels(
-    partition: PartitionState, rows: NDArray[np.int64], labels: LabelBatch, learned: NDArray[np.bool_]
-) -> Examples:
+def _learned(
+    partition: PartitionState, rows: NDArray[np.int64], labels: LabelBatch, outcome: NDArray[np.int64]
+) -> LabelResult:
     """Examples with the label that each record said, even where a later one of the batch corrects it."""
-    examples = _gather(partition, rows[learned], labels.label_time_ms[learned])
-    sources = examples.sources
-    sources[:, 0] = labels.labeller[learned]
-    return Examples(examples.bins, labels.label[learned], examples.weight, examples.label_time_ms, sources)
+    new = (outcome == APPLIED) | (outcome == CORRECTED)
+    columns = (labels.label, labels.label_time_ms, labels.source, labels.labeller)
+    return LabelResult(_gather(partition, rows[new], *(column[new] for column in columns)), outcome)
 
 
 def mature(state: EngineState, partition: int, now_ms: int) -> Examples:
-    """Let unlabelled payments of the configured age become genuine.
+    """Let unlabelled payments of the configured age become genuine: nobody has complained of them.
+
+    What cardwatch refused stays unlabelled, since of that nobody can complain.
 
     Args:
         state: of the worker.
@@ -172,4 +198,5 @@ def mature(state: EngineState, partition: int, now_ms: int) -> Examples:
         count = mature_payments(owner.memory, state.shared, now_ms - maturity_ms, state.limits(), rows, state.scratch)
     found = rows[:count]
     times = table_rows(owner.memory, int(PAYMENTS))[found, PAYMENT_TIME] + maturity_ms
-    return _gather(owner, found, times)
+    genuine, source, nobody = (np.full(count, code) for code in (int(Label.GENUINE), int(LabelSource.MATURITY), 0))
+    return _gather(owner, found, genuine, times, source, nobody)

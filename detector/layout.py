@@ -59,7 +59,9 @@ PAIR_TERMINAL, PAIR_MERCHANT, PAIR_COUNTRY, PAIR_DEVICE, PAIR_CATEGORY = constan
 ) = constants(21)[4:]  # fmt: skip
 PAYMENT_CARD_KEY = 21
 PAYMENT_ENTITY_KEYS = 23
-PAYMENT_WORDS = PAYMENT_ENTITY_KEYS + 8
+# Bits of the float64 share of allowed payments that were reviewed by chance when it was decided.
+PAYMENT_REVIEW_SHARE = PAYMENT_ENTITY_KEYS + 8
+PAYMENT_WORDS = PAYMENT_REVIEW_SHARE + 1
 BIN_WORDS = (FEATURE_COUNT + 7) // 8
 # Bits of PAYMENT_ABOUT, for what people are shown and for taking a payment back.
 # HIGH says that it was far above the card's usual amount when it was scored.

@@ -30,6 +30,7 @@ from detector.layout import (
     PAYMENT_ENTITY_KEYS,
     PAYMENT_GENERATION,
     PAYMENT_NUMBER,
+    PAYMENT_REVIEW_SHARE,
     PAYMENT_SEQUENCE,
     PAYMENT_TIME,
     PAYMENTS,
@@ -42,10 +43,11 @@ from detector.layout import (
 from detector.memory import CAPACITY, Memory, address, descriptor, table_rows
 from detector.observe import unpack_letters
 from detector.state import PartitionState
-from detector.vocabulary import Channel, Kind
+from detector.vocabulary import Action, Channel, Flag, Kind
 
 MAXIMUM_REASONS = 4
 _ACTION_MASK = 0xFF
+_DECLINE, _FREEZE = int(Action.DECLINE), int(Action.FREEZE)
 _FLAGS_SHIFT, _POLICY_SHIFT = 8, 32
 _CODE_BITS = 16
 _WORD_BYTES = 8
@@ -105,6 +107,7 @@ def _store_rows(
     payment_row: NDArray[np.int64],
     duplicate: NDArray[np.int64],
     policy: int,
+    review_share_bits: int,
     answers: Answers,
     score_bits: NDArray[np.int64],
     anomaly_bits: NDArray[np.int64],
@@ -122,6 +125,7 @@ def _store_rows(
         memory[at + ANOMALY_BITS] = anomaly_bits[record]
         memory[at + EXPECTED_LOSS] = answers.expected_loss[record]
         memory[at + RULE_HITS] = answers.rule_hits[record]
+        memory[at + PAYMENT_REVIEW_SHARE] = review_share_bits
         into = _WORD_BYTES * address(memory, BINS, payment_row[record])
         for column in range(answers.bins.shape[1]):
             stored[into + column] = answers.bins[record, column]
@@ -133,6 +137,7 @@ def store_decisions(
     duplicate: NDArray[np.int64],
     answers: Answers,
     policy_version: str,
+    review_share: float,
 ) -> None:
     """Keep answers and bins beside their payments.
 
@@ -145,9 +150,11 @@ def store_decisions(
         duplicate: int64, 1 where a record repeats an earlier one, whose answer stands.
         answers: to all records.
         policy_version: whose rules the hits are.
+        review_share: share of what was allowed that was chosen for review by chance.
     """
+    share = int(np.float64(review_share).view(np.int64))
     bits = (np.ascontiguousarray(answers.score).view(np.int64), np.ascontiguousarray(answers.anomaly).view(np.int64))
-    _store_rows(state.memory, payment_row, duplicate, _code(state, policy_version), answers, *bits)
+    _store_rows(state.memory, payment_row, duplicate, _code(state, policy_version), share, answers, *bits)
 
 
 def adopt_answer(state: PartitionState, row: int, decision: tuple[int, int, float, float]) -> None:
@@ -157,6 +164,18 @@ def adopt_answer(state: PartitionState, row: int, decision: tuple[int, int, floa
     words[DECIDED] = action | (flags << _FLAGS_SHIFT) | (_code(state, "") << _POLICY_SHIFT)
     words[SCORE_BITS], words[ANOMALY_BITS] = np.array([score, anomaly]).view(np.int64)
     words[EXPECTED_LOSS] = words[RULE_HITS] = 0
+
+
+def is_random_review(decided: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which decisions, as they stand in the ring, were to have a payment reviewed that chance had chosen."""
+    return (decided >> _FLAGS_SHIFT) & int(Flag.RANDOM_REVIEW) != 0
+
+
+@kernel
+def was_refused(decided: int) -> bool:
+    """Whether a decision, as it stands in the ring, stopped its payment."""
+    action = decided & _ACTION_MASK
+    return action == _DECLINE or action == _FREEZE
 
 
 def store_reasons(state: PartitionState, row: int, codes: list[str]) -> None:

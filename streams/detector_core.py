@@ -28,6 +28,7 @@ from streams.topics import CARD_STATES, CONTROL, MODELS
 
 _STATUSES = CardStatus.by_wire()
 _WARM_UP_MS = 1_700_000_000_000
+_LABEL_COLUMNS = ("transaction_id", "card_token", "label", "label_time_ms", "source", "labelled_by")
 _LABEL_OUTCOMES = {
     int(APPLIED): "applied",
     int(UNKNOWN): "unknown",
@@ -144,7 +145,7 @@ class DetectorCore:
     def label(self, columns: Mapping[str, Any], partition: int, offset: NDArray[np.int64]) -> LabelOutcome:
         """See `ScoringCore`."""
         key = self._state.config.fingerprint_key
-        labels = {name: columns[name] for name in ("transaction_id", "card_token", "label", "label_time_ms")}
+        labels = {name: columns[name] for name in _LABEL_COLUMNS}
         result = apply_labels(self._state, build_label_batch(labels, key=key, partition=partition, offset=offset))
         return LabelOutcome(result.examples, [_LABEL_OUTCOMES[code] for code in result.outcome.tolist()])
 

@@ -63,6 +63,7 @@ class LabelRecord(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     source: Text
     label_time_ms: TimeMs
     case_id: Text | None = None
+    labelled_by: Text | None = None
     note: Note | None = None
 
 

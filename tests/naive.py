@@ -37,6 +37,7 @@ from tests.naive_payment import (
     microdegrees,
     outcome_value,
     over_mean,
+    says_outcome,
     streak_points,
 )
 
@@ -158,7 +159,7 @@ class NaiveEngine:
         if kind_of(record) == "reversal":
             payment.reversed = True
             self._trust(payment, trusted=False)
-        else:
+        elif says_outcome(record):
             payment.refused = is_refused(record)
 
     def _value(self, feature: Feature, payment: Payment) -> float:

@@ -140,6 +140,11 @@ def is_refused(record: Record) -> bool:
     return (code is not None and code not in APPROVED_RESPONSE_CODES) or record.get("step_up") == "failed"
 
 
+def says_outcome(record: Record) -> bool:
+    """Whether a record says at all how authorisation, or asking the cardholder, ended."""
+    return record.get("response_code") is not None or record.get("step_up") is not None
+
+
 def microdegrees(record: Record, prefix: str = "") -> tuple[int, int] | None:
     """The place of a payment, or of a home, if both coordinates are given."""
     latitude, longitude = record.get(prefix + "latitude"), record.get(prefix + "longitude")

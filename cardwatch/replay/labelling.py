@@ -59,6 +59,10 @@ class LabelQueue:
             self._truth[self._labels.row[::-1]] = self._labels.label[::-1]
             self._known_ms[self._labels.row[::-1]] = self._labels.label_time_ms[::-1]
 
+    def __len__(self) -> int:
+        """Number of labels of the file."""
+        return len(self._labels)
+
     def alerted(self, rows: Int64) -> None:
         """Note that payments were alerted; rows come in the order of their time."""
         if self._alerted_after_ms is None:

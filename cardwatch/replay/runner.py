@@ -12,7 +12,7 @@ from cardwatch.replay.source import Transactions
 from detector.assessments import Assessments
 from detector.catalogue import HOUR_MS
 from detector.engine import assess_batch
-from detector.labels import LabelBatch, apply_labels
+from detector.labels import LabelBatch, apply_labels, mature
 from detector.models.calibration import Evidence
 from detector.models.config import ModelsConfig
 from detector.models.contest import Verdict
@@ -21,7 +21,7 @@ from detector.models.version import ModelVersion
 from detector.policy import Policy
 from detector.state import EngineState
 from detector.transactions import TransactionBatch, build_batch
-from detector.vocabulary import Action
+from detector.vocabulary import Action, LabelSource
 
 SLAB_ROWS = 65_536
 # Rows scored at once: a label may act this much later than it became known, never earlier.
@@ -167,7 +167,10 @@ class Replay:
         return answers
 
     def _learn_until(self, time_ms: int) -> None:
-        """Apply and learn every label that was known at a moment."""
+        """Apply and learn every label that was known at a moment, then what has become genuine by its age.
+
+        Where a file has no labels at all nobody could have complained, and silence says nothing.
+        """
         known = self._labels.until(time_ms)
         if len(known):
             result = apply_labels(
@@ -178,11 +181,15 @@ class Replay:
                     identity=self._identities[known.row],
                     label=known.label,
                     label_time_ms=known.label_time_ms,
+                    source=np.full(len(known), int(LabelSource.IMPORT)),
                     labeller=np.zeros(len(known), dtype=np.int64),
                 ),
             )
             self._trainer.learn(result.examples)
             self._label_offset += len(known)
+        if len(self._labels):
+            while len(silent := mature(self._state, 0, time_ms)):
+                self._trainer.learn(silent)
         if time_ms - self._version_time_ms >= _VERSION_EVERY_MS:
             self._version_time_ms = time_ms
             self._model = self._publish()

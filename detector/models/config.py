@@ -109,6 +109,7 @@ class ModelsConfig:
         calibration: of its scores.
         half_space: of the model without.
         caps: how far the labels of one source may move a model.
+        largest_review_weight: for how many payments one that was reviewed by chance stands at most.
         contest: when a challenger becomes champion.
         challengers: models that are compared with the champion.
     """
@@ -118,6 +119,7 @@ class ModelsConfig:
     calibration: CalibrationConfig
     half_space: HalfSpaceConfig
     caps: Caps
+    largest_review_weight: float
     contest: ContestRules
     challengers: tuple[ChallengerConfig, ...]
 
@@ -134,7 +136,7 @@ class ModelsConfig:
         """
         root = Section(mapping, "")
         root.refuse_unknown(
-            ("cold_start_frauds", "logistic", "calibration", "half_space", "contest", "caps", "challengers")
+            ("cold_start_frauds", "logistic", "calibration", "half_space", "contest", "caps", "reviews", "challengers")
         )
         return cls(
             cold_start_frauds=root.integer("cold_start_frauds", 0, 1_000_000),
@@ -142,6 +144,7 @@ class ModelsConfig:
             calibration=_calibration(root.section("calibration")),
             half_space=_half_space(root.section("half_space")),
             caps=_caps(root.section("caps")),
+            largest_review_weight=_largest_review_weight(root.section("reviews")),
             contest=_contest(root.section("contest")),
             challengers=_challengers(root, mapping["logistic"]),
         )
@@ -192,6 +195,12 @@ def _caps(section: Section) -> Caps:
     section.refuse_unknown(("window_hours", "labeller", "merchant", "card"))
     caps = [section.number(name, 1e-3, 1e12) for name in ("labeller", "merchant", "card")]
     return Caps(section.integer("window_hours", 1, 24 * 366) * HOUR_MS, *caps)
+
+
+def _largest_review_weight(section: Section) -> float:
+    """Parse `[reviews]`."""
+    section.refuse_unknown(("largest_weight",))
+    return section.number("largest_weight", 1.0, 1e6)
 
 
 def _contest(section: Section) -> ContestRules:

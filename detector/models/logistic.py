@@ -45,6 +45,7 @@ STALE = 3
 RATE, INTERCEPT_RATE, CLIP, EPSILON, SMALLEST = constants(5)
 # Sources of a label: who gave it, and the merchant and card of its payment.
 SOURCES = 3
+LABELLER = 0
 # Sums are kept by a hash of the source; two that share a place share its cap, which errs on the safe side.
 CAP_PLACES = 1 << 14
 
@@ -184,9 +185,14 @@ def _descend(
 
 @kernel
 def _within_caps(
-    gradient: float, sources: NDArray[np.int64], window: int, caps: NDArray[np.float64], learned: Learned
-) -> float:
-    """What of a gradient its sources may still cause; it is noted as caused. A source 0 is not known, and free."""
+    gradient: float, weight: float, sources: NDArray[np.int64], window: int, caps: NDArray[np.float64],
+    learned: Learned,
+) -> float:  # fmt: skip
+    """What of a gradient its sources may still cause; it is noted as caused. A source 0 is not known, and free.
+
+    Where chance chose a row to stand for others, its weight is charged to who labelled it, not to the merchant or the
+    card: they have no say in what is drawn.
+    """
     learned.clock[0] = max(learned.clock[0], window)
     allowed = abs(gradient)
     for kind in range(SOURCES):
@@ -196,10 +202,12 @@ def _within_caps(
         if learned.spent_window[kind, place] != learned.clock[0]:
             learned.spent_window[kind, place] = learned.clock[0]
             learned.spent[kind, place] = 0.0
-        allowed = min(allowed, max(caps[kind] - learned.spent[kind, place], 0.0))
+        unit = 1.0 if kind == LABELLER else weight
+        allowed = min(allowed, max(caps[kind] - learned.spent[kind, place], 0.0) * unit)
     for kind in range(SOURCES):
         if sources[kind] != 0:
-            learned.spent[kind, np.uint64(sources[kind]) % np.uint64(CAP_PLACES)] += allowed
+            unit = 1.0 if kind == LABELLER else weight
+            learned.spent[kind, np.uint64(sources[kind]) % np.uint64(CAP_PLACES)] += allowed / unit
     return allowed if gradient > 0.0 else -allowed
 
 
@@ -241,7 +249,7 @@ def learn_rows(
             gradient = _loss_gradient(labels[row], log_odds[row]) * example_weights[row]
             gradient = min(max(gradient, -rates[CLIP]), rates[CLIP])
             if abs(gradient) >= rates[SMALLEST]:
-                gradient = _within_caps(gradient, sources[row], windows[row], caps, learned)
+                gradient = _within_caps(gradient, example_weights[row], sources[row], windows[row], caps, learned)
                 _descend(slots, place, gradient, rates, learned)
 
 

@@ -227,14 +227,17 @@ class Trainer:
             again: whether the labelled ones were learned before; then they say nothing about calibration.
 
         Raises:
-            ModelError: other bins, a label out of the vocabulary, or a weight that is negative or not finite; nothing
-                has been learned then.
+            ModelError: other bins, a label out of the vocabulary, a weight that is negative or not finite, or a
+                propensity that is none; nothing has been learned then.
         """
         if ((examples.label < Label.UNLABELLED) | (examples.label > Label.FRAUD)).any():
             message = "examples: labels must be -1, 0 or 1"
             raise ModelError(message)
         if not (np.isfinite(examples.weight) & (examples.weight >= 0)).all():
             message = "examples: weights must be finite and not negative"
+            raise ModelError(message)
+        if not ((examples.propensity > 0) & (examples.propensity <= 1)).all():
+            message = "examples: propensities must be above 0 and at most 1"
             raise ModelError(message)
         try:
             bins = self.binner.matrix(examples.bins)
@@ -244,7 +247,8 @@ class Trainer:
         labelled = examples.label != Label.UNLABELLED
         if labelled.any():
             rows = slice(None) if labelled.all() else labelled
-            known = (bins[rows], examples.label[rows], examples.weight[rows])
+            weight = examples.weight * np.minimum(1.0 / examples.propensity, self._config.largest_review_weight)
+            known = (bins[rows], examples.label[rows], weight[rows])
             self._learn_labelled(*known, examples.sources[rows], examples.label_time_ms[rows], again=again)
         if not labelled.all():
             self._watch_payments(bins[~labelled], examples.label_time_ms[~labelled])

@@ -169,6 +169,7 @@ def test_an_override_is_one_step(bench: Bench) -> None:
             "source": "agent",
             "label_time_ms": NOW_MS + 60_000,
             "case_id": case_id,
+            "labelled_by": "agent-1",
         }
         for name in "ab"
     ]

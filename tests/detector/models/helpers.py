@@ -42,6 +42,7 @@ def models_config(**half_space: int) -> ModelsConfig:
             "calibration": {"window": 1_600, "least_frauds": 5},
             "half_space": trees,
             "caps": {"window_hours": 24, "labeller": 1e6, "merchant": 1e6, "card": 5.0},
+            "reviews": {"largest_weight": 100.0},
             "contest": {"margin": 0.02, "least_frauds": 50, "error_rate": 0.05, "block_frauds": 10},
         }
     )
@@ -83,6 +84,7 @@ def random_examples(seed: int, rows: int) -> Examples:
         weight=rng.choice([0.5, 1.0, 3.0], rows),
         label_time_ms=rng.integers(10**12, 10**12 + 10**9, rows),
         sources=rng.integers(0, 30, (rows, 3)),
+        propensity=np.ones(rows),
     )
 
 

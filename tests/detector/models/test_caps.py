@@ -93,3 +93,16 @@ def test_a_cap_holds_for_its_window() -> None:
     assert _one(model, 6, 10 * _DAY_MS) > 0.0
     assert _one(model, 0, 10 * _DAY_MS) > 0.0
     assert _one(model, 5, 11 * _DAY_MS) > 0.0
+
+
+@pytest.mark.parametrize(("kind", "cap"), [(_LABELLER, 2.0), (_MERCHANT, 0.5), (_CARD, 0.5)])
+def test_a_drawn_row_is_charged_with_its_weight_to_its_labeller_alone(kind: int, cap: float) -> None:
+    """A row that stands for ten counts once for its merchant and card, who had no say in what chance drew."""
+    values = [cap if place == kind else np.inf for place in (_LABELLER, _MERCHANT, _CARD)]
+    caps = Caps(_DAY_MS, *values)
+    model = BinnedLogisticRegression(fields(), 0.1, 0.01, -4.0, caps=caps)
+    sources: NDArray[np.int64] = np.zeros((1, 3), dtype=np.int64)
+    sources[0, kind] = 5
+    before = model.intercept
+    model.learn_many(_TARGET, np.array([1]), np.array([10.0]), sources, np.array([10 * _DAY_MS]))
+    assert model.intercept - before == pytest.approx(0.01 * (cap if kind == _LABELLER else 10.0 * cap))

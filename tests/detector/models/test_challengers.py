@@ -31,6 +31,7 @@ def _mapping(*challengers: dict[str, Any], **logistic: float) -> dict[str, Any]:
         } | logistic,
         "calibration": {"window": 1_600, "least_frauds": 5},
         "caps": {"window_hours": 24, "labeller": 1e6, "merchant": 1e6, "card": 1e6},
+        "reviews": {"largest_weight": 100.0},
         "half_space": {"trees": 5, "height": 4, "window": 32, "seed": 7},
         "contest": {"margin": 0.02, "least_frauds": 50, "error_rate": 0.05, "block_frauds": 10},
         "challengers": list(challengers),
@@ -43,7 +44,10 @@ def _trainer(*challengers: dict[str, Any], **logistic: float) -> Trainer:
 
 def _cut(examples: Examples, rows: slice) -> Examples:
     return Examples(
-        *(getattr(examples, name)[rows] for name in ("bins", "label", "weight", "label_time_ms", "sources"))
+        *(
+            getattr(examples, name)[rows]
+            for name in ("bins", "label", "weight", "label_time_ms", "sources", "propensity")
+        )
     )
 
 

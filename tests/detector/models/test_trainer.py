@@ -18,7 +18,10 @@ from tests.detector.models.helpers import DIGEST, GRIDS, models_config, random_b
 
 def _cut(examples: Examples, rows: slice) -> Examples:
     return Examples(
-        *(getattr(examples, name)[rows] for name in ("bins", "label", "weight", "label_time_ms", "sources"))
+        *(
+            getattr(examples, name)[rows]
+            for name in ("bins", "label", "weight", "label_time_ms", "sources", "propensity")
+        )
     )
 
 
@@ -38,6 +41,27 @@ def test_each_model_sees_its_own_examples() -> None:
     unsupervised.half_space.learn_many(examples.bins[~labelled])
     assert trainer.logistic.weights.tobytes() == supervised.logistic.weights.tobytes()
     assert trainer.half_space.reference_mass.tobytes() == unsupervised.half_space.reference_mass.tobytes()
+
+
+@pytest.mark.parametrize(("propensity", "weight"), [(1.0, 1.0), (0.1, 10.0), (0.01, 100.0), (1e-6, 100.0)])
+def test_what_chance_has_found_counts_inversely_to_its_chance(propensity: float, weight: float) -> None:
+    """A row of a propensity is learned like one of the inverse weight, up to the largest that is configured."""
+    examples = random_examples(4, 300)
+    drawn, weighted = _trainer(), _trainer()
+    drawn.learn(replace(examples, propensity=np.full(300, propensity)))
+    weighted.learn(replace(examples, weight=examples.weight * weight))
+    assert drawn.logistic.weights.tobytes() == weighted.logistic.weights.tobytes()
+    assert drawn.evidence == weighted.evidence
+
+
+@pytest.mark.parametrize("propensity", [0.0, -0.5, 1.5, float("nan")])
+def test_a_propensity_that_is_none_is_refused(propensity: float) -> None:
+    """Nothing is learned of examples that would count for nothing, or for endlessly much."""
+    examples, trainer = random_examples(4, 30), _trainer()
+    before = trainer.logistic.weights.tobytes()
+    with pytest.raises(ModelError, match="propensities"):
+        trainer.learn(replace(examples, propensity=np.full(30, propensity)))
+    assert trainer.logistic.weights.tobytes() == before
 
 
 def test_lineage_counts_what_was_learned() -> None:
