@@ -3,16 +3,16 @@
 Agents look at alerts. What is not alerted gets no label from them, so a model that learns from alerts alone learns a
 world made of its own opinions: it does not see a new kind of fraud that it lets through, and it takes the share of
 frauds among its alerts for the share in the world. Two remedies are compared with labels for everything: to call what
-nobody complained of genuine, and to review a small random share of what is allowed, each such label standing for all
-the payments of which it was drawn (inverse-propensity weights).
+nobody complained of genuine, and besides to review a small random share of what is allowed, each fraud found there
+standing for all those that nobody drew (inverse-propensity weights).
 
 The world is small and seeded: a known fraud at the start, a new one later, and a habit of genuine cardholders that
-changes. The model is cardwatch's own.
+changes. All else is cardwatch's own: the engine decides what is reviewed and joins the agents' labels, payments mature,
+the shipped models learn. Nobody here knows a propensity; it comes with the examples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,19 +23,31 @@ from benchmarks import results
 from benchmarks.options import Options
 from cardwatch.replay.evaluation import average_precision
 from cardwatch.settings import shipped_toml
+from detector.assessments import Assessments
+from detector.catalogue import DAY_MS
+from detector.engine import assess_batch
 from detector.examples import Examples
+from detector.labels import apply_labels, build_label_batch, mature
 from detector.models import ModelsConfig, Trainer
+from detector.policy import Policy
+from detector.rates import RateTable
+from detector.state import EngineState, StateConfig
+from detector.transactions import TransactionBatch, build_batch
+from detector.vocabulary import Action, Channel, EntryMode, Flag, LabelSource
 
 NAME = "selective"
 PURPOSE = "learning from alerts alone, and from alerts and a random share, in a small simulated world"
 
 PAGE = results.REPOSITORY / "docs" / "detection.md"
-_FEATURES = tuple((name, tuple(np.arange(1, 10) / 10)) for name in ("distance", "pace", "hour"))
-# A world of some hundred thousand payments must be learned sooner than the shipped rate would.
-_RATE = 0.4
+_START_MS = 1_767_225_600_000
+_KEY = bytes(range(16))
+_CARDS, _MERCHANTS = 2_000, 150
 _NEW_FRAUD_SHARE = 0.6
 _NEW_HABIT_SHARE = 0.03
+# Genuine payments by telephone with a typed number, which is what the new fraud looks like.
+_TYPED_SHARE = 0.01
 _JUDGED_DAYS = 20
+_MATURITY_DAYS = 14
 
 Float64 = NDArray[np.float64]
 
@@ -54,7 +66,7 @@ class Setting:
         seed: of everything.
     """
 
-    days: int = 150
+    days: int = 120
     labelled_days: int = 10
     payments_a_day: int = 10_000
     fraud_share: float = 0.01
@@ -86,53 +98,39 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
-class _Day:
-    """A day's payments: features, what they were, and a number in [0, 1) that chance gave each."""
+class Way:
+    """Whose labels come, and what is done with them.
 
-    features: NDArray[np.float32]
+    Attributes:
+        everything: whether all payments get their labels, by themselves.
+        reviews: whether agents look at what chance has chosen, besides what was suspected.
+        silence: whether what nobody complained of becomes genuine.
+        weights: whether examples count inversely to their propensity, as the engine and the trainer do it.
+    """
+
+    everything: bool = False
+    reviews: bool = False
+    silence: bool = False
+    weights: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """A day's payments, and what they were."""
+
+    batch: TransactionBatch
     label: NDArray[np.int64]
     is_new: NDArray[np.bool_]
-    unit: Float64
 
 
-# What is learned of a day: rows, labels and weights, from the day, its alerts and its random reviews.
-Way = Callable[
-    [_Day, NDArray[np.bool_], NDArray[np.bool_], Setting], tuple[NDArray[np.bool_], NDArray[np.int64], Float64]
-]
-
-
-def _everything(day: _Day, _alerts: Any, _reviews: Any, _setting: Setting) -> Any:
-    """All labels: what nobody has, and all else is measured by."""
-    return np.ones(len(day.label), dtype=bool), day.label, np.ones(len(day.label))
-
-
-def _alerts_alone(day: _Day, alerts: Any, _reviews: Any, _setting: Setting) -> Any:
-    """What agents said of alerts."""
-    return alerts, day.label, np.ones(len(day.label))
-
-
-def _silence_is_genuine(day: _Day, alerts: Any, _reviews: Any, _setting: Setting) -> Any:
-    """What agents said of alerts, all else taken for genuine."""
-    return np.ones(len(day.label), dtype=bool), np.where(alerts, day.label, 0), np.ones(len(day.label))
-
-
-def _reviews_unweighted(day: _Day, alerts: Any, reviews: Any, _setting: Setting) -> Any:
-    """Alerts and random reviews, one like the other."""
-    return alerts | reviews, day.label, np.ones(len(day.label))
-
-
-def _reviews_weighted(day: _Day, alerts: Any, reviews: Any, setting: Setting) -> Any:
-    """Alerts and random reviews, each weighted by how seldom its like is looked at."""
-    return alerts | reviews, day.label, np.where(alerts, 1.0, 1.0 / setting.review_share)
-
-
-WEIGHTED = "alerts and a random share, weighted"
+EVERYTHING, ALERTS, SILENCE = "labels of everything", "labels of alerts alone", "alerts, silence is genuine"
+UNWEIGHTED, WEIGHTED = "alerts and a random share, unweighted", "alerts and a random share, weighted"
 WAYS: dict[str, Way] = {
-    "labels of everything": _everything,
-    "labels of alerts alone": _alerts_alone,
-    "labels of alerts, silence is genuine": _silence_is_genuine,
-    "alerts and a random share, unweighted": _reviews_unweighted,
-    WEIGHTED: _reviews_weighted,
+    EVERYTHING: Way(everything=True),
+    ALERTS: Way(),
+    SILENCE: Way(silence=True),
+    UNWEIGHTED: Way(reviews=True, silence=True),
+    WEIGHTED: Way(reviews=True, silence=True, weights=True),
 }
 
 
@@ -162,72 +160,121 @@ def run(options: Options) -> None:
     results.write_section(NAME, _text(setting, learned, by_share), PAGE)
 
 
+class _Bank:
+    """Cardwatch and its agents, over one partition."""
+
+    def __init__(self, way: Way, setting: Setting) -> None:
+        self._way, self._setting = way, setting
+        room = (_MATURITY_DAYS + 3) * setting.payments_a_day
+        config = StateConfig(
+            _KEY, cards=2 * _CARDS, events=45 * setting.payments_a_day, payments=room,
+            entities=4 * _MERCHANTS, buckets=2_000_000, maturity_ms=_MATURITY_DAYS * DAY_MS,
+        )  # fmt: skip
+        self._state = EngineState(config, RateTable("none", "EUR", {"EUR": 1.0}))
+        self._state.open_partition(0)
+        self._policy = _policy(setting)
+        self._trainer = Trainer(ModelsConfig.from_mapping(shipped_toml("models.toml")))
+        self._labels = 0
+
+    def work(self, number: int, day: _Day) -> Assessments:
+        """Score a day, look at it, and learn overnight what became known."""
+        version = self._trainer.scorer(f"m-{number:06d}")
+        assessed = assess_batch(self._state, day.batch, version, self._policy)
+        by_chance = assessed.flags & int(Flag.RANDOM_REVIEW) != 0
+        asked = (assessed.action != Action.ALLOW) & (self._way.reviews | ~by_chance)
+        everything = self._way.everything or number < self._setting.labelled_days
+        rows = np.arange(len(day.label)) if everything else np.flatnonzero(asked)
+        now_ms = _START_MS + (number + 1) * DAY_MS
+        source = LabelSource.IMPORT if everything else LabelSource.AGENT
+        self._learn(self._label(day, rows, source, now_ms))
+        while self._way.silence and len(silent := mature(self._state, 0, now_ms)):
+            self._learn(silent)
+        return assessed
+
+    def _label(self, day: _Day, rows: NDArray[np.int64], source: LabelSource, now_ms: int) -> Examples:
+        """What the engine makes of labels."""
+        columns: dict[str, Any] = {
+            "transaction_id": [day.batch.transaction_id[row] for row in rows.tolist()],
+            "card_token": [day.batch.card_token[row] for row in rows.tolist()],
+            "label": day.label[rows], "label_time_ms": np.full(len(rows), now_ms),
+            "source": np.full(len(rows), int(source)),
+        }  # fmt: skip
+        offset = np.arange(self._labels, self._labels + len(rows))
+        self._labels += len(rows)
+        return apply_labels(self._state, build_label_batch(columns, key=_KEY, offset=offset)).examples
+
+    def _learn(self, examples: Examples) -> None:
+        """Let the models learn."""
+        if not self._way.weights:
+            examples = replace(examples, propensity=np.ones(len(examples)))
+        self._trainer.learn(examples)
+
+
+def _policy(setting: Setting) -> Policy:
+    """The shipped policy without rules, which only has people look."""
+    never = {"step_up": 1.0, "freeze": 1.0, "anomaly_review_share": 0.0, "review": setting.alert_from}
+    changed = {"rules": [], "thresholds": never, "random_review_share": setting.review_share}
+    return Policy.from_mapping(shipped_toml("policy.toml") | changed)
+
+
 def simulate(name: str, way: Way, setting: Setting) -> Learned:
-    """Let a model learn day by day what a way gives it, and judge the last days."""
+    """Let a bank learn day by day in one way, and judge the last days."""
     rng = np.random.default_rng(setting.seed)
-    trainer = Trainer(_models(), _FEATURES, "selective")
-    judged: list[tuple[_Day, Float64]] = []
+    bank = _Bank(way, setting)
+    judged: list[tuple[_Day, Assessments]] = []
     for number in range(setting.days):
         day = _make(rng, setting, number)
-        bins = trainer.binner.bins(day.features)
-        # Calibration would mend in part what weights are for: the learner is judged by what it says itself.
-        score = trainer.logistic.predict_proba_many(bins)
-        if number < setting.labelled_days:
-            alerts, reviews = np.ones(len(day.label), dtype=bool), np.zeros(len(day.label), dtype=bool)
-        else:
-            alerts = score >= setting.alert_from
-            reviews = ~alerts & (day.unit < setting.review_share)
-        rows, label, weight = way(day, alerts, reviews, setting)
-        trainer.learn(
-            Examples.of_nobody(bins[rows], label[rows], weight[rows], np.zeros(int(rows.sum()), dtype=np.int64))
-        )
+        assessed = bank.work(number, day)
         if number >= setting.days - _JUDGED_DAYS:
-            judged.append((day, score))
-    return _judge(name, judged, setting)
-
-
-def _models() -> ModelsConfig:
-    """The shipped models with the features of this world, and without bounds that would undo weights."""
-    shipped = ModelsConfig.from_mapping(shipped_toml("models.toml"))
-    logistic = replace(shipped.logistic, learning_rate=_RATE, fields=("*",), clip_gradient=1e6, smallest_gradient=0.0)
-    return replace(shipped, logistic=logistic)
+            judged.append((day, assessed))
+    return _judge(name, judged)
 
 
 def _make(rng: np.random.Generator, setting: Setting, number: int) -> _Day:
-    """A day of the world."""
+    """A day of the world: what thieves do, genuine cardholders seldom do."""
     count = setting.payments_a_day
-    features = rng.random((count, len(_FEATURES)))
-    # What thieves do, genuine cardholders seldom do: distance and pace are rarely high.
-    features[:, :2] **= 14
+    amount = np.exp(rng.normal(3.5, 0.8, count))
+    typed = rng.random(count) < _TYPED_SHARE
     label = (rng.random(count) < setting.fraud_share).astype(np.int64)
     frauds = np.flatnonzero(label)
-    share = _NEW_FRAUD_SHARE if number >= setting.new_fraud_day else 0.0
-    of_new_kind = rng.random(len(frauds)) < share
-    features[frauds, 0] = np.where(of_new_kind, features[frauds, 0], 0.8 + 0.2 * rng.random(len(frauds)))
-    features[frauds, 1] = np.where(of_new_kind, 0.8 + 0.2 * rng.random(len(frauds)), features[frauds, 1])
+    of_new_kind = rng.random(len(frauds)) < (_NEW_FRAUD_SHARE if number >= setting.new_fraud_day else 0.0)
+    large = np.exp(rng.normal(6.0, 0.5, count))
+    amount[frauds[~of_new_kind]] = large[frauds[~of_new_kind]]
+    typed[frauds] = of_new_kind
     travelling = (label == 0) & (rng.random(count) < _NEW_HABIT_SHARE)
     if number >= setting.new_habit_day:
-        features[travelling, 0] = 0.8 + 0.2 * rng.random(int(travelling.sum()))
+        amount[travelling] = large[travelling]
     is_new = np.zeros(count, dtype=bool)
     is_new[frauds[of_new_kind]] = True
-    return _Day(features.astype(np.float32), label, is_new, rng.random(count))
+    times = _START_MS + number * DAY_MS + np.sort(rng.integers(0, DAY_MS, count))
+    columns = {
+        "transaction_id": [f"{number}-{row}" for row in range(count)],
+        "card_token": [f"card-{card}" for card in rng.integers(0, _CARDS, count).tolist()],
+        "merchant_id": [f"merchant-{place}" for place in rng.integers(0, _MERCHANTS, count).tolist()],
+        "event_time_ms": times, "amount_minor": (amount * 100).astype(np.int64), "currency": ["EUR"] * count,
+        "channel": np.where(typed, int(Channel.MOTO), int(Channel.POS)),
+        "entry_mode": np.where(typed, int(EntryMode.MANUAL), int(EntryMode.CHIP)),
+    }  # fmt: skip
+    first = number * count
+    return _Day(build_batch(columns, key=_KEY, offset=np.arange(first, first + count)), label, is_new)
 
 
-def _judge(name: str, judged: list[tuple[_Day, Float64]], setting: Setting) -> Learned:
+def _judge(name: str, judged: list[tuple[_Day, Assessments]]) -> Learned:
     """The numbers of the last days together."""
     label = np.concatenate([day.label for day, _ in judged])
     is_new = np.concatenate([day.is_new for day, _ in judged])
-    score = np.concatenate([score for _, score in judged])
-    unit = np.concatenate([day.unit for day, _ in judged])
+    score = np.concatenate([assessed.score for _, assessed in judged])
+    flags = np.concatenate([assessed.flags for _, assessed in judged])
+    asked = np.concatenate([assessed.action for _, assessed in judged]) != Action.ALLOW
+    by_chance = flags & int(Flag.RANDOM_REVIEW) != 0
     against = is_new | (label == 0)
-    alerts = score >= setting.alert_from
     return Learned(
         name=name,
         ap=average_precision(label, score),
         ap_of_new_fraud=average_precision(label[against], score[against]),
         foreseen_over_real=float(score.sum() / max(int(label.sum()), 1)),
-        alerts_a_day=float(alerts.sum() / len(judged)),
-        reviews_a_day=float((~alerts & (unit < setting.review_share)).sum() / len(judged)),
+        alerts_a_day=float((asked & ~by_chance).sum() / len(judged)),
+        reviews_a_day=float((asked & by_chance).sum() / len(judged)),
     )
 
 

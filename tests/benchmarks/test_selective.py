@@ -1,37 +1,43 @@
-"""Selective labels, in a small seeded world: learning from alerts alone drifts, a weighted random share does not."""
+"""Selective labels, in a small seeded world and through the engine itself.
+
+Learning from alerts alone drifts; a random share of reviews, weighted by their propensity, does not.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.selective import WAYS, WEIGHTED, Learned, Setting, simulate
+from benchmarks.selective import ALERTS, EVERYTHING, SILENCE, UNWEIGHTED, WAYS, WEIGHTED, Learned, Setting, simulate
 
-pytestmark = pytest.mark.compiled
+pytestmark = [pytest.mark.compiled, pytest.mark.slow]
+_SETTING = Setting(days=90, payments_a_day=5_000)
 
 
 @pytest.fixture(scope="module")
 def learned() -> dict[str, Learned]:
-    return {name: simulate(name, way, Setting()) for name, way in WAYS.items()}
+    return {name: simulate(name, way, _SETTING) for name, way in WAYS.items()}
 
 
 def test_learning_from_alerts_alone_drifts(learned: dict[str, Learned]) -> None:
     """It never sees the new fraud, and its score says less and less of the world."""
-    whole = learned["labels of everything"]
-    for name in ("labels of alerts alone", "labels of alerts, silence is genuine"):
-        assert learned[name].ap < 0.5 * whole.ap
-        assert learned[name].ap_of_new_fraud < 0.2 * whole.ap_of_new_fraud
-        assert learned[name].foreseen_over_real < 0.6
+    whole = learned[EVERYTHING]
+    for name in (ALERTS, SILENCE):
+        assert learned[name].ap < 0.3 * whole.ap
+        assert learned[name].ap_of_new_fraud < 0.1 * whole.ap_of_new_fraud
+        assert learned[name].foreseen_over_real < 0.2
 
 
 def test_a_random_share_with_weights_does_not(learned: dict[str, Learned]) -> None:
-    """It finds the new fraud nearly as well as with all labels, and foresees as many frauds as there are."""
-    whole, weighted = learned["labels of everything"], learned[WEIGHTED]
-    assert weighted.ap > 0.85 * whole.ap
-    assert weighted.ap_of_new_fraud > 0.8 * whole.ap_of_new_fraud
-    assert 0.9 < weighted.foreseen_over_real < 1.1
+    """With a twentieth of the labels it finds the new fraud, and its score keeps to the frauds that there are."""
+    whole, weighted = learned[EVERYTHING], learned[WEIGHTED]
+    assert weighted.ap > 0.6 * whole.ap
+    assert weighted.ap_of_new_fraud > 0.5 * whole.ap_of_new_fraud
+    assert 0.6 < weighted.foreseen_over_real < 1.2
 
 
-def test_without_weights_the_score_is_off(learned: dict[str, Learned]) -> None:
-    """Alerts count for more than their share of the world, so frauds are foreseen that do not come."""
-    plain, weighted = learned["alerts and a random share, unweighted"], learned[WEIGHTED]
-    assert abs(plain.foreseen_over_real - 1) > 3 * abs(weighted.foreseen_over_real - 1)
+def test_without_weights_the_silence_of_the_others_prevails(learned: dict[str, Learned]) -> None:
+    """The few frauds that chance has found drown among payments that nobody looked at."""
+    plain, weighted = learned[UNWEIGHTED], learned[WEIGHTED]
+    assert abs(plain.foreseen_over_real - 1) > 2 * abs(weighted.foreseen_over_real - 1)
+    assert plain.ap < 0.75 * weighted.ap
+    assert plain.ap_of_new_fraud < 0.5 * weighted.ap_of_new_fraud

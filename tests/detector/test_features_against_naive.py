@@ -111,6 +111,7 @@ class Run:
         if events[0].is_label:
             columns = {name: [value[name] for value in values] for name in values[0]}
             columns["label"] = [Label.by_wire()[text] for text in columns["label"]]
+            columns.pop("source", None)
             apply_labels(self.state, build_label_batch(columns, key=KEY, partition=partition, offset=offset))
         else:
             batch = build_batch(columns_of(values), key=KEY, partition=partition, offset=offset)
