@@ -36,7 +36,13 @@ class TokenConvertor(StringConvertor):
 
 register_url_convertor("card_token", TokenConvertor())
 
-ContextOf = Annotated[Context, Depends(context_of)]
+
+async def _context(request: Request) -> Context:
+    # A plain function would be called in a thread of FastAPI's pool: most of a request's time, all of its tail.
+    return context_of(request)
+
+
+ContextOf = Annotated[Context, Depends(_context)]
 
 
 def permitted(permission: Permission) -> Callable[..., Awaitable[ApiKey]]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from cardwatch.waiting import Waiting
 
 _GRACE_S = 5
+# Payment systems keep connections for bursts; one that is closed just as it is used again costs them a payment's time.
+_KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 _HOUR_MS = 3_600_000
 
@@ -60,7 +62,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"cardwatch api: {url}, the console at {url}/console", flush=True)
         # The service has a request log of its own, which writes no paths of cards down.
         config = uvicorn.Config(
-            app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=_GRACE_S
+            app,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=_KEEP_ALIVE_S,
         )
         uvicorn.Server(config).run(sockets=[listener])
     return EXIT_OK
