@@ -1,4 +1,4 @@
-"""Settings: the shipped `configs/cardwatch.toml` < the file of --config < CARDWATCH_* variables < flags.
+"""Settings: the shipped `configs/cardwatch.toml` < the file of --config < files of secrets < variables < flags.
 
 The shipped file holds every default, so there is one place to read; the classes here hold what is allowed. A wrong
 setting is named, with where it came from and what would be right, before anything starts. What was given is never
@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -25,6 +25,8 @@ from redis.connection import parse_url
 from cardwatch.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "CARDWATCH_"
+# Names a directory with a file for each secret, as orchestrators mount them.
+SECRETS_VARIABLE = "CARDWATCH_SECRETS_DIR"
 DELIMITER = "__"
 SHIPPED_FILE = "cardwatch.toml"
 _HOSTS = r"^$|^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$"
@@ -256,6 +258,15 @@ class Settings(BaseSettings):
 Tree = dict[str, Any]
 
 
+class _Given(NamedTuple):
+    """What was given in each layer, to say where a wrong setting came from."""
+
+    flags: Tree
+    secrets: Tree
+    chosen: Tree
+    config_file: Path | None
+
+
 def load_settings(config_file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """Read all layers of settings.
 
@@ -269,6 +280,7 @@ def load_settings(config_file: Path | None = None, flags: Mapping[str, Any] | No
     given = dict(flags or {})
     shipped = shipped_toml(SHIPPED_FILE)
     chosen = {} if config_file is None else read_toml(config_file)
+    secrets = _read_secrets(os.environ.get(SECRETS_VARIABLE, ""))
     unknown = list(_wrong_variables())
 
     class Layered(Settings):
@@ -281,7 +293,7 @@ def load_settings(config_file: Path | None = None, flags: Mapping[str, Any] | No
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            files = (InitSettingsSource(settings_cls, init_kwargs=tree) for tree in (chosen, shipped))
+            files = (InitSettingsSource(settings_cls, init_kwargs=tree) for tree in (secrets, chosen, shipped))
             return (init_settings, env_settings, *files)
 
     if unknown:
@@ -289,7 +301,8 @@ def load_settings(config_file: Path | None = None, flags: Mapping[str, Any] | No
     try:
         return Layered(**given)
     except ValidationError as error:
-        lines = [_explain(dict(problem), given, chosen, config_file) for problem in error.errors(include_input=False)]
+        layers = _Given(given, secrets, chosen, config_file)
+        lines = [_explain(dict(problem), layers) for problem in error.errors(include_input=False)]
         raise SettingsError("\n".join(lines)) from None
 
 
@@ -310,6 +323,38 @@ def read_toml(path: Path) -> Tree:
     raise SettingsError(message)
 
 
+def _read_secrets(directory: str) -> Tree:
+    """Settings out of files that are called like environment variables without the prefix: `redis__url`.
+
+    Raises:
+        SettingsError: the directory or a file cannot be read, or there is no such setting; what a file holds is never
+            repeated.
+    """
+    tree: Tree = {}
+    try:
+        # Kubernetes keeps its own links beside the files, hidden.
+        files = [path for path in sorted(Path(directory).iterdir()) if path.name[0] != "."] if directory else []
+        contents = [(path, path.read_text("utf-8").removesuffix("\n")) for path in files]
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{SECRETS_VARIABLE}: cannot be read ({type(error).__name__}); right is a directory of text files"
+        raise SettingsError(message) from None
+    for path, content in contents:
+        *sections, name = path.name.lower().split(DELIMITER)
+        field, siblings = _field((*sections, name))
+        if field is None or not sections:
+            message = f"{SECRETS_VARIABLE}: {path.name}: there is no such setting{_suggestion(name, siblings)}"
+            raise SettingsError(message)
+        within = tree
+        for section in sections:
+            within = within.setdefault(section, {})
+        try:
+            within[name] = json.loads(content) if get_origin(field.annotation) is dict else content
+        except ValueError:
+            message = f"{SECRETS_VARIABLE}: {path.name}: is not JSON; right is an object in JSON"
+            raise SettingsError(message) from None
+    return tree
+
+
 def shipped_toml(name: str) -> Tree:
     """Read a shipped file of `configs/`, which lies inside the wheel as well."""
     return tomllib.loads(resources.files("configs").joinpath(name).read_text("utf-8"))
@@ -324,7 +369,7 @@ def configured_toml(path: str, shipped: str) -> Tree:
     return read_toml(Path(path)) if path else shipped_toml(shipped)
 
 
-def _explain(problem: dict[str, Any], flags: Tree, chosen: Tree, config_file: Path | None) -> str:
+def _explain(problem: dict[str, Any], layers: _Given) -> str:
     """One sentence a problem: which setting, from where, what is wrong, what would be right."""
     path = tuple(str(part) for part in problem["loc"])
     name = ".".join(path)
@@ -338,17 +383,19 @@ def _explain(problem: dict[str, Any], flags: Tree, chosen: Tree, config_file: Pa
         if problem["type"] == "string_pattern_mismatch":
             wrong = "it has another form"
         right = f"{wrong}; right is {field.description}"
-    return f"{name} ({_origin(path, flags, chosen, config_file)}): {right}"
+    return f"{name} ({_origin(path, layers)}): {right}"
 
 
-def _origin(path: tuple[str, ...], flags: Tree, chosen: Tree, config_file: Path | None) -> str:
-    if _holds(flags, path):
+def _origin(path: tuple[str, ...], layers: _Given) -> str:
+    if _holds(layers.flags, path):
         return "a flag"
     variables = [ENVIRONMENT_PREFIX + DELIMITER.join(path[:length]).upper() for length in range(len(path), 0, -1)]
     for variable in variables:
         if variable in os.environ:
             return f"environment variable {variable}"
-    return str(config_file) if _holds(chosen, path) else f"configs/{SHIPPED_FILE}"
+    if _holds(layers.secrets, path):
+        return f"a file of {SECRETS_VARIABLE}"
+    return str(layers.config_file) if _holds(layers.chosen, path) else f"configs/{SHIPPED_FILE}"
 
 
 def _holds(tree: Any, path: tuple[str, ...]) -> bool:

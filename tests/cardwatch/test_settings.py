@@ -55,6 +55,51 @@ def test_tables_of_own_names_are_merged(config: Path, monkeypatch: pytest.Monkey
     assert load_settings(config).kafka.client_options() == {"sasl.username": "me", "sasl.password": "p"}
 
 
+def test_secrets_come_from_files(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orchestrators mount a file for each secret: stronger than the file of settings, weaker than the environment."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "..data").mkdir()
+    (folder / "redis__url").write_text("redis://:pw@redis:6379/0\n", "utf-8")
+    (folder / "KAFKA__CLIENT").write_text('{"sasl.password": "p"}', "utf-8")
+    (folder / "detector__fingerprint_key").write_text("ab" * 16, "utf-8")
+    monkeypatch.setenv("CARDWATCH_SECRETS_DIR", str(folder))
+    monkeypatch.setenv("CARDWATCH_DETECTOR__FINGERPRINT_KEY", "cd" * 16)
+    config.write_text("[redis]\nurl = 'redis://other:1/0'\nshards = 4\n", "utf-8")
+    settings = load_settings(config)
+    assert settings.redis.url.get_secret_value() == "redis://:pw@redis:6379/0"
+    assert settings.redis.shards == 4
+    assert settings.kafka.client_options() == {"sasl.password": "p"}
+    assert settings.detector.fingerprint_key.get_secret_value() == "cd" * 16
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("redis__ulr", SECRET, r"CARDWATCH_SECRETS_DIR: redis__ulr: there is no such setting; did you mean url\?"),
+        ("redis", SECRET, r"CARDWATCH_SECRETS_DIR: redis: there is no such setting"),
+        ("kafka__client", SECRET, r"CARDWATCH_SECRETS_DIR: kafka__client: is not JSON"),
+        ("redis__url", SECRET, r"redis\.url \(a file of CARDWATCH_SECRETS_DIR\)"),
+    ],
+)
+def test_a_wrong_secret_is_named_and_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str, message: str
+) -> None:
+    """The file is named, its content never."""
+    (tmp_path / name).write_text(content, "utf-8")
+    monkeypatch.setenv("CARDWATCH_SECRETS_DIR", str(tmp_path))
+    with pytest.raises(SettingsError, match=message) as raised:
+        load_settings()
+    assert SECRET not in str(raised.value)
+
+
+def test_a_directory_of_secrets_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mount that failed is no reason to run with defaults."""
+    monkeypatch.setenv("CARDWATCH_SECRETS_DIR", "/nowhere/at/all")
+    with pytest.raises(SettingsError, match="CARDWATCH_SECRETS_DIR: cannot be read"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
