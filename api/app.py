@@ -21,6 +21,8 @@ from api.keys import ApiKeys
 from api.middleware import HttpMetrics, RequestGuard
 from api.ports import DeskPort, ScoringPort
 from api.problems import ProblemDocument
+from api.routes.acting import command_schemas
+from api.routes.acting import router as acting_router
 from api.routes.breakers import router as breakers_router
 from api.routes.cards import router as cards_router
 from api.routes.cases import router as cases_router
@@ -74,7 +76,8 @@ def create_app(
     )
     sessions = Sessions(settings.session_secret, settings.session_lifetime_ms, auth, lambda: secrets.token_urlsafe(16))
     app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions, scoring)
-    for router in (cards_router, cases_router, breakers_router, transactions_router, operations_router, console_router):
+    routers = (cards_router, cases_router, acting_router, breakers_router, transactions_router, operations_router)
+    for router in (*routers, console_router):
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
         app.add_exception_handler(kind, _answer_error)
@@ -96,6 +99,7 @@ def _with_problem_schema(generate: Callable[[], dict[str, Any]]) -> Callable[[],
         schema = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document["components"]["schemas"]
         schemas.update(schema.pop("$defs", {}))
+        schemas.update(command_schemas())
         schemas["ProblemDocument"] = schema
         return document
 

@@ -10,6 +10,7 @@ from typing import cast
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from api.console.desk_words import NO_WORDS, DeskWords
 from api.console.sessions import Sessions
 from api.console.words import ReasonText
 from api.health import Health
@@ -35,6 +36,7 @@ class ApiSettings:
             numbers.
         metrics_need_key: whether /metrics asks for a key that may read metrics (role sre).
         reason_texts: how an alert's evidence is explained, by text key; a missing one shows the reason code in words.
+        desk_words: what the desk's actions, fields and choices are called; a missing one shows its name in words.
     """
 
     session_secret: bytes
@@ -44,6 +46,7 @@ class ApiSettings:
     issuer_token_pattern: re.Pattern[str] | None = None
     metrics_need_key: bool = False
     reason_texts: Mapping[str, ReasonText] = field(default_factory=dict)
+    desk_words: DeskWords = NO_WORDS
 
 
 @dataclass(frozen=True, slots=True)

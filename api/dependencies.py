@@ -48,7 +48,7 @@ ContextOf = Annotated[Context, Depends(_context)]
 def permitted(permission: Permission) -> Callable[..., Awaitable[ApiKey]]:
     """A dependency that lets in keys whose role holds the permission, and gives the key.
 
-    The dependency raises AuthenticationError without a valid key and PermissionDeniedError without the permission.
+    The dependency raises AuthenticationError without a valid key and NotAuthorisedError without the permission.
     """
 
     async def caller(
@@ -62,7 +62,7 @@ def permitted(permission: Permission) -> Callable[..., Awaitable[ApiKey]]:
         key = context.keys.authenticate(credentials.credentials)
         # For the request log: names are configuration, never input.
         request.state.caller = key.name
-        key.require(permission)
+        context.desk.authority.require(key.person, permission)
         return key
 
     return caller

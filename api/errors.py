@@ -3,7 +3,6 @@
 ApiError
 ├── KeyConfigurationError     configured API keys that cannot be used
 ├── AuthenticationError       no key, an unknown key, or a session that ended
-├── PermissionDeniedError     the key's role may not do this
 ├── ForgedRequestError        a console form that did not come from the console
 ├── ScoringUnavailableError   payments cannot be taken for a decision now
 └── RequestError              a request that cannot be carried out as it stands
@@ -28,10 +27,6 @@ class KeyConfigurationError(ApiError):
 
 class AuthenticationError(ApiError):
     """The request carries no valid API key or session."""
-
-
-class PermissionDeniedError(ApiError):
-    """The caller is known, but its role may not do this."""
 
 
 class ForgedRequestError(ApiError):

@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from api.errors import AuthenticationError, KeyConfigurationError, PermissionDeniedError
-from api.roles import Permission, Role, permits
+from api.errors import AuthenticationError, KeyConfigurationError
+from api.roles import Role
+from casework.authority import Person
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
@@ -38,14 +39,10 @@ class ApiKey:
     role: Role
     sha256: str
 
-    def require(self, permission: Permission) -> None:
-        """Pass if the key's role holds the permission.
-
-        Raises:
-            PermissionDeniedError: it does not.
-        """
-        if not permits(self.role, permission):
-            raise PermissionDeniedError(permission.value)
+    @property
+    def person(self) -> Person:
+        """Its holder, as events name them."""
+        return Person(self.name, self.role)
 
 
 class ApiKeys:

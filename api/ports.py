@@ -6,13 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from casework.authority import Authority, Person
 from casework.breaker import Breaker
-from casework.views import CardView, CaseFilters, CaseView, Override, Page
+from casework.commands import Command
+from casework.playbook import Playbook
+from casework.views import CardView, CaseFilters, CaseView, Opening, Override, Page, Preview
 from detector.vocabulary import CardStatus
 
 
 class DeskPort(Protocol):
     """Cards and cases. `casework.desk.Desk` fills it; its docstrings say what each method promises and raises."""
+
+    @property
+    def playbook(self) -> Playbook:
+        """What follows what."""
+
+    @property
+    def authority(self) -> Authority:
+        """Who may do what."""
 
     async def card(self, card_token: str) -> CardView:
         """Show a card."""
@@ -22,7 +33,7 @@ class DeskPort(Protocol):
         card_token: str,
         target: CardStatus,
         reason: str,
-        actor: str,
+        by: Person,
         *,
         now_ms: int,
         idempotency_key: str | None = None,
@@ -35,6 +46,32 @@ class DeskPort(Protocol):
 
     async def list_cases(self, filters: CaseFilters | None = None, cursor: str | None = None, limit: int = 50) -> Page:
         """List cases, most urgent first."""
+
+    async def open_case(
+        self, card_token: str, opening: Opening, by: Person, *, now_ms: int, idempotency_key: str | None = None
+    ) -> CaseView:
+        """Open a case for a card."""
+
+    async def act(
+        self,
+        case_id: str,
+        commands: tuple[Command, ...],
+        by: Person,
+        *,
+        now_ms: int,
+        nonce: str,
+        idempotency_key: str | None = None,
+        if_match: int | None = None,
+    ) -> CaseView:
+        """Do something about a case, in one atomic step."""
+
+    async def preview(
+        self, case_id: str, commands: tuple[Command, ...], by: Person, *, now_ms: int, nonce: str
+    ) -> Preview:
+        """What `act` would do now."""
+
+    async def next_case(self, by: Person, *, now_ms: int) -> CaseView | None:
+        """Take the most urgent case that nobody works on."""
 
     async def override(
         self,

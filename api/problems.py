@@ -6,6 +6,7 @@ into it; of a failed validation it names the field as our schema spells it and t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,19 +24,24 @@ from api.errors import (
     ForgedRequestError,
     FormError,
     HeaderError,
-    PermissionDeniedError,
     RefusedPaymentError,
     ScoringUnavailableError,
 )
 from casework.cards import CardChange
 from casework.cases import CaseEvent
 from casework.errors import (
+    CaseLockedError,
     CaseNotFoundError,
+    CaseOpenError,
     IdempotencyConflictError,
+    IdentityNotVerifiedError,
     IllegalMoveError,
     InvalidCommandError,
     InvalidCursorError,
+    NotAuthorisedError,
+    NothingWaitsError,
     StoreError,
+    VerificationError,
     VersionConflictError,
 )
 
@@ -110,6 +116,11 @@ class ProblemDocument(BaseModel):
     subject: str | None = Field(default=None, description="case or card: whose state forbids it (not-possible)")
     state: str | None = Field(default=None, description="the state it is in (not-possible)")
     possible: list[str] | None = Field(default=None, description="states it can become (not-possible)")
+    act: str | None = Field(default=None, description="what was asked for (not-permitted)")
+    why: str | None = Field(default=None, description="what is in the way (not-permitted, verification-refused)")
+    owner: str | None = Field(default=None, description="who works on the case (case-locked)")
+    until_ms: int | None = Field(default=None, description="until when (case-locked)")
+    case_id: str | None = Field(default=None, description="the open case (case-open)")
 
 
 _RETRY_SOON = {"Retry-After": "1"}
@@ -127,7 +138,15 @@ BAD_REQUEST = Problem("bad-request", 400, "Bad request", "The request cannot be 
 UNAUTHENTICATED = Problem(
     "unauthenticated", 401, "No valid API key", "Send `Authorization: Bearer <API key>`.", headers=_BEARER
 )
-NOT_PERMITTED = Problem("not-permitted", 403, "Not permitted", "The role of this API key may not do this.")
+NOT_PERMITTED = Problem(
+    "not-permitted", 403, "Not permitted", "The role of this API key may not do this, or not here: `why` says which."
+)
+NOT_VERIFIED = Problem(
+    "identity-not-verified",
+    403,
+    "Identity not verified",
+    "This needs the cardholder's verified identity: verify it in the card's open case, then repeat.",
+)
 FORGED_FORM = Problem(
     "forged-form", 403, "Form not accepted", "The form did not come from this session. Open the page again and repeat."
 )
@@ -144,6 +163,21 @@ NOT_POSSIBLE = Problem(
     409,
     "Not possible now",
     "The case or card is in a state that forbids it; `possible` says what it can become.",
+)
+CASE_LOCKED = Problem(
+    "case-locked", 409, "Somebody works on it", "`owner` works on the case until `until_ms`, or longer if they go on."
+)
+CASE_OPEN = Problem(
+    "case-open", 409, "A case is open", "The card has an open case, `case_id`: one at a time. Work on that one."
+)
+NOTHING_WAITS = Problem(
+    "nothing-waits", 409, "Nothing waits", "There is nothing to approve, refuse or undo here, or not any more."
+)
+VERIFICATION_REFUSED = Problem(
+    "verification-refused",
+    409,
+    "Cannot be verified this way now",
+    "`why` says what is in the way: locked after too many wrong answers, nothing asked, expired, too few payments.",
 )
 VERSION_CONFLICT = Problem(
     "version-conflict",
@@ -177,7 +211,6 @@ SCORING_UNAVAILABLE = Problem(
 # Errors whose problem needs nothing of the occurrence; looked up by class, most special first.
 _BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
     (AuthenticationError, UNAUTHENTICATED),
-    (PermissionDeniedError, NOT_PERMITTED),
     (ForgedRequestError, FORGED_FORM),
     (ScoringUnavailableError, SCORING_UNAVAILABLE),
     (CardNumberError, CARD_NUMBER),
@@ -186,7 +219,8 @@ _BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
     (BodyIncompleteError, BAD_REQUEST),
     (CaseNotFoundError, NOT_FOUND),
     (IdempotencyConflictError, IDEMPOTENCY_CONFLICT),
-    (InvalidCommandError, INVALID_REQUEST),
+    (IdentityNotVerifiedError, NOT_VERIFIED),
+    (NothingWaitsError, NOTHING_WAITS),
     (StoreError, UNAVAILABLE),
 )
 # What the framework raises by itself.
@@ -204,6 +238,16 @@ def problem_of(error: Exception) -> Problem:
         return INVALID_REQUEST.with_members(errors=[_field_error(f"body.{error.field}", error.reason)])
     if isinstance(error, InvalidCursorError):
         return INVALID_REQUEST.with_members(errors=[_field_error("query.cursor", "must be a next_cursor of this list")])
+    if isinstance(error, InvalidCommandError):
+        return INVALID_REQUEST.with_members(errors=[_command_error(str(error))])
+    if isinstance(error, NotAuthorisedError):
+        return NOT_PERMITTED.with_members(act=str(error.act), why=error.why)
+    if isinstance(error, CaseLockedError):
+        return CASE_LOCKED.with_members(owner=error.owner, until_ms=error.until_ms)
+    if isinstance(error, CaseOpenError):
+        return CASE_OPEN.with_members(case_id=error.case_id)
+    if isinstance(error, VerificationError):
+        return VERIFICATION_REFUSED.with_members(why=str(error.why))
     if isinstance(error, IllegalMoveError):
         return NOT_POSSIBLE.with_members(subject=error.subject, state=error.current, possible=list(error.possible))
     if isinstance(error, VersionConflictError):
@@ -286,6 +330,22 @@ def _field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
         rule = _RULES.get(kind, "breaks the schema").format_map(error.get("ctx", {}))
         listed.append(_field_error(".".join(str(part) for part in place), rule))
     return listed
+
+
+# How msgspec and casework say what is wrong with a command: "... - at `$.actions[0].state`", or the field's name first.
+_PLACE = re.compile(r" - at `\$?\.?([a-z_.0-9\[\]]{1,80})`$")
+_NAMED = re.compile(r"([a-z][a-z_.]{0,63}) (must|is|may) ")
+_EXPECTED = re.compile(r"(Expected|Object missing required field) [^'\"]{1,160}")
+
+
+def _command_error(message: str) -> dict[str, str]:
+    """What is wrong with a command, in the words of our schema; whatever may repeat the input is left out."""
+    place = _PLACE.search(message)
+    if place is not None:
+        rule = _EXPECTED.match(message[: place.start()])
+        return _field_error(f"body.{place[1]}", "breaks the schema" if rule is None else rule[0])
+    named = _NAMED.match(message)
+    return _field_error("body" if named is None else f"body.{named[1]}", message if named else "breaks the schema")
 
 
 def _change(change: CaseEvent | CardChange) -> dict[str, Any]:

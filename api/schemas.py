@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from casework.alerts import Payment
 from casework.breaker import BreakerState
 from casework.cards import OutcomeKind
-from casework.cases import CaseEventType, CaseState, Disposition
+from casework.cases import CaseEventType, CaseState, Contact, Disposition, Facts, Severity
 from casework.desk import DEFAULT_PAGE_CASES, MAXIMUM_PAGE_CASES
+from casework.kinds import CaseKind
+from casework.verification import Method
 from casework.views import CardAction
 from detector.vocabulary import Action, CardStatus, WireEnum
 
@@ -34,6 +37,14 @@ ActionName = Annotated[
 ]
 CardStateName = Annotated[
     str, BeforeValidator(_wire), Field(description="State of a card", json_schema_extra={"enum": [*CARD_STATE_NAMES]})
+]
+CaseActionName = Annotated[
+    str,
+    BeforeValidator(_wire),
+    Field(
+        description="The severest of its alerts; ALLOW where it has none",
+        json_schema_extra={"enum": [Action.ALLOW.wire, *ACTION_NAMES]},
+    ),
 ]
 TimeMs = Annotated[int, Field(description="UTC epoch milliseconds")]
 Reason = Annotated[str, Field(min_length=1, max_length=MAXIMUM_TEXT, description="Why, in words; no card numbers")]
@@ -59,6 +70,20 @@ class OverrideIn(Command):
     disposition: Disposition = Field(description="What the case turned out to be; the latter two are both genuine")
     card_action: CardAction = Field(description="What to do with the card; `block` takes a senior agent")
     note: Reason
+
+
+class OpeningIn(Command):
+    """A case that a person opens."""
+
+    card_token: str = Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$", description="The card's token")
+    kind: CaseKind
+    channel: Contact = Field(default=Contact.NONE, description="How the customer reaches us; targets depend on it")
+    details: dict[str, str | int | bool | list[str]] = Field(
+        default_factory=dict, description="The kind's own fields, see docs/cases.md"
+    )
+    note: Reason
+    vulnerable: bool = Field(default=False, description="Whether the customer needs particular care")
+    customer_waiting: bool = Field(default=False, description="Whether the customer waits for us now")
 
 
 class BreakerReleaseIn(Command):
@@ -99,6 +124,55 @@ class AlertSummaryOut(View):
     case_id: str | None
 
 
+class ClockOut(View):
+    """By when a case must be answered."""
+
+    calendar: str = Field(description="Whose opening hours count")
+    target_ms: int = Field(description="Opening time that it may take, milliseconds")
+    warn_ms: int | None = Field(description="When it warns; null while it stands still")
+    due_ms: int | None = Field(description="When it is over; null while it stands still")
+    warned: bool
+    missed: bool
+    stopped: bool
+
+
+class OptionOut(View):
+    """A payment that may be the cardholder's, or made up."""
+
+    time_ms: TimeMs
+    amount_minor: int
+    currency: str
+
+
+class ChallengeOut(View):
+    """A question that waits for the cardholder's answer."""
+
+    method: Method
+    expires_ms: TimeMs
+    attempts_left: int
+    options: list[OptionOut] = Field(description="For `knowledge`: the payments to choose from, by place from 0")
+
+
+class VerificationOut(View):
+    """What is known of the cardholder's identity."""
+
+    challenge: ChallengeOut | None
+    failures: int = Field(description="Wrong answers since the last right one")
+    locked_until_ms: int = Field(description="Before that nothing is asked or answered")
+    verified_until_ms: int = Field(description="Until when identity is verified; 0: never was")
+    method: Method | None
+    by: str | None
+
+
+class AskedOut(View):
+    """What waits for a second person's consent, or follows in a moment unless it is undone."""
+
+    name: str
+    by: str
+    time_ms: TimeMs
+    due_ms: int = Field(description="When it follows; 0 where it waits for consent")
+
+
 class CaseOut(View):
     """A case in short."""
 
@@ -106,7 +180,7 @@ class CaseOut(View):
     card_token: str
     state: CaseState
     version: int = Field(validation_alias="sequence", description="Number of its last event; the ETag's content")
-    action: ActionName
+    action: CaseActionName
     opened_ms: TimeMs
     updated_ms: TimeMs
     expected_loss_minor: int = Field(description="Money at risk over all its alerts, minor units")
@@ -118,6 +192,25 @@ class CaseOut(View):
     closed_by: str | None
     disposition: Disposition | None
     note: str | None
+    kind: CaseKind
+    details: dict[str, str | int | bool | list[str]] = Field(description="The kind's own fields")
+    channel: Contact
+    severity: Severity = Field(description="0 low, 1 normal, 2 high, 3 urgent; rises by itself, never falls by itself")
+    tier: int = Field(description="The lowest tier that may work on it")
+    customer_waiting: bool
+    vulnerable: bool
+    owner: str | None = Field(description="Who works on it")
+    locked_until_ms: int = Field(description="Until when nobody else may")
+    returns_ms: int | None = Field(description="When a waiting case comes back")
+    clock: ClockOut | None
+    verification: VerificationOut
+    approval: AskedOut | None
+    pending: AskedOut | None
+    outcome: str | None = Field(description="How it ended")
+    urgency_ms: int = Field(description="The queue's order, lowest first")
+    amount_minor: int = Field(description="Sum of its alerts' payments")
+    score: float = Field(description="Highest probability of fraud among them")
+    reopened_count: int
 
 
 class CardOut(View):
@@ -169,8 +262,23 @@ class CaseAlertOut(View):
     outcome: OutcomeKind
 
 
+# What an event says of an open question is for the case's own view; here it would only repeat what is secret in it.
+_HIDDEN_FACTS = frozenset({"verification"})
+
+
+def _facts(value: Any) -> Any:
+    """An event's facts as JSON, without what must not be shown."""
+    if not isinstance(value, Facts):
+        return value
+    shown = msgspec.to_builtins(value)
+    for name in ("approval", "pending"):
+        if isinstance(shown.get(name), dict):
+            shown[name] = {key: part for key, part in shown[name].items() if key in AskedOut.model_fields}
+    return {name: fact for name, fact in shown.items() if name not in _HIDDEN_FACTS}
+
+
 class CaseEventOut(View):
-    """One thing that happened to a case. Which of the last four are given depends on the type."""
+    """One thing that happened to a case. Which of the last six are given depends on the type."""
 
     sequence: int
     type: CaseEventType
@@ -181,6 +289,25 @@ class CaseEventOut(View):
     card_change: CardChangeOut | None
     disposition: Disposition | None
     note: str | None
+    told: dict[str, Any] | None = Field(description="What payment systems or the scorer were told")
+    facts: Annotated[dict[str, Any], BeforeValidator(_facts)] = Field(description="What it set of the case, by name")
+
+
+class ToldOut(View):
+    """One record that would be sent."""
+
+    topic: str
+    type: str
+    body: dict[str, Any]
+
+
+class PreviewOut(View):
+    """What would happen."""
+
+    case: CaseOut
+    card_state: CardStateName
+    events: list[CaseEventOut]
+    told: list[ToldOut] = Field(description="What payment systems, the scorer, models and the cardholder would be told")
 
 
 class CaseDetailOut(View):

@@ -74,6 +74,7 @@ def run(options: Options) -> None:
             "CARDWATCH_REDIS__URL": redis.url,
             "CARDWATCH_DETECTOR__FINGERPRINT_KEY": secrets.token_hex(16),
             "CARDWATCH_API__SESSION_SECRET": secrets.token_hex(32),
+            "CARDWATCH_DESK__CODE_SECRET": secrets.token_hex(32),
             "CARDWATCH_API__KEYS": json.dumps({"shop": {"role": "payment_system", "sha256": hash_key(key)}}),
             "CARDWATCH_API__PORT": "0",
             "CARDWATCH_METRICS__SCORE_PORT": "0",

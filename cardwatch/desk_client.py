@@ -48,6 +48,15 @@ class DeskClient:
         )
         return self._answer(answer)
 
+    def act(self, case_id: str, *actions: dict[str, Any]) -> dict[str, Any]:
+        """Do some things about a case, in one step."""
+        answer = self._http.post(
+            f"/v1/cases/{case_id}/actions",
+            headers={"Idempotency-Key": str(uuid.uuid4())},
+            json={"actions": list(actions)},
+        )
+        return self._answer(answer)
+
     @staticmethod
     def _answer(answer: httpx.Response) -> dict[str, Any]:
         """The body of a good answer.

@@ -65,6 +65,12 @@ def check_secrets(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             Grade.WRONG, "api.session_secret: missing", "`openssl rand -hex 32`; the same for all API processes"
         )
+    if settings.desk.code_secret.get_secret_value():
+        yield Finding(Grade.GOOD, "desk.code_secret: set")
+    else:
+        yield Finding(
+            Grade.WRONG, "desk.code_secret: missing", "`openssl rand -hex 32`; the same for all API processes"
+        )
 
 
 def check_ports(settings: Settings, demo: RunningServices | None) -> Iterator[Finding]:

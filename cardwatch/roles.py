@@ -13,9 +13,7 @@ from cardwatch.errors import ServiceError, SettingsError
 from cardwatch.metrics import process_registry, serve_metrics, write_url
 from cardwatch.settings import Settings
 from cardwatch.wiring import fingerprint_key
-from casework.desk import Desk
 from casework.errors import CaseworkError, StoreUnavailableError
-from casework.playbook import Playbook
 from detector.errors import DetectorError
 from streams import errors as streams_errors
 from streams.app import Role, run_worker
@@ -93,17 +91,19 @@ def _makers(role: str) -> Callable[[Settings, StreamSettings, StreamMetrics], Ca
 
 
 def _respond(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> Callable[[], Role]:
-    playbook = wiring.playbook(settings)
-    return lambda: RespondWithDesk(settings, playbook, streams, metrics)
+    # Wrong files show here rather than in the loop.
+    wiring.playbook(settings)
+    wiring.authority(settings)
+    return lambda: RespondWithDesk(settings, streams, metrics)
 
 
 class RespondWithDesk:
     """The respond role with the desk behind it: opened before, closed after."""
 
-    def __init__(self, settings: Settings, playbook: Playbook, streams: StreamSettings, metrics: StreamMetrics) -> None:
+    def __init__(self, settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> None:
         """Make store, desk and role inside the event loop that they live in."""
         self._store = wiring.redis_store(settings)
-        self._desk = Desk(self._store, playbook)
+        self._desk = wiring.responding_desk(settings, self._store)
         self._role = RespondRole(self._desk, streams, metrics)
 
     async def start(self) -> None:

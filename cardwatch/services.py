@@ -129,14 +129,18 @@ def own_secrets(data: DataDirectory) -> Tree:
     A real installation configures them, for they must be the same on all its machines.
     """
     path = data.root / "secrets.json"
+    found: Tree = {}
     with contextlib.suppress(OSError, ValueError):
-        found: Tree = json.loads(path.read_text("utf-8"))
-        return found
-    made: Tree = {
+        found = json.loads(path.read_text("utf-8"))
+    fresh: Tree = {
         "detector": {"fingerprint_key": secrets.token_hex(16)},
         "api": {"session_secret": secrets.token_hex(32)},
+        "desk": {"code_secret": secrets.token_hex(32)},
     }
-    write_privately(path, made)
+    # A directory of an earlier version may lack some.
+    made = fresh | found
+    if made != found:
+        write_privately(path, made)
     return made
 
 

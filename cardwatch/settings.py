@@ -183,10 +183,19 @@ class LearnSettings(Section):
 class ApiKeySettings(Section):
     """One API key: its role, and the SHA-256 of its secret."""
 
-    role: Literal["agent", "senior_agent", "payment_system", "sre"] = Field(
-        description="agent, senior_agent, payment_system or sre"
+    role: Literal["agent", "senior_agent", "supervisor", "payment_system", "sre"] = Field(
+        description="agent, senior_agent, supervisor, payment_system or sre"
     )
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description='64 hex digits: printf %s "$KEY" | sha256sum')
+
+
+class DeskSettings(Section):
+    """What people do about cases."""
+
+    code_secret: Annotated[SecretStr, AfterValidator(_hex_digits(64))] = Field(
+        default=SecretStr(""),
+        description="64 lower-case hex digits: `openssl rand -hex 32`",
+    )
 
 
 class ApiSettings(Section):
@@ -222,6 +231,7 @@ class FileSettings(Section):
     policy: FileName
     models: FileName
     playbook: FileName
+    roles: FileName
     rates: FileName
     messages: FileName
 
@@ -249,6 +259,7 @@ class Settings(BaseSettings):
     detector: DetectorSettings
     score: ScoreSettings
     learn: LearnSettings
+    desk: DeskSettings
     api: ApiSettings
     metrics: MetricsSettings
     files: FileSettings

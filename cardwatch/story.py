@@ -22,7 +22,9 @@ from cardwatch.live import scoring_version
 from cardwatch.simulator.wire import Record
 from cardwatch.system import AGENT, System
 from cardwatch.topic_reader import TopicReader
-from streams.topics import CARD_STATES, DECISIONS, LABELS, MODELS
+from casework.playbook import CODE_TEMPLATE
+from casework.verification import code_of
+from streams.topics import CARD_STATES, DECISIONS, LABELS, MODELS, NOTIFICATIONS
 
 NOTE = "The cardholder called from abroad and confirmed every payment."
 _FLOWING_PAYMENTS = 200
@@ -70,12 +72,14 @@ class Story:
         states = TopicReader(self.system.settings.kafka, CARD_STATES)
         labels = TopicReader(self.system.settings.kafka, LABELS)
         decisions = TopicReader(self.system.settings.kafka, DECISIONS)
+        notices = TopicReader(self.system.settings.kafka, NOTIFICATIONS)
         models = TopicReader(self.system.settings.kafka, MODELS, back=1)
         try:
             self._payments_flow()
             card_token, payments = self._attack_is_caught(desk)
             case = self._case_is_open(desk, card_token)
             model = self._newest_model(models)
+            self._cardholder_is_verified(desk, notices, case["case_id"])
             case = self._agent_overrules(desk, card_token, case["case_id"])
             self._card_state_is_published(states, card_token)
             self._card_pays_again(decisions, payments, card_token)
@@ -83,7 +87,7 @@ class Story:
             self._model_has_learned(models, model, count)
         finally:
             desk.close()
-            for reader in (states, labels, decisions, models):
+            for reader in (states, labels, decisions, notices, models):
                 reader.close()
 
     def step(self, title: str, detail: str = "") -> None:
@@ -134,6 +138,27 @@ class Story:
         reasons = ", ".join(found[0]["reasons"])
         self.step("case open", f"{found[0]['case_id']}, because of {reasons}")
         return found[0]
+
+    def _cardholder_is_verified(self, desk: DeskClient, notices: TopicReader, case_id: str) -> None:
+        """Nobody unfreezes a card for a stranger: the cardholder reads out the code that their notice brought."""
+        desk.act(case_id, {"do": "verify_begin", "method": "code"})
+        codes: list[str] = []
+        key = bytes.fromhex(self.system.settings.desk.code_secret.get_secret_value())
+
+        def sent() -> bool:
+            codes.extend(
+                code_of(key, str(notice["parameters"]["code_nonce"]))
+                for notice in (record.fields() for record in notices.read())
+                if notice.get("case_id") == case_id and notice.get("template") == CODE_TEMPLATE
+            )
+            return bool(codes)
+
+        self._await("the cardholder gets a code", sent)
+        case = desk.act(case_id, {"do": "verify_answer", "answer": codes[-1]})["case"]
+        if case["verification"]["verified_until_ms"] <= now_ms():
+            message = "the cardholder's code was not accepted"
+            raise StoryError(message)
+        self.step("cardholder verified", "by a one-time code from their notice")
 
     def _agent_overrules(self, desk: DeskClient, card_token: str, case_id: str) -> dict[str, Any]:
         """Decide the case as it is now; the case after that, with all payments that joined it before."""

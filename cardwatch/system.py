@@ -167,6 +167,8 @@ class System:
         own = own_secrets(self.data)
         if not settings.detector.fingerprint_key.get_secret_value():
             flags["detector"] = own["detector"]
+        if not settings.desk.code_secret.get_secret_value():
+            flags["desk"] = own["desk"]
         if not settings.api.session_secret.get_secret_value():
             flags["api"].update(own["api"])
         if listening_problem(settings.api.host, settings.api.port):

@@ -8,6 +8,7 @@ from cardwatch.errors import SettingsError
 from cardwatch.settings import Settings, configured_toml
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
 from casework.adapters.redis_store import RedisStore, RedisStoreSettings
+from casework.authority import Authority
 from casework.desk import Desk
 from casework.playbook import Playbook
 
@@ -83,9 +84,40 @@ def redis_store(settings: Settings) -> RedisStore:
     return RedisStore(connection, layout)
 
 
+def authority(settings: Settings) -> Authority:
+    """Who may do what.
+
+    Raises:
+        SettingsError: its file cannot be read.
+        casework.errors.ConfigurationError: its content is wrong.
+    """
+    return Authority.from_mapping(configured_toml(settings.files.roles, "roles.toml"))
+
+
+def code_secret(settings: Settings) -> bytes:
+    """The secret that one-time codes follow from, 32 bytes.
+
+    Raises:
+        SettingsError: it is not set.
+    """
+    digits = settings.desk.code_secret.get_secret_value()
+    if not digits:
+        message = (
+            "desk.code_secret: missing; right are 64 lower-case hex digits, the same for all API processes and for "
+            "what sends notices: make them with `openssl rand -hex 32`"
+        )
+        raise SettingsError(message)
+    return bytes.fromhex(digits)
+
+
 def desk(settings: Settings, store: RedisStore) -> Desk:
-    """The desk on that store; await its `open` before anything else."""
-    return Desk(store, playbook(settings))
+    """The desk on that store, for people; await its `open` before anything else."""
+    return Desk(store, playbook(settings), authority(settings), code_secret(settings))
+
+
+def responding_desk(settings: Settings, store: RedisStore) -> Desk:
+    """The desk on that store, for workers: nobody verifies anybody's identity there."""
+    return Desk(store, playbook(settings), authority(settings), b"")
 
 
 def require_one_reference(policy_currency: str, rates_currency: str) -> None:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from casework.alerts import Evidence, Payment
-from casework.cards import CardChange, OutcomeKind
+from casework.cards import SYSTEM_ACTOR, CardChange, OutcomeKind
+from casework.clocks import Clock
 from casework.errors import IllegalCaseMoveError
+from casework.kinds import CaseKind, Details
+from casework.lifecycle import LIFECYCLE, OPEN_STATES, CaseState, can_become, possible_from
+from casework.verification import Verification
 from detector.vocabulary import Action
 
+__all__ = ["LIFECYCLE", "OPEN_STATES", "CaseState", "can_become"]
+
 MAXIMUM_CASE_ALERTS = 100
+Told = dict[str, str | int | bool | list[str]]
 _UNOPENED = "unopened"
 _TIME_BITS = 48
-_MONEY_BITS = 8
-_KEY_BITS = 64
-
-
-class CaseState(StrEnum):
-    """Where a case stands."""
-
-    NEW = "new"
-    CLOSED = "closed"
-
-
-LIFECYCLE: dict[CaseState, frozenset[CaseState]] = {
-    CaseState.NEW: frozenset({CaseState.CLOSED}),
-    CaseState.CLOSED: frozenset(),
-}
-OPEN_STATES: frozenset[CaseState] = frozenset(state for state in CaseState if state is not CaseState.CLOSED)
 
 
 class Disposition(StrEnum):
@@ -39,6 +34,26 @@ class Disposition(StrEnum):
     VALUABLE_ALERT = "valuable_alert"
 
 
+class Severity(IntEnum):
+    """How much a case matters. It rises by itself; only a person lets it fall."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    URGENT = 3
+
+
+class Contact(StrEnum):
+    """How the customer reaches the desk about a case."""
+
+    NONE = "none"
+    PHONE = "phone"
+    CHAT = "chat"
+    EMAIL = "email"
+    SOCIAL = "social"
+    SELF_SERVICE = "self_service"
+
+
 class CaseEventType(StrEnum):
     """What can happen to a case."""
 
@@ -47,6 +62,75 @@ class CaseEventType(StrEnum):
     CARD_CHANGED = "card_changed"
     DECIDED = "decided"
     CLOSED = "closed"
+    MOVED = "moved"
+    NOTED = "noted"
+    TAKEN = "taken"
+    RELEASED = "released"
+    ASSIGNED = "assigned"
+    DETAILED = "detailed"
+    CUSTOMER_NOTED = "customer_noted"
+    SEVERITY_SET = "severity_set"
+    SNOOZED = "snoozed"
+    RETURNED = "returned"
+    ESCALATED = "escalated"
+    REOPENED = "reopened"
+    VERIFICATION_ASKED = "verification_asked"
+    VERIFICATION_FAILED = "verification_failed"
+    VERIFIED = "verified"
+    CARDHOLDER_ANSWERED = "cardholder_answered"
+    ORDERED = "ordered"
+    DIRECTED = "directed"
+    APPROVAL_ASKED = "approval_asked"
+    APPROVED = "approved"
+    APPROVAL_REFUSED = "approval_refused"
+    TARGET_NEAR = "target_near"
+    TARGET_MISSED = "target_missed"
+    MACRO_BEGUN = "macro_begun"
+    MACRO_UNDONE = "macro_undone"
+    MACRO_DONE = "macro_done"
+    MACRO_FAILED = "macro_failed"
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Something that waits: for a second person's consent, or for the time in which it can be undone.
+
+    Attributes:
+        name: of the act or macro.
+        by, role: who asked.
+        time_ms: when.
+        due_ms: when it is done if nobody undoes it; 0 where it waits for consent.
+        commands: what is to be done, as `casework.commands` writes them.
+    """
+
+    name: str
+    by: str
+    role: str
+    time_ms: int
+    due_ms: int
+    commands: str
+
+
+class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an event sets of its case, each under the name that the case has for it; what is not given stays."""
+
+    kind: CaseKind | UnsetType = UNSET
+    channel: Contact | UnsetType = UNSET
+    details: Details | UnsetType = UNSET
+    severity: Severity | UnsetType = UNSET
+    tier: int | UnsetType = UNSET
+    customer_waiting: bool | UnsetType = UNSET
+    vulnerable: bool | UnsetType = UNSET
+    owner: str | UnsetType | None = UNSET
+    locked_until_ms: int | UnsetType = UNSET
+    resumes: CaseState | UnsetType | None = UNSET
+    returns_ms: int | UnsetType | None = UNSET
+    clock: Clock | UnsetType | None = UNSET
+    verification: Verification | UnsetType = UNSET
+    approval: Asked | UnsetType | None = UNSET
+    pending: Asked | UnsetType | None = UNSET
+    outcome: str | UnsetType | None = UNSET
+    urgency_ms: int | UnsetType = UNSET
+    transaction_ids: tuple[str, ...] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +172,13 @@ class CaseEvent:
         sequence: 1 for the first; rises by one.
         state: the case's state after it.
         actor: a person, or `cardwatch`.
-        alert: with `opened` and `alert_attached`.
+        alert: with `alert_attached`, and with `opened` by an alert.
         card_change: with `card_changed`.
         disposition: with `decided`.
-        note: with `decided`, the person's words.
+        note: the person's words, or what a refused attempt was refused for.
+        told: with `ordered` and `directed`, what payment systems or the scorer were told; with `cardholder_answered`,
+            of which payment, and whether it is theirs.
+        facts: what else of the case it sets.
     """
 
     case_id: str
@@ -105,6 +192,8 @@ class CaseEvent:
     card_change: CardChange | None = None
     disposition: Disposition | None = None
     note: str | None = None
+    told: Told | None = None
+    facts: Facts = field(default_factory=Facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +202,23 @@ class Case:
 
     Attributes:
         sequence: that of the last event; the case's version for If-Match.
-        action: the severest of its alerts.
+        action: the severest of its alerts; ALLOW where it has none.
         expected_loss_minor: money at risk: the sum over its alerts, minor units (of the payments' currencies).
         currency: that of its alerts; None where it is unknown or they differ.
         transaction_ids, reasons: of all its alerts, in order of arrival, each once.
+        amount_minor, score: the sum of its alerts' payments, and the highest probability of fraud among them.
+        kind, details: what it is about, and the kind's own fields.
+        channel: how the customer reaches us about it.
+        tier: the lowest tier that may work on it.
+        customer_waiting, vulnerable: whether the customer waits for us now, and whether they need particular care.
+        owner, locked_until_ms: who works on it, and until when nobody else may.
+        resumes, returns_ms: while waiting, the state it returns to, and when.
+        clock: by when it must be answered.
+        approval: what waits for a second person's consent.
+        pending: what is done in a moment unless it is undone.
+        outcome: how it ended.
+        urgency_ms: the queue is in this order, lowest first: when it is due, brought forward by what makes it urgent.
+        reopened_count: how often it was reopened.
     """
 
     case_id: str
@@ -135,6 +237,26 @@ class Case:
     closed_by: str | None = None
     disposition: Disposition | None = None
     note: str | None = None
+    amount_minor: int = 0
+    score: float = 0.0
+    kind: CaseKind = CaseKind.FRAUD_ALERT
+    details: Details = field(default_factory=dict)
+    channel: Contact = Contact.NONE
+    severity: Severity = Severity.NORMAL
+    tier: int = 1
+    customer_waiting: bool = False
+    vulnerable: bool = False
+    owner: str | None = None
+    locked_until_ms: int = 0
+    resumes: CaseState | None = None
+    returns_ms: int | None = None
+    clock: Clock | None = None
+    verification: Verification = field(default_factory=Verification)
+    approval: Asked | None = None
+    pending: Asked | None = None
+    outcome: str | None = None
+    urgency_ms: int = 0
+    reopened_count: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -146,10 +268,12 @@ class Case:
         """Whether it holds as many alerts as a case may; later ones are counted with the card only."""
         return self.alert_count >= MAXIMUM_CASE_ALERTS
 
+    def locked_by_other(self, name: str, now_ms: int) -> bool:
+        """Whether somebody else works on it at this time."""
+        return self.owner is not None and self.owner != name and now_ms < self.locked_until_ms
 
-def can_become(current: CaseState, target: CaseState) -> bool:
-    """Whether a case may go from one state to the other; a step that keeps the state is no move."""
-    return current is target or target in LIFECYCLE[current]
+
+_FACTS = tuple(Facts.__struct_fields__)
 
 
 def fold(case: Case | None, event: CaseEvent) -> Case:
@@ -159,37 +283,55 @@ def fold(case: Case | None, event: CaseEvent) -> Case:
         IllegalCaseMoveError: the lifecycle forbids the move; a first event must open, a later one must not.
     """
     if case is None:
-        return _opened(event)
-    if event.type is CaseEventType.OPENED or not can_become(case.state, event.state) or not case.is_open:
-        raise IllegalCaseMoveError(case.state, sorted(LIFECYCLE[case.state]))
-    changed = replace(case, state=event.state, sequence=event.sequence, updated_ms=event.time_ms)
+        case = _opened(event)
+    else:
+        _check_move(case, event)
+    changed = replace(case, state=event.state, sequence=event.sequence, updated_ms=event.time_ms, **_set(case, event))
     if event.alert is not None:
         changed = _with_alert(changed, event.alert)
     if event.disposition is not None:
         changed = replace(changed, disposition=event.disposition, note=event.note)
-    if event.state is CaseState.CLOSED:
-        changed = replace(changed, closed_ms=event.time_ms, closed_by=event.actor)
+    if event.type is CaseEventType.CLOSED:
+        note = case.note if event.note is None else event.note
+        changed = replace(changed, closed_ms=event.time_ms, closed_by=event.actor, note=note)
+    if event.type is CaseEventType.REOPENED:
+        changed = replace(changed, closed_ms=None, closed_by=None, reopened_count=case.reopened_count + 1)
     return changed
+
+
+def _check_move(case: Case, event: CaseEvent) -> None:
+    """Refuse what cannot happen to the case."""
+    is_allowed = can_become(case.state, event.state) and event.type is not CaseEventType.OPENED
+    if not is_allowed or (not case.is_open and event.type is not CaseEventType.REOPENED):
+        raise IllegalCaseMoveError(case.state, possible_from(case.state))
+
+
+def _set(case: Case, event: CaseEvent) -> dict[str, Any]:
+    """What the event's facts set. Severity never falls by itself, whatever the event says."""
+    given = {name: value for name in _FACTS if (value := getattr(event.facts, name)) is not UNSET}
+    if event.actor == SYSTEM_ACTOR and "severity" in given:
+        given["severity"] = max(case.severity, given["severity"])
+    return given
 
 
 def _opened(event: CaseEvent) -> Case:
     """The case that an `opened` event begins."""
-    if event.type is not CaseEventType.OPENED or event.alert is None:
+    if event.type is not CaseEventType.OPENED:
         raise IllegalCaseMoveError(_UNOPENED, [CaseState.NEW])
-    empty = Case(
+    return Case(
         case_id=event.case_id,
         card_token=event.card_token,
         state=event.state,
         sequence=event.sequence,
-        action=event.alert.action,
+        action=Action.ALLOW,
         opened_ms=event.time_ms,
         updated_ms=event.time_ms,
         expected_loss_minor=0,
         transaction_ids=(),
         reasons=(),
         alert_count=0,
+        severity=Severity.LOW,
     )
-    return _with_alert(empty, event.alert)
 
 
 def _with_alert(case: Case, alert: CaseAlert) -> Case:
@@ -203,24 +345,18 @@ def _with_alert(case: Case, alert: CaseAlert) -> Case:
         reasons=tuple(dict.fromkeys((*case.reasons, *alert.reasons))),
         alert_count=case.alert_count + 1,
         currency=alert.currency if same_currency else None,
+        amount_minor=case.amount_minor + (alert.amount_minor or 0),
+        score=max(case.score, alert.score),
     )
 
 
 def queue_position(case: Case) -> str:
     """Where a case stands in the list of its state: a text that sorts in the list's order, unique to the case.
 
-    Open cases: severest action first (a frozen cardholder is waiting), then the power of two of the money at risk, then
-    the oldest. Powers of two, because a case a little dearer than another shall not overtake it for ever, and because
-    amounts of different currencies stand side by side. Closed cases: the last closed first.
+    Open cases: by urgency (see `casework.urgency`), then by id. Closed cases: the last closed first.
     """
-    if case.closed_ms is not None:
-        key = _reversed_time(case.closed_ms)
-    else:
-        money = min(case.expected_loss_minor.bit_length(), 2**_MONEY_BITS - 1)
-        severity = (int(case.action) << _MONEY_BITS) | money
-        most_severe = 2 ** (_KEY_BITS - _TIME_BITS) - 1
-        key = ((most_severe - severity) << _TIME_BITS) | case.opened_ms
-    return f"{key:016x}:{case.case_id}"
+    key = case.urgency_ms if case.closed_ms is None else _reversed_time(case.closed_ms)
+    return f"{max(0, key):016x}:{case.case_id}"
 
 
 def closed_positions_before(time_ms: int) -> str:

@@ -4,46 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from casework import listing, plans
 from casework.alerts import Alert
+from casework.authority import Authority
 from casework.breaker import Breaker
 from casework.cards import OutcomeKind
 from casework.cases import CaseState
 from casework.errors import (
-    CaseNotFoundError,
-    IdempotencyConflictError,
-    IllegalCaseMoveError,
     InvalidCommandError,
-    StoreContentionError,
-    VersionConflictError,
 )
 from casework.freeze_gate import FreezeGate
-from casework.ids import alert_step_id, digest_of, keyed_step_id, unkeyed_step_id
+from casework.handling import (
+    ATTEMPTS,
+    MAXIMUM_ACTOR_CHARACTERS,
+    MAXIMUM_REASON_CHARACTERS,
+    MAXIMUM_TOKEN_CHARACTERS,
+    Handling,
+    check_length,
+    contention,
+    not_found,
+)
+from casework.ids import alert_step_id
 from casework.outbox import OutboxEntry
 from casework.playbook import Playbook
-from casework.store import NO_STEP, Recorded, Snapshot, Step, Store
-from casework.views import CardOrder, CardView, CaseFilters, CaseView, Outcome, Override, Page
-from detector.vocabulary import CardStatus
+from casework.store import NO_STEP, Snapshot, Step, Store
+from casework.views import CardView, CaseFilters, CaseView, Outcome, Page
 
 DEFAULT_PAGE_CASES = 50
 MAXIMUM_PAGE_CASES = 200
-MAXIMUM_TOKEN_CHARACTERS = 64
-MAXIMUM_ACTOR_CHARACTERS = 128
-MAXIMUM_REASON_CHARACTERS = 2_000
-MAXIMUM_KEY_CHARACTERS = 256
 
 # Alerts are handled in slices, so that what travels to the store at once is bounded: some 4 MB at 15 kB a card.
 _SLICE_ALERTS = 256
-# Each failed attempt means that somebody else changed the same card meanwhile. Twenty in a row is not bad luck.
-_ATTEMPTS = 20
-
-View = TypeVar("View")
 _Planned: TypeAlias = tuple[Alert, Step, Outcome]
 
 
-class Desk:
+class Desk(Handling):
     """What follows decisions. Every write is one atomic step, known by an id: doing it twice does it once.
 
     All times are UTC epoch milliseconds given by the caller; the desk has no clock. Every method raises
@@ -51,10 +48,9 @@ class Desk:
     Methods are safe to run concurrently.
     """
 
-    def __init__(self, store: Store, playbook: Playbook) -> None:
-        """Work on `store` by the rules of `playbook`."""
-        self._store = store
-        self._playbook = playbook
+    def __init__(self, store: Store, playbook: Playbook, authority: Authority, code_key: bytes) -> None:
+        """See `Handling`."""
+        super().__init__(store, playbook, authority, code_key)
         self._gate = FreezeGate(store, playbook)
 
     @property
@@ -103,7 +99,7 @@ class Desk:
         """Handle alerts with distinct ids; those whose card somebody else changed meanwhile are planned again."""
         outcomes: dict[str, Outcome] = {}
         waiting = list(alerts)
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             snapshots = await self._store.load([(alert.card_token, alert_step_id(alert.alert_id)) for alert in waiting])
             new: list[tuple[Alert, Snapshot]] = []
             for alert, loaded in zip(waiting, snapshots, strict=True):
@@ -119,7 +115,7 @@ class Desk:
             waiting = [alert for (alert, _, _), ok in zip(planned, done, strict=True) if not ok]
             if not waiting:
                 return outcomes
-        raise _contention()
+        raise contention()
 
     async def _plan(self, new: Sequence[tuple[Alert, Snapshot]], now_ms: int) -> list[_Planned]:
         """Plan alerts in order; those that would freeze a card ask the circuit breaker first.
@@ -171,114 +167,10 @@ class Desk:
         Raises:
             InvalidCommandError: a text is out of bounds.
         """
-        _check_length("policy_version", policy_version, MAXIMUM_ACTOR_CHARACTERS)
-        _check_length("reason", reason, MAXIMUM_REASON_CHARACTERS)
-        _check_length("actor", actor, MAXIMUM_ACTOR_CHARACTERS)
+        check_length("policy_version", policy_version, MAXIMUM_ACTOR_CHARACTERS)
+        check_length("reason", reason, MAXIMUM_REASON_CHARACTERS)
+        check_length("actor", actor, MAXIMUM_ACTOR_CHARACTERS)
         return await self._gate.release(policy_version, actor, reason, now_ms)
-
-    async def override(
-        self,
-        case_id: str,
-        command: Override,
-        *,
-        now_ms: int,
-        idempotency_key: str | None = None,
-        if_match: int | None = None,
-    ) -> CaseView:
-        """Decide and close a case: its events, the card's state, labels, damping, notice and outbox in one step.
-
-        Args:
-            case_id: which case.
-            command: the decision.
-            now_ms: the time of the decision; alerts that are not later do not change the card any more.
-            idempotency_key: known per case for a day: the same request again gets the same answer.
-            if_match: the `case.sequence` the person had seen.
-
-        Returns:
-            the case after it.
-
-        Raises:
-            CaseNotFoundError: no such case.
-            InvalidCommandError: note, actor or key out of bounds.
-            IdempotencyConflictError: the key was used for another request on this case.
-            VersionConflictError: `if_match` is not the current sequence; `changes` are `CaseEvent`s.
-            IllegalCaseMoveError: the case is closed already.
-            IllegalCardMoveError: the card cannot become that.
-        """
-        _check_length("note", command.note, MAXIMUM_REASON_CHARACTERS)
-        _check_length("actor", command.actor, MAXIMUM_ACTOR_CHARACTERS)
-        digest = digest_of("override", command.disposition, command.card_action, command.note, command.actor)
-        request = _request(case_id, digest, idempotency_key, now_ms)
-        for _ in range(_ATTEMPTS):
-            stored = await self._store.load_case(case_id)
-            if stored is None:
-                raise _not_found()
-            (snapshot,) = await self._store.load([(stored.case.card_token, request.step_id)])
-            if snapshot.recorded is not None:
-                return _answer(snapshot.recorded.case, snapshot.recorded, request)
-            if if_match is not None and if_match != stored.case.sequence:
-                changes = [event for event in stored.events if event.sequence > if_match]
-                raise VersionConflictError(if_match, stored.case.sequence, changes)
-            if not stored.case.is_open:
-                raise IllegalCaseMoveError(stored.case.state, [])
-            if snapshot.case != stored.case:
-                continue
-            step, view = plans.plan_override(request, snapshot, stored.events, command, self._playbook)
-            if (await self._store.commit([step]))[0]:
-                return view
-        raise _contention()
-
-    async def set_card_state(
-        self,
-        card_token: str,
-        target: CardStatus,
-        reason: str,
-        actor: str,
-        *,
-        now_ms: int,
-        idempotency_key: str | None = None,
-        if_match: int | None = None,
-    ) -> CardView:
-        """Carry out a person's command on a card; it wins over every alert that is not later.
-
-        An open case stays open and notes the change. Commanding the present state confirms it.
-
-        Args:
-            card_token: which card.
-            target: active, frozen or blocked.
-            reason: why, in the person's words: 1 to 2,000 characters.
-            actor: who commands: 1 to 128 characters.
-            now_ms: the time of the command.
-            idempotency_key: known per card for a day: the same request again gets the same answer.
-            if_match: the card's `sequence` the person had seen.
-
-        Returns:
-            the card after it.
-
-        Raises:
-            InvalidCommandError: card token, reason, actor or key out of bounds.
-            IdempotencyConflictError: the key was used for another request on this card.
-            VersionConflictError: `if_match` is not the current sequence; `changes` are `CardChange`s.
-            IllegalCardMoveError: the card cannot become that.
-        """
-        _check_length("card_token", card_token, MAXIMUM_TOKEN_CHARACTERS)
-        _check_length("reason", reason, MAXIMUM_REASON_CHARACTERS)
-        _check_length("actor", actor, MAXIMUM_ACTOR_CHARACTERS)
-        order = CardOrder(card_token, target, reason, actor)
-        digest = digest_of("card", target.wire, reason, actor)
-        request = _request(card_token, digest, idempotency_key, now_ms)
-        for _ in range(_ATTEMPTS):
-            (snapshot,) = await self._store.load([(card_token, request.step_id)])
-            if snapshot.recorded is not None:
-                return _answer(snapshot.recorded.card, snapshot.recorded, request)
-            sequence = snapshot.card.sequence
-            if if_match is not None and if_match != sequence:
-                changes = [change for change in snapshot.card.history if change.sequence > if_match]
-                raise VersionConflictError(if_match, sequence, changes)
-            step, view = plans.plan_card_order(request, snapshot, order, self._playbook)
-            if (await self._store.commit([step]))[0]:
-                return view
-        raise _contention()
 
     async def card(self, card_token: str) -> CardView:
         """Show a card. One nobody ever spoke of is active, with `sequence` 0.
@@ -286,7 +178,7 @@ class Desk:
         Raises:
             InvalidCommandError: the token is empty or longer than 64 characters.
         """
-        _check_length("card_token", card_token, MAXIMUM_TOKEN_CHARACTERS)
+        check_length("card_token", card_token, MAXIMUM_TOKEN_CHARACTERS)
         (snapshot,) = await self._store.load([(card_token, NO_STEP)])
         return plans.card_view(snapshot.card, snapshot.case)
 
@@ -298,7 +190,7 @@ class Desk:
         """
         stored = await self._store.load_case(case_id)
         if stored is None:
-            raise _not_found()
+            raise not_found()
         (snapshot,) = await self._store.load([(stored.case.card_token, NO_STEP)])
         return plans.case_view(stored.case, stored.events, snapshot.card.state)
 
@@ -348,38 +240,3 @@ class Desk:
     async def outbox_oldest_ms(self) -> int | None:
         """Time of the oldest entry that is not acknowledged, over all shards; None where all are."""
         return await self._store.outbox_oldest_ms()
-
-
-def _check_length(name: str, text: str, maximum: int) -> None:
-    """Refuse an empty text or one that is too long."""
-    if not text.strip() or len(text) > maximum:
-        message = f"{name} must have 1 to {maximum} characters"
-        raise InvalidCommandError(message)
-
-
-def _request(subject: str, digest: str, idempotency_key: str | None, now_ms: int) -> plans.Request:
-    """Name the step of a person's command."""
-    if idempotency_key is None:
-        return plans.Request(unkeyed_step_id(subject, digest, now_ms), digest, now_ms)
-    _check_length("idempotency_key", idempotency_key, MAXIMUM_KEY_CHARACTERS)
-    return plans.Request(keyed_step_id(subject, idempotency_key), digest, now_ms)
-
-
-def _answer(view: View | None, recorded: Recorded, request: plans.Request) -> View:
-    """The answer given before, if it was to the same request."""
-    if view is None or recorded.request != request.digest:
-        message = "the Idempotency-Key was used for another request"
-        raise IdempotencyConflictError(message)
-    return view
-
-
-def _not_found() -> CaseNotFoundError:
-    """The error for a case nobody knows."""
-    message = "no such case is open, or was closed lately"
-    return CaseNotFoundError(message)
-
-
-def _contention() -> StoreContentionError:
-    """The error after too many attempts."""
-    message = f"the card changed during each of {_ATTEMPTS} attempts"
-    return StoreContentionError(message)

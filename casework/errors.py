@@ -10,6 +10,12 @@ CaseworkError
 │   ├── IllegalMoveError        a lifecycle forbids it; carries what is possible instead
 │   │   ├── IllegalCaseMoveError  that of the case
 │   │   └── IllegalCardMoveError  that of the card
+│   ├── NotAuthorisedError      the matrix of roles and acts does not allow it; says why
+│   ├── IdentityNotVerifiedError  it needs the cardholder's verified identity
+│   ├── VerificationError       identity cannot be verified this way now; says why
+│   ├── CaseLockedError         somebody else works on the case; says who and until when
+│   ├── CaseOpenError           the card has an open case already; carries its id
+│   ├── NothingWaitsError       there is nothing to approve, refuse or undo
 │   ├── VersionConflictError    If-Match names an older sequence; carries what changed since
 │   └── IdempotencyConflictError  the Idempotency-Key was used for another request
 ├── SendError                   a notice could not be handed to its sender
@@ -87,6 +93,80 @@ class IllegalCardMoveError(IllegalMoveError):
     """The lifecycle of a card forbids the move."""
 
     subject = "card"
+
+
+class NotAuthorisedError(CommandError):
+    """The matrix of roles and acts does not allow it.
+
+    Attributes:
+        act: what was asked for.
+        why: "role": never for this role; "bounds": not for so much at stake; "tier": the case needs a higher tier;
+            "same_person": nobody is their own second person; "second": it takes a second person's consent, in a case.
+    """
+
+    def __init__(self, act: str, why: str) -> None:
+        """Name the act and the cause."""
+        self.act = act
+        self.why = why
+        super().__init__(f"{act} is not allowed ({why})")
+
+
+class IdentityNotVerifiedError(CommandError):
+    """An unfreeze, another limit or a new card was asked for, and the cardholder's identity is not verified.
+
+    Attributes:
+        act: what was asked for.
+    """
+
+    def __init__(self, act: str) -> None:
+        """Name the act."""
+        self.act = act
+        super().__init__(f"{act} needs verified identity")
+
+
+class VerificationError(CommandError):
+    """Identity cannot be verified this way now.
+
+    Attributes:
+        why: "locked": too many wrong answers; "nothing_asked"; "expired"; "too_few_payments".
+    """
+
+    def __init__(self, why: str) -> None:
+        """Name the cause."""
+        self.why = why
+        super().__init__(f"identity cannot be verified: {why}")
+
+
+class CaseLockedError(CommandError):
+    """Somebody else works on the case.
+
+    Attributes:
+        owner: who.
+        until_ms: until when, unless they go on.
+    """
+
+    def __init__(self, owner: str, until_ms: int) -> None:
+        """Say who and until when."""
+        self.owner = owner
+        self.until_ms = until_ms
+        super().__init__("somebody else works on the case")
+
+
+class CaseOpenError(CommandError):
+    """The card has an open case already: one at a time.
+
+    Attributes:
+        case_id: which.
+    """
+
+    def __init__(self, case_id: str) -> None:
+        """Name the open case."""
+        self.case_id = case_id
+        super().__init__("the card has an open case")
+
+
+class NothingWaitsError(CommandError):
+    """There is nothing to approve, refuse or undo, or not any more."""
 
 
 class VersionConflictError(CommandError, Generic[Change]):

@@ -44,14 +44,34 @@ def shard_of_case(case_id: str, shards: int) -> int | None:
     return None if matched is None else int(matched[1], 16) % shards
 
 
-def command_id_of(step_id: str) -> str:
-    """The id of the command that a step gives to a card; a step gives at most one."""
-    return f"command-{digest_of('command', step_id)}"
+def command_id_of(step_id: str, position: int = 0) -> str:
+    """The id of a command that a step gives to a card; its first has position 0."""
+    return f"command-{digest_of('command', step_id, *_place(position))}"
 
 
-def notification_id_of(step_id: str) -> str:
-    """The id of the notice that a step sends; a step sends at most one."""
-    return f"notice-{digest_of('notice', step_id)}"
+def notification_id_of(step_id: str, position: int = 0) -> str:
+    """The id of a notice that a step sends; its first has position 0."""
+    return f"notice-{digest_of('notice', step_id, *_place(position))}"
+
+
+def order_id_of(step_id: str, position: int) -> str:
+    """The id of a one-off order that a step gives."""
+    return f"order-{digest_of('order', step_id, str(position))}"
+
+
+def tick_step_id(case_id: str, sequence: int) -> str:
+    """The step of what time does to a case that has come to this sequence."""
+    return f"tick-{digest_of('tick', case_id, str(sequence))}"
+
+
+def person_case_id_of(step_id: str, card_token: str) -> str:
+    """The id of the case that a person's step opens."""
+    return f"case-{slot_of_card(card_token):03x}-{digest_of('person-case', step_id)}"
+
+
+def _place(position: int) -> tuple[str, ...]:
+    """Nothing for the first, so that ids of steps with a single one stay what they were."""
+    return (str(position),) if position else ()
 
 
 def message_id_of(step_id: str, position: int) -> str:

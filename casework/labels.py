@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from casework.cards import CardRecord
@@ -12,8 +13,10 @@ from detector.vocabulary import Label, LabelSource
 DAMP_KEY_PREFIX = "damp:"
 
 
-def label_drafts(case: Case, label: Label, actor: str, label_time_ms: int) -> list[Draft]:
-    """A label for each of the case's transactions, given by `actor`."""
+def label_drafts(
+    case: Case, label: Label, label_time_ms: int, transaction_ids: Sequence[str], source: LabelSource, labelled_by: str
+) -> list[Draft]:
+    """A label for each of these transactions of the case's card, given by `labelled_by`."""
     return [
         Draft(
             topic=LABELS_TOPIC,
@@ -23,13 +26,13 @@ def label_drafts(case: Case, label: Label, actor: str, label_time_ms: int) -> li
                 "transaction_id": transaction_id,
                 "card_token": case.card_token,
                 "label": label.wire,
-                "source": LabelSource.AGENT.wire,
+                "source": source.wire,
                 "label_time_ms": label_time_ms,
                 "case_id": case.case_id,
-                "labelled_by": actor,
+                "labelled_by": labelled_by,
             },
         )
-        for transaction_id in case.transaction_ids
+        for transaction_id in transaction_ids
     ]
 
 

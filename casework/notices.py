@@ -11,13 +11,15 @@ from typing import Protocol
 import msgspec
 
 from casework.errors import CaseworkError, ConfigurationError
+from casework.verification import code_of
 
 _PHRASES = {
     "payment_with_amount": {"money", "moment"},
     "payment_without_amount": {"moment"},
     "payment_unknown": set[str](),
 }
-_TEMPLATE_WORDS = {"payment"}
+_TEMPLATE_WORDS = {"payment", "code"}
+CODE_NONCE = "code_nonce"
 
 # ISO 4217: every currency has two decimals but these.
 _WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
@@ -33,7 +35,8 @@ class Notice:
     Attributes:
         template: which message of the catalogue.
         parameters: `amount_minor`, `currency` and `event_time_ms` of the payment it is about, those that are known.
-            Never a score, a reason or a person's note.
+            Never a score, a reason or a person's note. For a one-time code the nonce that it follows from, never the
+            code itself.
     """
 
     notification_id: str
@@ -95,12 +98,17 @@ def format_money(amount_minor: int, currency: str) -> str:
 class Messages:
     """Catalogues of messages by locale."""
 
-    def __init__(self, catalogues: Mapping[str, Mapping[str, object]]) -> None:
+    def __init__(self, catalogues: Mapping[str, Mapping[str, object]], code_key: bytes = b"") -> None:
         """Read the contents of `configs/messages/*.toml`, by locale.
+
+        Args:
+            catalogues: by locale.
+            code_key: the installation's secret that one-time codes follow from.
 
         Raises:
             ConfigurationError: a catalogue is incomplete or uses a word nobody fills in; the message names it.
         """
+        self._code_key = code_key
         self._catalogues = {locale: _Catalogue(locale, content) for locale, content in catalogues.items()}
 
     def require(self, locale: str, templates: Iterable[str]) -> None:
@@ -123,7 +131,11 @@ class Messages:
         self.require(notice.locale, [notice.template])
         catalogue = self._catalogue(notice.locale)
         title, text = catalogue.templates[notice.template]
-        words = {"payment": catalogue.payment(notice.parameters)}
+        nonce = notice.parameters.get(CODE_NONCE)
+        words = {
+            "payment": catalogue.payment(notice.parameters),
+            "code": code_of(self._code_key, nonce) if isinstance(nonce, str) else "",
+        }
         return Message(title.substitute(words), text.substitute(words))
 
     def _catalogue(self, locale: str) -> _Catalogue:

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from casework import records
+from casework import records, requests, ticking
+from casework.acting import check_card_order
 from casework.alerts import Alert
-from casework.cards import (
-    MAXIMUM_KNOWN_CASES,
-    SYSTEM_ACTOR,
-    AlertSummary,
-    CardChange,
-    CardCommand,
-    CardRecord,
-    OutcomeKind,
-    change_card,
-    remember_alert,
-)
-from casework.cases import Case, CaseAlert, CaseEvent, CaseEventType, CaseState, fold
-from casework.errors import IllegalCaseMoveError
-from casework.ids import alert_step_id, case_id_of, command_id_of, notification_id_of
-from casework.labels import damp, label_drafts
-from casework.notices import Notice
-from casework.outbox import Draft, messages_of
+from casework.authority import Authority, Person
+from casework.cards import SYSTEM_ACTOR, AlertSummary, CardCommand, CardRecord, OutcomeKind, remember_alert
+from casework.cases import Case, CaseEvent, CaseEventType, Facts
+from casework.commands import Command
+from casework.deeds import Scene
+from casework.errors import CaseOpenError
+from casework.ids import alert_step_id, case_id_of, person_case_id_of, tick_step_id
+from casework.kinds import CaseKind, checked_details
 from casework.playbook import CaseHandling, Playbook, Response
-from casework.store import Recorded, Snapshot, Step
-from casework.views import CardAction, CardOrder, CardView, CaseView, Outcome, Override
+from casework.store import Recorded, Snapshot, Step, StoredCase
+from casework.views import CardOrder, CardView, CaseView, Opening, Outcome, Preview, Told
+from casework.work import Work
 from detector.vocabulary import Action, CardStatus
-
-_CARD_ACTIONS = {
-    CardAction.UNFREEZE: CardStatus.ACTIVE,
-    CardAction.FREEZE: CardStatus.FROZEN,
-    CardAction.BLOCK: CardStatus.BLOCKED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,131 +31,6 @@ class Request:
     now_ms: int
 
 
-@dataclass(slots=True)
-class _Work:
-    """A step in the making. Each method does one thing to card and case, and drafts what must be told of it."""
-
-    step_id: str
-    snapshot: Snapshot
-    playbook: Playbook
-    now_ms: int
-    card: CardRecord = field(init=False)
-    case: Case | None = field(init=False)
-    events: list[CaseEvent] = field(default_factory=list)
-    drafts: list[Draft] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Begin with the card and case as they are."""
-        self.card = self.snapshot.card
-        self.case = self.snapshot.case
-
-    def open_case(self, case_id: str, alert: CaseAlert) -> None:
-        """Open a case with the alert that asks for it."""
-        known = (*self.card.case_ids, case_id)[-MAXIMUM_KNOWN_CASES:]
-        self.card = replace(self.card, open_case_id=case_id, case_ids=known)
-        self._happen(
-            CaseEvent(
-                case_id=case_id,
-                card_token=self.card.card_token,
-                sequence=1,
-                type=CaseEventType.OPENED,
-                state=CaseState.NEW,
-                actor=SYSTEM_ACTOR,
-                time_ms=self.now_ms,
-                alert=alert,
-            )
-        )
-
-    def attach(self, case: Case, alert: CaseAlert) -> None:
-        """Let the alert join the open case. A full case stays as it is."""
-        if not case.is_full:
-            self._happen(replace(self._next(case, CaseEventType.ALERT_ATTACHED, SYSTEM_ACTOR), alert=alert))
-
-    def command_card(self, command: CardCommand) -> CardChange:
-        """Set the card's state; the open case notes it."""
-        self.card, change = change_card(self.card, command, self.now_ms)
-        self.drafts.append(records.card_state_draft(self.card.card_token, change))
-        if self.case is not None:
-            self._happen(replace(self._next(self.case, CaseEventType.CARD_CHANGED, command.actor), card_change=change))
-        return change
-
-    def close_case(self, case: Case, command: Override) -> None:
-        """Note the person's decision and close the case."""
-        decided = self._next(case, CaseEventType.DECIDED, command.actor)
-        case = self._happen(replace(decided, disposition=command.disposition, note=command.note))
-        if command.card_action is not CardAction.KEEP:
-            self.command_card_by_person(
-                _CARD_ACTIONS[command.card_action], str(command.disposition), command.actor, case.case_id
-            )
-            case = self.case or case
-        self._happen(replace(self._next(case, CaseEventType.CLOSED, command.actor), state=CaseState.CLOSED))
-        self.card = replace(
-            self.card,
-            open_case_id=None,
-            # Deciding to leave the card as it is, is a command too: no older alert shall change it.
-            person_command_time_ms=max(self.now_ms, self.card.person_command_time_ms or 0),
-        )
-
-    def command_card_by_person(self, target: CardStatus, reason: str, actor: str, case_id: str | None) -> None:
-        """Set the card's state for a person, and tell the cardholder if it is another one now."""
-        before = self.card.state
-        self.command_card(
-            CardCommand(target, reason, actor, command_id_of(self.step_id), by_person=True, case_id=case_id)
-        )
-        template = self.playbook.card_notices.get(target)
-        if template is not None and target is not before:
-            self.notify(template, {})
-
-    def notify(self, template: str, parameters: dict[str, str | int]) -> None:
-        """Tell the cardholder."""
-        notice = Notice(
-            notification_id=notification_id_of(self.step_id),
-            card_token=self.card.card_token,
-            channel=self.playbook.channel,
-            locale=self.playbook.locale,
-            template=template,
-            parameters=parameters,
-            time_ms=self.now_ms,
-            case_id=None if self.case is None else self.case.case_id,
-        )
-        self.drafts.append(records.notice_draft(notice))
-
-    def step(self, recorded: Recorded, memory_ms: int, traceparent: str | None = None) -> Step:
-        """The finished step."""
-        return Step(
-            step_id=self.step_id,
-            version_before=self.snapshot.version,
-            card=self.card,
-            case_before=self.snapshot.case if self.events else None,
-            case=self.case if self.events else None,
-            events=tuple(self.events),
-            recorded=recorded,
-            recorded_memory_ms=memory_ms,
-            closed_memory_ms=self.playbook.closed_case_memory_ms,
-            messages=messages_of(self.step_id, self.now_ms, self.drafts, traceparent),
-            time_ms=self.now_ms,
-        )
-
-    def _next(self, case: Case, kind: CaseEventType, actor: str) -> CaseEvent:
-        """The case's next event; it keeps the case's state."""
-        return CaseEvent(
-            case_id=case.case_id,
-            card_token=case.card_token,
-            sequence=case.sequence + 1,
-            type=kind,
-            state=case.state,
-            actor=actor,
-            time_ms=self.now_ms,
-        )
-
-    def _happen(self, event: CaseEvent) -> Case:
-        """Let an event happen to the case."""
-        self.case = fold(self.case, event)
-        self.events.append(event)
-        self.drafts.append(records.case_event_draft(event))
-        return self.case
-
-
 def plan_alert(
     snapshot: Snapshot, alert: Alert, playbook: Playbook, now_ms: int, *, may_freeze: bool = True
 ) -> tuple[Step, Outcome]:
@@ -178,7 +40,7 @@ def plan_alert(
     case, if there is one, as one more thing to look at. A freeze that the circuit breaker holds (`may_freeze` is False)
     leaves the card alone and puts the alert into a case.
     """
-    work = _Work(alert_step_id(alert.alert_id), snapshot, playbook, now_ms)
+    work = Work(alert_step_id(alert.alert_id), snapshot, playbook, now_ms, snapshot.case)
     response = playbook.responses[alert.action]
     kind = _outcome_of(snapshot, alert, response)
     if kind is OutcomeKind.FROZEN and not may_freeze:
@@ -188,7 +50,7 @@ def plan_alert(
     if snapshot.case is not None and response.case is not CaseHandling.NONE:
         work.attach(snapshot.case, case_alert)
     elif snapshot.case is None and opens:
-        work.open_case(case_id_of(alert.alert_id, alert.card_token), case_alert)
+        work.open_case(case_id_of(alert.alert_id, alert.card_token), SYSTEM_ACTOR, alert=case_alert)
     joined = None if response.case is CaseHandling.NONE or work.case is None else work.case.case_id
     if kind is OutcomeKind.FROZEN:
         work.command_card(
@@ -196,7 +58,7 @@ def plan_alert(
                 target=CardStatus.FROZEN,
                 reason=alert.reasons[0] if alert.reasons else "alert",
                 actor=SYSTEM_ACTOR,
-                command_id=command_id_of(work.step_id),
+                command_id=work.next_command_id(),
                 by_person=False,
                 alert_id=alert.alert_id,
                 case_id=joined,
@@ -236,39 +98,84 @@ def _outcome_of(snapshot: Snapshot, alert: Alert, response: Response) -> Outcome
     return OutcomeKind.ATTACHED if joins else OutcomeKind.RECORDED
 
 
-def plan_override(
-    request: Request, snapshot: Snapshot, events: tuple[CaseEvent, ...], command: Override, playbook: Playbook
+def plan_acts(
+    scene: Scene, request: Request, stored: StoredCase, commands: tuple[Command, ...]
 ) -> tuple[Step, CaseView]:
-    """Plan a person's decision on the card's open case, whose events so far are given.
+    """Plan what a person does about a case.
 
     Raises:
-        IllegalMoveError: the case is not open, or the card cannot become what is asked.
+        CommandError: it cannot be done; nothing of it is.
     """
-    case = snapshot.case
-    if case is None:
-        raise IllegalCaseMoveError(CaseState.CLOSED, [])
-    work = _Work(request.step_id, snapshot, playbook, request.now_ms)
-    work.close_case(case, command)
-    resolution = playbook.resolutions[command.disposition]
-    work.drafts.extend(label_drafts(case, resolution.label, command.actor, request.now_ms))
-    work.card, directives = damp(work.card, case.reasons, resolution.damp_ms, request.now_ms)
-    work.drafts.extend(directives)
-    view = case_view(work.case or case, (*events, *work.events), work.card.state)
+    work = scene.work
+    requests.carry_out(scene, commands)
+    view = case_view(work.the_case, (*stored.events, *work.events), work.card.state)
+    return work.step(Recorded(request=request.digest, case=view), work.playbook.answer_memory_ms), view
+
+
+def plan_opening(
+    request: Request, snapshot: Snapshot, opening: Opening, by: Person, playbook: Playbook
+) -> tuple[Step, CaseView]:
+    """Plan the case that a person opens. A card that is reported lost or stolen is frozen at once.
+
+    Raises:
+        CaseOpenError: the card has an open case.
+        InvalidCommandError: the kind's fields are wrong.
+    """
+    if snapshot.case is not None:
+        raise CaseOpenError(snapshot.case.case_id)
+    details = checked_details(opening.kind, opening.details)
+    work = Work(request.step_id, snapshot, playbook, request.now_ms, None)
+    work.open_case(
+        person_case_id_of(request.step_id, snapshot.card.card_token),
+        by.name,
+        kind=opening.kind,
+        channel=opening.channel,
+        details=details,
+        note=opening.note,
+    )
+    facts = Facts(vulnerable=opening.vulnerable, customer_waiting=opening.customer_waiting)
+    if opening.vulnerable or opening.customer_waiting:
+        work.happen(CaseEventType.CUSTOMER_NOTED, by.name, facts=facts)
+    if opening.kind is CaseKind.LOST_OR_STOLEN and snapshot.card.state is CardStatus.ACTIVE:
+        work.command_card_by_person(CardStatus.FROZEN, str(details["circumstance"]), by.name, work.the_case.case_id)
+    view = case_view(work.the_case, tuple(work.events), work.card.state)
     return work.step(Recorded(request=request.digest, case=view), playbook.answer_memory_ms), view
 
 
+def plan_preview(scene: Scene, commands: tuple[Command, ...]) -> Preview:
+    """Plan, and show what would come of it; of a macro, its effects.
+
+    Raises:
+        CommandError: it cannot be done.
+    """
+    requests.carry_out(scene, requests.spelled_out(scene, commands))
+    work = scene.work
+    told = tuple(Told(draft.topic, draft.ce_type, dict(draft.body)) for draft in work.drafts)
+    return Preview(work.the_case, work.card.state, tuple(work.events), told)
+
+
 def plan_card_order(
-    request: Request, snapshot: Snapshot, order: CardOrder, playbook: Playbook
+    request: Request, snapshot: Snapshot, order: CardOrder, playbook: Playbook, authority: Authority
 ) -> tuple[Step, CardView]:
     """Plan a person's command on a card.
 
     Raises:
-        IllegalCardMoveError: the card cannot become that.
+        CommandError: it is not allowed, or the card cannot become that.
     """
-    work = _Work(request.step_id, snapshot, playbook, request.now_ms)
-    work.command_card_by_person(order.target, order.reason, order.actor, snapshot.card.open_case_id)
+    work = Work(request.step_id, snapshot, playbook, request.now_ms, snapshot.case)
+    check_card_order(work, order, authority)
+    work.command_card_by_person(order.target, order.reason, order.by.name, snapshot.card.open_case_id)
     view = card_view(work.card, work.case)
     return work.step(Recorded(request=request.digest, card=view), playbook.answer_memory_ms), view
+
+
+def plan_tick(snapshot: Snapshot, case: Case, playbook: Playbook, authority: Authority, now_ms: int) -> Step | None:
+    """Plan what time does to a case; None where it does nothing yet."""
+    work = Work(tick_step_id(case.case_id, case.sequence), snapshot, playbook, now_ms, case)
+    ticking.pass_time(work, authority)
+    if not work.events:
+        return None
+    return work.step(Recorded(request=work.step_id), playbook.answer_memory_ms)
 
 
 def after(step: Step, snapshot: Snapshot) -> Snapshot:

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from casework.breaker import BreakerClock, BreakerLimits
-from casework.cases import Disposition
+from casework.cases import Contact, Disposition, Severity
+from casework.clocks import ClockRules, ClockSettings
 from casework.errors import ConfigurationError
+from casework.kinds import CaseKind
+from casework.macros import MacroSettings, MacroSpec, read_macros
+from casework.urgency import UrgencyRules, UrgencySettings
+from casework.verification import VerificationRules, VerificationSettings
 from detector.vocabulary import Action, CardStatus, Label
 
+CODE_TEMPLATE = "verification_code"
+_MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _MAXIMUM_FREEZES_PER_HOUR = 20_000
 _RESPONSES = tuple(action for action in Action if action is not Action.ALLOW)
+Subject = TypeVar("Subject")
 _COMMANDED_STATES = (CardStatus.ACTIVE, CardStatus.FROZEN, CardStatus.BLOCKED)
 
 
@@ -60,6 +68,14 @@ class Playbook:
         closed_case_memory_ms: how long closed cases are kept in the store.
         breaker: limits of the circuit breaker for freezes.
         breakers: limits of policy versions that have their own.
+        clocks: by when cases must be answered.
+        urgency: in which order.
+        verification: how identity is verified.
+        action_severity, kind_severity: how much an alert matters at first, and a case that a person opens.
+        lock_ms: how long nobody else may change a case after its owner did.
+        undo_ms: how long a macro can be undone.
+        longest_snooze_ms, longest_allowance_ms: how far ahead a return, an allowance or a travel note may lie.
+        macros: by name.
     """
 
     version: str
@@ -73,6 +89,16 @@ class Playbook:
     closed_case_memory_ms: int
     breaker: BreakerLimits
     breakers: Mapping[str, BreakerLimits]
+    clocks: ClockRules
+    urgency: UrgencyRules
+    verification: VerificationRules
+    action_severity: Mapping[Action, Severity]
+    kind_severity: Mapping[CaseKind, Severity]
+    lock_ms: int
+    undo_ms: int
+    longest_snooze_ms: int
+    longest_allowance_ms: int
+    macros: Mapping[str, MacroSpec]
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, object]) -> Playbook:
@@ -101,6 +127,18 @@ class Playbook:
             closed_case_memory_ms=read.memory.closed_case_days * _DAY_MS,
             breaker=_breaker_limits(read.breaker, read.breaker),
             breakers={name: _breaker_limits(own, read.breaker) for name, own in read.breaker.policies.items()},
+            clocks=read.clocks.rules(tuple(Contact)),
+            urgency=read.urgency.rules(),
+            verification=read.verification.rules(),
+            action_severity=_severities(
+                "actions", read.severity.actions, {action.wire: action for action in _RESPONSES}
+            ),
+            kind_severity=_severities("kinds", read.severity.kinds, {str(kind): kind for kind in CaseKind}),
+            lock_ms=read.cases.lock_minutes * _MINUTE_MS,
+            undo_ms=read.cases.undo_seconds * 1000,
+            longest_snooze_ms=read.cases.longest_snooze_days * _DAY_MS,
+            longest_allowance_ms=read.cases.longest_allowance_days * _DAY_MS,
+            macros=read_macros(read.macros),
         )
 
     def breaker_limits(self, policy_version: str) -> BreakerLimits:
@@ -110,7 +148,7 @@ class Playbook:
     def templates(self) -> frozenset[str]:
         """Every message template the playbook may ask for."""
         of_actions = {response.notice for response in self.responses.values() if response.notice is not None}
-        return frozenset(of_actions | set(self.card_notices.values()))
+        return frozenset(of_actions | set(self.card_notices.values()) | {CODE_TEMPLATE})
 
 
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -154,6 +192,18 @@ class _Breaker(msgspec.Struct, forbid_unknown_fields=True):
     policies: dict[str, _PolicyBreaker] = {}
 
 
+class _Cases(msgspec.Struct, forbid_unknown_fields=True):
+    lock_minutes: Annotated[int, msgspec.Meta(ge=1, le=24 * 60)]
+    undo_seconds: Annotated[int, msgspec.Meta(ge=1, le=60)]
+    longest_snooze_days: Annotated[int, msgspec.Meta(ge=1, le=365)]
+    longest_allowance_days: Annotated[int, msgspec.Meta(ge=1, le=3 * 365)]
+
+
+class _Severity(msgspec.Struct, forbid_unknown_fields=True):
+    actions: dict[str, _Word]
+    kinds: dict[str, _Word]
+
+
 class _Settings(msgspec.Struct, forbid_unknown_fields=True):
     """The file's structure; what it means is checked below."""
 
@@ -164,6 +214,12 @@ class _Settings(msgspec.Struct, forbid_unknown_fields=True):
     notices: _Notices
     memory: _Memory
     breaker: _Breaker
+    cases: _Cases
+    severity: _Severity
+    clocks: ClockSettings
+    urgency: UrgencySettings
+    verification: VerificationSettings
+    macros: dict[str, MacroSettings] = {}
 
 
 def _check_names(section: str, given: Mapping[str, object], known: Mapping[str, object]) -> None:
@@ -217,3 +273,14 @@ def _breaker_limits(given: _Breaker | _PolicyBreaker, common: _Breaker) -> Break
         )
         raise ConfigurationError(message)
     return BreakerLimits(given.freezes_per_minute, freezes_per_hour, common.clock)
+
+
+def _severities(section: str, given: Mapping[str, str], known: Mapping[str, Subject]) -> dict[Subject, Severity]:
+    """Read a table of `[severity]`."""
+    _check_names(f"severity.{section}", given, known)
+    names = {severity.name.lower(): severity for severity in Severity}
+    for name, word in given.items():
+        if word not in names:
+            message = f"playbook: severity.{section}.{name} must be one of {', '.join(names)}"
+            raise ConfigurationError(message)
+    return {subject: names[given[name]] for name, subject in known.items()}

@@ -166,6 +166,9 @@ class Store(Protocol):
     async def list_cases(self, states: Sequence[CaseState], after: str, count: int) -> list[ListedCase]:
         """List cases of these states by `queue_position`, from all shards, beginning behind the position `after`."""
 
+    async def due_cases(self, shard: int, now_ms: int, count: int) -> list[str]:
+        """Ids of a shard's cases whose `ticking.alarm_ms` is not later than `now_ms`, the earliest first."""
+
     async def count_cases(self) -> dict[CaseState, int]:
         """Count the listed cases by state."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from casework.alerts import Payment
+from casework.authority import Person
 from casework.cards import AlertSummary, CardChange, OutcomeKind
-from casework.cases import Case, CaseAlert, CaseEvent, CaseState, Disposition
+from casework.cases import Case, CaseAlert, CaseEvent, CaseState, Contact, Disposition
+from casework.kinds import CaseKind
 from detector.vocabulary import Action, CardStatus
 
 
@@ -85,17 +89,17 @@ class CardAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A person's decision on a case.
+    """A person's decision on a case: it is decided, the card is commanded, and the case is closed, in one step.
 
     Attributes:
         note: why, in the person's words: 1 to 2,000 characters.
-        actor: who decides: 1 to 128 characters.
+        by: who decides.
     """
 
     disposition: Disposition
     card_action: CardAction
     note: str
-    actor: str
+    by: Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +108,56 @@ class CardOrder:
 
     Attributes:
         reason: why, in the person's words: 1 to 2,000 characters.
-        actor: who commands: 1 to 128 characters.
+        by: who commands.
     """
 
     card_token: str
     target: CardStatus
     reason: str
-    actor: str
+    by: Person
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A case that a person opens.
+
+    Attributes:
+        details: the kind's own fields.
+        note: the customer's matter in words.
+    """
+
+    kind: CaseKind
+    channel: Contact
+    details: Mapping[str, object]
+    note: str
+    vulnerable: bool = False
+    customer_waiting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One record that a plan would send, for a preview."""
+
+    topic: str
+    type: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would happen.
+
+    Attributes:
+        case: afterwards.
+        card_state: afterwards.
+        events: of the case.
+        told: what payment systems, the scorer, the models and the cardholder would be told.
+    """
+
+    case: Case
+    card_state: CardStatus
+    events: tuple[CaseEvent, ...]
+    told: tuple[Told, ...]
 
 
 @dataclass(frozen=True, slots=True)

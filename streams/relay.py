@@ -90,6 +90,10 @@ class Relay:
             if not relayed:
                 await asyncio.sleep(self._interval_s)
 
+    def owned_shards(self) -> list[int]:
+        """The shards that are relayed here, and nowhere else."""
+        return [shard for shard in range(self._outboxes.shards) if shard % self.partitions in self.owned]
+
     async def relay_once(self) -> int:
         """Relay what waits in every shard of ours, at most some entries each; returns how many were relayed.
 
@@ -99,9 +103,7 @@ class Relay:
         """
         read: dict[int, str] = {}
         relayed = 0
-        for shard in range(self._outboxes.shards):
-            if shard % self.partitions not in self.owned:
-                continue
+        for shard in self.owned_shards():
             entries = await self._outboxes.read_outbox(shard, None, _ENTRIES_AT_ONCE)
             for entry in entries:
                 await self._producer.send(_record_of(entry))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +39,8 @@ from streams.topics import ALERTS, AUDIT, CARD_STATES, CASES, CONTROL, DEAD_LETT
 _TOPICS = (ALERTS, DEAD_LETTERS, CARD_STATES, CASES, NOTIFICATIONS, LABELS, CONTROL, AUDIT)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _COMMIT_INTERVAL_S = 1.0
+# Within two ticks what time does to a case is done.
+_TICK_INTERVAL_S = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +71,10 @@ class RespondingDesk(Protocol):
 
     async def count_cases(self) -> Mapping[CaseState, int]:
         """Cases by state."""
+        ...
+
+    async def tick(self, now_ms: int, shards: Collection[int] | None = None) -> int:
+        """Do to cases of some shards what time does."""
         ...
 
     async def breakers(self) -> Sequence[Breaker]:
@@ -117,6 +123,7 @@ class RespondRole:
         self._tasks = [
             asyncio.create_task(self._told(self._commit_for_ever()), name="respond commits"),
             asyncio.create_task(self._told(self._relay.run()), name="relay"),
+            asyncio.create_task(self._told(self._tick_for_ever()), name="clock of cases"),
         ]
 
     async def stop(self) -> None:
@@ -259,6 +266,15 @@ class RespondRole:
         for policy_version in self._open_breakers - is_open.keys():
             logger.warning("freezes of policy %s go through again", policy_version)
         self._open_breakers = frozenset(is_open)
+
+    async def _tick_for_ever(self) -> None:
+        """Let time pass for the cases of the shards that this worker relays; a store that is away is asked again."""
+        while True:
+            await asyncio.sleep(_TICK_INTERVAL_S)
+            try:
+                await self._desk.tick(self._clock(), self._relay.owned_shards())
+            except StoreError as error:
+                logger.warning("the clock of cases: %s; trying again", type(error).__name__)
 
     async def _commit(self) -> None:
         """Commit what is done and not committed."""

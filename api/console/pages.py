@@ -7,18 +7,20 @@ import importlib.resources
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from api.console import words
+from api.console.actions import ActionForm, Group, spans
+from api.console.desk_words import DeskWords
 from api.console.sessions import Session
 from api.console.words import ReasonText
 from api.problems import Problem
-from api.roles import Permission, permits
+from api.roles import Authority, Permission
 from casework.cases import Case, CaseAlert, CaseEvent, CaseState, Disposition
-from casework.views import CardAction, CaseView, Page
+from casework.views import CardAction, CaseView, Page, Preview
 from detector.vocabulary import Action, CardStatus
 
 CONSOLE_PATH = "/console"
@@ -190,6 +192,18 @@ class Draft:
     note: str = ""
 
 
+class PageWords(Protocol):
+    """The words that pages are made of."""
+
+    @property
+    def reason_texts(self) -> Mapping[str, ReasonText]:
+        """How an alert's evidence is explained."""
+
+    @property
+    def desk_words(self) -> DeskWords:
+        """What actions, fields and choices are called."""
+
+
 @dataclass(frozen=True, slots=True)
 class CasePageState:
     """What the case page shows besides the case.
@@ -197,19 +211,29 @@ class CasePageState:
     Attributes:
         draft: content of the override form.
         problem: why the form was not accepted.
-        done: whether to say that the decision was recorded.
+        done: whether to say that what was asked is recorded.
+        preview: what an action would do, where the agent asked.
+        forms: what can be done.
     """
 
     draft: Draft
     problem: Problem | None = None
     done: bool = False
+    preview: Preview | None = None
+    forms: tuple[ActionForm, ...] = ()
 
 
 def case_page(
-    session: Session, view: CaseView, texts: Mapping[str, ReasonText], now_ms: int, state: CasePageState
+    session: Session,
+    view: CaseView,
+    settings: PageWords,
+    now_ms: int,
+    state: CasePageState,
+    authority: Authority,
 ) -> HTMLResponse:
-    """One case: what happened, why we think so, what was done, and the form to decide."""
-    case = view.case
+    """One case: what happened, why we think so, what was done, and the forms to do something about it."""
+    case, texts = view.case, settings.reason_texts
+    groups = {group: [form for form in state.forms if form.group is group] for group in Group}
     blocks = [_alert_block(alert, texts) for alert in reversed(view.alerts)]
     return _render(
         "case.html",
@@ -223,17 +247,23 @@ def case_page(
         payments=words.payment_table(view.payments, view.alerts),
         timeline=[_timeline_line(event, texts) for event in reversed(view.timeline)],
         dispositions=DISPOSITIONS,
-        card_actions=_offered_actions(session, view.card_state),
+        groups={settings.desk_words.choice(f"groups.{group}"): forms for group, forms in groups.items() if forms},
+        spans=spans(settings.desk_words),
+        now_ms=now_ms,
+        verified=case.verification.holds(now_ms),
+        card_actions=_offered_actions(session, view.card_state, authority),
         state=state,
     )
 
 
-def _offered_actions(session: Session, card_state: CardStatus) -> list[tuple[CardAction, str, str]]:
+def _offered_actions(
+    session: Session, card_state: CardStatus, authority: Authority
+) -> list[tuple[CardAction, str, str]]:
     """What this agent may do with a card in this state; the API refuses the rest anyway."""
     return [
         (action, label, meaning)
         for action, label, meaning, permission in CARD_ACTIONS
-        if action in _POSSIBLE[card_state] and (permission is None or permits(session.key.role, permission))
+        if action in _POSSIBLE[card_state] and (permission is None or authority.permits(session.key.role, permission))
     ]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import parse_qsl, quote, urlsplit
 
+import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import RedirectResponse
 
+from api.console.actions import forms_for, read_command
 from api.console.pages import (
     ALERT_ACTIONS,
     CONSOLE_PATH,
@@ -27,7 +30,7 @@ from api.dependencies import CaseId, ContextOf, checked_text
 from api.errors import AuthenticationError, ForgedRequestError, FormError, RequestError
 from api.problems import problem_of
 from api.roles import Permission
-from api.routes.cases import require_card_action
+from api.routes.acting import fresh_nonce, refuse_card_numbers
 from api.schemas import MAXIMUM_TEXT
 from casework.cases import CaseState, Disposition
 from casework.errors import CommandError
@@ -37,7 +40,7 @@ from detector.vocabulary import Action
 router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
 
 PAGE_CASES = 50
-_MAXIMUM_FIELDS = 12
+_MAXIMUM_FIELDS = 40
 _SEE_OTHER = 303
 _ONE_DAY_S, _ONE_YEAR_S = 86_400, 31_536_000
 _MAXIMUM_VERSION_DIGITS = 15
@@ -47,7 +50,7 @@ async def _session(request: Request, context: ContextOf) -> Session:
     """The signed-in agent, or AuthenticationError, which sends the browser to the sign-in page."""
     session = context.sessions.resume(request.cookies.get(COOKIE_NAME, ""), context.now_ms())
     request.state.caller = session.key.name
-    session.key.require(Permission.CONSOLE)
+    context.desk.authority.require(session.key.person, Permission.CONSOLE)
     return session
 
 
@@ -112,7 +115,7 @@ async def sign_in(request: Request, context: ContextOf, form: Form) -> Response:
         session = context.sessions.open(form.get("api_key", ""), context.now_ms())
     except AuthenticationError:
         return sign_in_page(failed=True)
-    session.key.require(Permission.CONSOLE)
+    context.desk.authority.require(session.key.person, Permission.CONSOLE)
     request.state.caller = session.key.name
     response = RedirectResponse(CONSOLE_PATH, status_code=_SEE_OTHER)
     response.set_cookie(
@@ -166,7 +169,6 @@ async def override(session: SignedIn, context: ContextOf, case_id: CaseId, form:
         return await _case_page(session, context, case_id, CasePageState(_new_draft(), problem_of(error)))
     try:
         command, version = _override(form, note, session)
-        require_card_action(session.key, command.card_action)
         await context.desk.override(
             case_id,
             command,
@@ -180,9 +182,44 @@ async def override(session: SignedIn, context: ContextOf, case_id: CaseId, form:
     return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=1", status_code=_SEE_OTHER)
 
 
+@router.post("/next")
+async def take_next(session: SignedIn, context: ContextOf, _form: OwnForm) -> Response:
+    """Take the most urgent case and go to it; where there is none, back to the queue."""
+    view = await context.desk.next_case(session.key.person, now_ms=context.now_ms())
+    path = "" if view is None else f"/cases/{quote(view.case.case_id, safe='')}"
+    return RedirectResponse(f"{CONSOLE_PATH}{path}", status_code=_SEE_OTHER)
+
+
+@router.post("/cases/{case_id}/act")
+async def act(session: SignedIn, context: ContextOf, case_id: CaseId, form: OwnForm) -> Response:
+    """Do one thing about a case, or show what it would do. What cannot be done comes back on the case page."""
+    try:
+        command = read_command(form, context.now_ms())
+        refuse_card_numbers(msgspec.to_builtins(command), context)
+        if "preview" in form:
+            preview = await context.desk.preview(
+                case_id, (command,), session.key.person, now_ms=context.now_ms(), nonce=fresh_nonce()
+            )
+            return await _case_page(session, context, case_id, CasePageState(_new_draft(), preview=preview))
+        await context.desk.act(
+            case_id,
+            (command,),
+            session.key.person,
+            now_ms=context.now_ms(),
+            nonce=fresh_nonce(),
+            idempotency_key=_idempotency_key(form),
+            if_match=_version(form),
+        )
+    except (RequestError, CommandError) as error:
+        return await _case_page(session, context, case_id, CasePageState(_new_draft(), problem_of(error)))
+    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=1", status_code=_SEE_OTHER)
+
+
 async def _case_page(session: Session, context: Context, case_id: str, state: CasePageState) -> Response:
     view = await context.desk.case(case_id)
-    return case_page(session, view, context.settings.reason_texts, context.now_ms(), state)
+    desk, now_ms = context.desk, context.now_ms()
+    forms = forms_for(view, session.key.person, desk.authority, desk.playbook, context.settings.desk_words, now_ms)
+    return case_page(session, view, context.settings, now_ms, replace(state, forms=tuple(forms)), desk.authority)
 
 
 def _new_draft() -> Draft:
@@ -204,11 +241,17 @@ def _idempotency_key(form: dict[str, str]) -> str:
     return key
 
 
-def _override(form: dict[str, str], note: str, session: Session) -> tuple[Override, int]:
-    """The form's decision, and the version of the case the agent was looking at."""
+def _version(form: dict[str, str]) -> int:
+    """The version of the case that the agent was looking at."""
     version = form.get("version", "")
     if not version.isascii() or not version.isdecimal() or len(version) > _MAXIMUM_VERSION_DIGITS:
         raise FormError(field="version")
+    return int(version)
+
+
+def _override(form: dict[str, str], note: str, session: Session) -> tuple[Override, int]:
+    """The form's decision, and the version of the case the agent was looking at."""
+    version = _version(form)
     try:
         disposition = Disposition(form.get("disposition", ""))
     except ValueError:
@@ -217,4 +260,4 @@ def _override(form: dict[str, str], note: str, session: Session) -> tuple[Overri
         card_action = CardAction(form.get("card_action", ""))
     except ValueError:
         raise FormError(field="card_action") from None
-    return Override(disposition, card_action, note, session.key.name), int(version)
+    return Override(disposition, card_action, note, session.key.person), version

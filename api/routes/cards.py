@@ -12,11 +12,13 @@ from api.problems import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
     CARD_NUMBER,
+    CASE_LOCKED,
     IDEMPOTENCY_CONFLICT,
     INVALID_REQUEST,
     MALFORMED_HEADER,
     NOT_PERMITTED,
     NOT_POSSIBLE,
+    NOT_VERIFIED,
     UNAUTHENTICATED,
     UNAVAILABLE,
     VERSION_CONFLICT,
@@ -36,8 +38,10 @@ _WRITE_PROBLEMS = documented(
     MALFORMED_HEADER,
     UNAUTHENTICATED,
     NOT_PERMITTED,
+    NOT_VERIFIED,
     IDEMPOTENCY_CONFLICT,
     NOT_POSSIBLE,
+    CASE_LOCKED,
     VERSION_CONFLICT,
     BODY_TOO_LARGE,
     INVALID_REQUEST,
@@ -72,7 +76,7 @@ async def freeze_card(
         card_token,
         CardStatus.FROZEN,
         checked_text(command.reason),
-        caller.name,
+        caller.person,
         now_ms=context.now_ms(),
         idempotency_key=idempotency_key,
         if_match=if_match,
@@ -90,12 +94,15 @@ async def unfreeze_card(
     if_match: IfMatch,
     response: Response,
 ) -> CardOut:
-    """Let a card pay again. It wins over every alert that is not later; a blocked card stays blocked."""
+    """Let a card pay again; it wins over every alert that is not later, and a blocked card stays blocked.
+
+    The cardholder's identity must be verified in the card's open case.
+    """
     view = await context.desk.set_card_state(
         card_token,
         CardStatus.ACTIVE,
         checked_text(command.reason),
-        caller.name,
+        caller.person,
         now_ms=context.now_ms(),
         idempotency_key=idempotency_key,
         if_match=if_match,

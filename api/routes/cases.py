@@ -22,14 +22,19 @@ from api.problems import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
     CARD_NUMBER,
+    CASE_LOCKED,
+    CASE_OPEN,
     IDEMPOTENCY_CONFLICT,
     INVALID_REQUEST,
     MALFORMED_HEADER,
     NOT_FOUND,
     NOT_PERMITTED,
     NOT_POSSIBLE,
+    NOT_VERIFIED,
+    NOTHING_WAITS,
     UNAUTHENTICATED,
     UNAVAILABLE,
+    VERIFICATION_REFUSED,
     VERSION_CONFLICT,
     documented,
     with_etag,
@@ -37,7 +42,7 @@ from api.problems import (
 from api.roles import Permission
 from api.schemas import DEFAULT_LIMIT, CaseDetailOut, CasePageOut, Limit, OverrideIn
 from casework.cases import CaseState
-from casework.views import CardAction, CaseFilters, CaseView, Override
+from casework.views import CaseFilters, CaseView, Override
 from detector.vocabulary import Action
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"])
@@ -46,14 +51,19 @@ AlertAction = Literal["STEP_UP", "REVIEW", "DECLINE", "FREEZE"]
 
 _LIST_PROBLEMS = documented(BAD_REQUEST, UNAUTHENTICATED, NOT_PERMITTED, INVALID_REQUEST, CARD_NUMBER, UNAVAILABLE)
 _READ_PROBLEMS = documented(BAD_REQUEST, UNAUTHENTICATED, NOT_PERMITTED, NOT_FOUND, INVALID_REQUEST, UNAVAILABLE)
-_WRITE_PROBLEMS = documented(
+WRITE_PROBLEMS = documented(
     BAD_REQUEST,
     MALFORMED_HEADER,
     UNAUTHENTICATED,
     NOT_PERMITTED,
+    NOT_VERIFIED,
     NOT_FOUND,
     IDEMPOTENCY_CONFLICT,
     NOT_POSSIBLE,
+    CASE_LOCKED,
+    CASE_OPEN,
+    NOTHING_WAITS,
+    VERIFICATION_REFUSED,
     VERSION_CONFLICT,
     BODY_TOO_LARGE,
     INVALID_REQUEST,
@@ -85,10 +95,10 @@ async def read_case(
     response: Response,
 ) -> CaseDetailOut:
     """Read a case: evidence, last payments, timeline. The ETag is what If-Match of an override wants."""
-    return _answer(await context.desk.case(case_id), response)
+    return answer(await context.desk.case(case_id), response)
 
 
-@router.post("/{case_id}/override", responses=with_etag(_WRITE_PROBLEMS))
+@router.post("/{case_id}/override", responses=with_etag(WRITE_PROBLEMS))
 async def override_case(
     caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_OVERRIDE))],
     context: ContextOf,
@@ -99,35 +109,17 @@ async def override_case(
     response: Response,
 ) -> CaseDetailOut:
     """Decide a case: in one step it closes, the card changes, the label goes to the models, its reasons are damped."""
-    require_card_action(caller, command.card_action)
     view = await context.desk.override(
         case_id,
-        Override(command.disposition, command.card_action, checked_text(command.note), caller.name),
+        Override(command.disposition, command.card_action, checked_text(command.note), caller.person),
         now_ms=context.now_ms(),
         idempotency_key=idempotency_key,
         if_match=if_match,
     )
-    return _answer(view, response)
+    return answer(view, response)
 
 
-_PERMISSION_FOR = {
-    CardAction.FREEZE: Permission.CARD_FREEZE,
-    CardAction.UNFREEZE: Permission.CARD_UNFREEZE,
-    CardAction.BLOCK: Permission.CARD_BLOCK,
-}
-
-
-def require_card_action(caller: ApiKey, card_action: CardAction) -> None:
-    """Pass if the caller may do this to a card, within a case as outside of one.
-
-    Raises:
-        PermissionDeniedError: it may not.
-    """
-    permission = _PERMISSION_FOR.get(card_action)
-    if permission is not None:
-        caller.require(permission)
-
-
-def _answer(view: CaseView, response: Response) -> CaseDetailOut:
+def answer(view: CaseView, response: Response) -> CaseDetailOut:
+    """A case as JSON, with its version as ETag."""
     response.headers["etag"] = etag(view.case.sequence)
     return CaseDetailOut.model_validate(view)

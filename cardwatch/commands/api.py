@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
+from api.console.desk_words import DeskWords
 from api.console.words import reason_texts
 from api.context import ApiSettings
 from api.errors import ApiError
@@ -26,7 +27,7 @@ from cardwatch.embedded import DataDirectory
 from cardwatch.errors import EXIT_OK, ServiceError, SettingsError
 from cardwatch.metrics import process_registry, write_url
 from cardwatch.services import connected
-from cardwatch.settings import Settings, configured_toml
+from cardwatch.settings import Settings, configured_toml, shipped_toml
 from casework.errors import CaseworkError, StoreSetupError, StoreUnavailableError
 from detector.errors import DetectorError
 
@@ -128,6 +129,7 @@ def application(settings: Settings) -> FastAPI:
                 issuer_token_pattern=wiring.issuer_token_pattern(settings),
                 metrics_need_key=settings.api.metrics_need_key,
                 reason_texts=reason_texts(configured_toml(settings.files.messages, "messages/reasons.en.toml")),
+                desk_words=DeskWords.from_mapping(shipped_toml("messages/desk.en.toml")),
             ),
             waiting,
         )

@@ -23,7 +23,7 @@ async def with_desk(settings: Settings, work: Callable[[Desk], Awaitable[Result]
     try:
         store = wiring.redis_store(settings)
         try:
-            desk = wiring.desk(settings, store)
+            desk = wiring.responding_desk(settings, store)
             await desk.open(create=False)
             return await work(desk)
         finally:

@@ -13,6 +13,7 @@ from casework.errors import OutboxFullError, StoreSetupError
 from casework.ids import shard_of_card
 from casework.outbox import OutboxEntry, OutboxMessage
 from casework.store import UNWRITTEN, BreakerStep, ListedCase, Recorded, Snapshot, Step, StoredCase
+from casework.ticking import alarm_ms
 
 
 class MemoryStore:
@@ -130,7 +131,12 @@ class MemoryStore:
         """Forget what is due."""
         for time_ms in sorted(due for due in self._forget_at if due <= now_ms):
             for memory, name in self._forget_at.pop(time_ms):
-                memory.pop(name, None)
+                if not self._is_open(memory, name):
+                    memory.pop(name, None)
+
+    def _is_open(self, memory: object, name: str) -> bool:
+        """Whether it is a case that was reopened since it was to be forgotten."""
+        return memory is self._cases and name in self._cases and self._cases[name].case.is_open
 
     async def load_case(self, case_id: str) -> StoredCase | None:
         """Read a case with its events."""
@@ -142,6 +148,13 @@ class MemoryStore:
         listed = ((queue_position(case), case) for case in cases)
         behind = sorted((position, case.case_id) for position, case in listed if position > after)
         return [ListedCase(position, self._cases[case_id].case) for position, case_id in behind[:count]]
+
+    async def due_cases(self, shard: int, now_ms: int, count: int) -> list[str]:
+        """List cases by their alarms."""
+        cases = (stored.case for stored in self._cases.values())
+        alarms = ((alarm_ms(case), case) for case in cases if shard_of_card(case.card_token, self._shards) == shard)
+        due = sorted((time_ms, case.case_id) for time_ms, case in alarms if time_ms is not None and time_ms <= now_ms)
+        return [case_id for _, case_id in due[:count]]
 
     async def count_cases(self) -> dict[CaseState, int]:
         """Count cases by state."""

@@ -7,6 +7,7 @@ Keys, all of a shard under the hash tag `{shard}` so that a step is atomic on a 
     cardwatch:{7}:case:<case id>           hash: case, and every event under its sequence; closed ones expire
     cardwatch:{7}:cases:<state>            sorted set of queue positions, all with score 0: in order of their text
     cardwatch:{7}:step:<step id>           what is known of a step; expires
+    cardwatch:{7}:alarms                   sorted set of case ids by when time has something to do with them
     cardwatch:{7}:outbox                   stream
     cardwatch:{7}:breakers                 hash by policy version: revision, a blank, the circuit breaker
 
@@ -33,6 +34,7 @@ from casework.errors import OutboxFullError, StoreError, StoreSetupError, Unconf
 from casework.ids import MAXIMUM_SHARDS, shard_of_card, shard_of_case
 from casework.outbox import OutboxEntry, OutboxMessage
 from casework.store import UNWRITTEN, BreakerStep, ListedCase, Recorded, Snapshot, Step, StoredCase
+from casework.ticking import alarm_ms
 
 FORMAT = 1
 # The relay looks at an empty outbox twenty times a second.
@@ -196,14 +198,16 @@ class RedisStore:
         state_before = CaseState.NEW if before is None else before.state
         state_now = CaseState.NEW if case is None else case.state
         closed = case is not None and not case.is_open
+        alarm = None if case is None else alarm_ms(case)
         return (
-            6,
+            7,
             self._key(shard, "step", step.step_id),
             self._key(shard, "card", step.card.card_token),
             self._key(shard, "case", "" if case is None else case.case_id),
             self._outbox_key(shard),
             self._key(shard, "cases", state_before),
             self._key(shard, "cases", state_now),
+            self._shard_key(shard, "alarms"),
             step.version_before,
             step.step_id,
             _encoder.encode(step.card),
@@ -216,6 +220,8 @@ class RedisStore:
             step.closed_memory_ms if closed else 0,
             closed_positions_before(step.time_ms - step.closed_memory_ms) if closed else "",
             step.time_ms,
+            "" if alarm is None else alarm,
+            "" if case is None else case.case_id,
             len(step.events),
             *(part for event in step.events for part in (event.sequence, _encoder.encode(event))),
             *_message_parts(step.messages),
@@ -282,6 +288,12 @@ class RedisStore:
         case_ids = [position[_POSITION_PREFIX_CHARACTERS:] for position in positions]
         cases = await self._cases(case_ids)
         return [ListedCase(position, cases.get(case_id)) for position, case_id in zip(positions, case_ids, strict=True)]
+
+    async def due_cases(self, shard: int, now_ms: int, count: int) -> list[str]:
+        """Read the head of a shard's alarms."""
+        command = ("ZRANGEBYSCORE", self._shard_key(shard, "alarms"), "-inf", now_ms, "LIMIT", 0, count)
+        (found,) = await self._redis.pipelined([command])
+        return [_text(raw) for raw in found]
 
     async def count_cases(self) -> dict[CaseState, int]:
         """Count the entries of all lists."""

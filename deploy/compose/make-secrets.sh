@@ -10,6 +10,7 @@ keep redis_password "$(openssl rand -hex 24)"
 keep redis__url "redis://:$(cat secrets/redis_password)@redis:6379/0"
 keep detector__fingerprint_key "$(openssl rand -hex 16)"
 keep api__session_secret "$(openssl rand -hex 32)"
+keep desk__code_secret "$(openssl rand -hex 32)"
 if [[ ! -e secrets/api__keys ]]; then
     key=$(openssl rand -base64 32 | tr '+/' '-_' | tr -d '=')
     digest=$(printf '%s' "$key" | sha256sum | cut -d ' ' -f 1)

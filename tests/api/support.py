@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
+from api.console.desk_words import DeskWords
 from api.console.words import ReasonText, reason_texts
 from api.context import ApiSettings
 from api.errors import ScoringUnavailableError
@@ -24,10 +25,12 @@ from api.ports import DeskPort, Refusal, ScoringPort
 from api.roles import Role
 from casework.adapters.memory_store import MemoryStore
 from casework.alerts import Alert, parse_alert
+from casework.authority import Authority
 from casework.desk import Desk
 from casework.playbook import Playbook
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+CODE_KEY = b"k" * 32
 NOW_MS = 1_760_000_000_000
 SECRETS = {role: f"cw-test-{role.value}-0123456789abcdef" for role in Role}
 # Well-known test numbers of Visa and Mastercard; both pass the Luhn check.
@@ -55,10 +58,16 @@ def texts() -> dict[str, ReasonText]:
     return reason_texts(tomllib.loads((CONFIGS / "messages" / "reasons.en.toml").read_text("utf-8")))
 
 
+def desk_words() -> DeskWords:
+    """The shipped words of the desk."""
+    return DeskWords.from_mapping(tomllib.loads((CONFIGS / "messages" / "desk.en.toml").read_text("utf-8")))
+
+
 def desk() -> Desk:
     """A desk that forgets everything."""
     playbook = Playbook.from_mapping(tomllib.loads((CONFIGS / "playbook.toml").read_text("utf-8")))
-    return Desk(MemoryStore(shards=4, outbox_limit=10_000), playbook)
+    authority = Authority.from_mapping(tomllib.loads((CONFIGS / "roles.toml").read_text("utf-8")))
+    return Desk(MemoryStore(shards=4, outbox_limit=10_000), playbook, authority, CODE_KEY)
 
 
 def alert(number: int = 1, *, card_token: str = "tok_3fa85f6457174562", action: str = "FREEZE", **fields: Any) -> Alert:
@@ -207,6 +216,30 @@ class World:
         outcomes = asyncio.run(self.desk.respond(alerts, self.clock.now_ms))
         return [outcome.case_id for outcome in outcomes]
 
+    def verify(self, case_id: str) -> None:
+        """Have the cardholder's identity verified in a case."""
+        seen = {"actions": [{"do": "verify_seen", "method": "call_back"}]}
+        answer = self.client.post(f"/v1/cases/{case_id}/actions", role=Role.SENIOR_AGENT, json=seen)
+        assert answer.status_code == 200, answer.text
+
+    def open_dispute(self, card_token: str) -> str:
+        """Open a case by hand."""
+        opening = {
+            "card_token": card_token,
+            "kind": "dispute",
+            "channel": "phone",
+            "details": {
+                "transaction_id": "tx-000001",
+                "reason": "not_received",
+                "amount_minor": 4_900,
+                "currency": "EUR",
+            },
+            "note": "Ordered shoes in March, never came.",
+        }
+        answer = self.client.post("/v1/cases", role=Role.AGENT, json=opening)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["case"]["case_id"])
+
     def open_case(self, number: int = 1, **fields: Any) -> str:
         """Freeze a card and open its case."""
         (case_id,) = self.respond(alert(number, **fields))
@@ -224,7 +257,8 @@ def world(
     """Build an application."""
     made, clock, registry = desk(), Clock(), CollectorRegistry()
     asyncio.run(made.open())
-    chosen = ApiSettings(**({"session_secret": b"s" * 32, "reason_texts": texts()} | settings))
+    shipped: dict[str, Any] = {"session_secret": b"s" * 32, "reason_texts": texts(), "desk_words": desk_words()}
+    chosen = ApiSettings(**(shipped | settings))
     health = Health(checks or {"redis": made.ping})
     app = create_app(desk_port or made, keys(), health, registry, clock, chosen, scoring)
     return World(Client(app), made, clock, registry)

@@ -89,6 +89,9 @@ def test_the_way_of_an_agent(served: tuple[World, str], browser: Browser) -> Non
     assert browser.evaluate("document.cookie") == ""
     browser.submit(".case a")
     assert browser.evaluate("location.pathname") == f"/console/cases/{case_id}"
+    browser.evaluate("void (document.querySelector('#verify_seen-method').value = 'call_back')")
+    browser.submit("form:has([value=verify_seen]) button.main")
+    assert "Verified until" in browser.evaluate("document.querySelector('.heading').innerText")
     browser.check("input[value=false_positive]")
     browser.check("input[value=unfreeze]")
     browser.fill("#note", "Called back; travelling.")

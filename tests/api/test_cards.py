@@ -36,6 +36,7 @@ def test_freeze_and_unfreeze(world: World) -> None:
     """A person's commands take effect, newest first in the history, at the clock's time."""
     assert world.client.post("/v1/cards/tok_1/freeze", role=Role.AGENT, json=REASON).json()["state"] == "frozen"
     world.clock.now_ms += 60_000
+    world.verify(world.open_dispute("tok_1"))
     response = world.client.post("/v1/cards/tok_1/unfreeze", role=Role.AGENT, json={"reason": "found it"})
     assert response.headers["etag"] == '"2"'
     history = response.json()["history"]
@@ -48,7 +49,7 @@ def test_freeze_and_unfreeze(world: World) -> None:
 
 def test_a_person_wins_over_an_older_alert(world: World) -> None:
     """An alert decided before a person's unfreeze does not freeze the card again."""
-    world.open_case(1)
+    world.verify(world.open_case(1))
     world.client.post("/v1/cards/tok_3fa85f6457174562/unfreeze", role=Role.AGENT, json=REASON)
     world.respond(alert(2))
     assert world.client.get("/v1/cards/tok_3fa85f6457174562", role=Role.AGENT).json()["state"] == "active"
@@ -74,6 +75,7 @@ def test_if_match_tells_what_changed(world: World) -> None:
     assert stale.json()["version"] == 1
     assert [(change["type"], change["actor"]) for change in stale.json()["changes"]] == [("frozen", "agent")]
     assert "lost" not in stale.text
+    world.verify(world.open_dispute("tok_1"))
     fresh = world.client.post("/v1/cards/tok_1/unfreeze", role=Role.AGENT, json=REASON, headers={"If-Match": '"1"'})
     assert fresh.status_code == 200
     every = world.client.post("/v1/cards/tok_1/freeze", role=Role.AGENT, json=REASON, headers={"If-Match": "*"})

@@ -12,13 +12,16 @@ import pytest
 from api.roles import Role
 from tests.api.support import World, alert
 
+SEEN = {"actions": [{"do": "verify_seen", "method": "call_back"}]}
 DECISION = {"disposition": "false_positive", "card_action": "unfreeze", "note": "travelling, called back"}
 
 
 def override(
     world: World, case_id: str, *, role: Role = Role.AGENT, headers: dict[str, str] | None = None, **changes: str
 ) -> httpx.Response:
-    """Decide a case."""
+    """Decide a case, once the cardholder is known."""
+    if changes.get("card_action", "unfreeze") == "unfreeze" and not headers and "note" not in changes:
+        world.client.post(f"/v1/cases/{case_id}/actions", role=Role.SENIOR_AGENT, json=SEEN)
     return world.client.post(f"/v1/cases/{case_id}/override", role=role, json=DECISION | changes, headers=headers or {})
 
 
@@ -67,6 +70,7 @@ def test_override_does_everything_in_one_step(world: World) -> None:
 def test_override_honours_if_match_and_idempotency_key(world: World) -> None:
     """Two agents collide: the second is told what the first did. The first may ask again and gets the same answer."""
     case_id = world.open_case()
+    world.verify(case_id)
     tag = world.client.get(f"/v1/cases/{case_id}", role=Role.AGENT).headers["etag"]
     headers = {"If-Match": tag, "Idempotency-Key": "first"}
     first = override(world, case_id, headers=headers)

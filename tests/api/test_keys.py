@@ -8,21 +8,23 @@ import pytest
 
 from api.errors import AuthenticationError, KeyConfigurationError
 from api.keys import ApiKey, ApiKeys, hash_key
-from api.roles import Permission, Role, permits
+from api.roles import Permission, Role
 from tests.api.support import SECRETS, Scoring, World, keys, world
 
-# The matrix once more, in the words of those who may: a change of api/roles.py must be meant.
+# The part of the matrix that routes ask for, in the words of those who may; the whole of it is in tests/casework.
+PEOPLE = {Role.AGENT, Role.SENIOR_AGENT, Role.SUPERVISOR}
 MAY = {
-    Permission.CARD_READ: {Role.AGENT, Role.SENIOR_AGENT, Role.PAYMENT_SYSTEM},
-    Permission.CARD_FREEZE: {Role.AGENT, Role.SENIOR_AGENT, Role.PAYMENT_SYSTEM},
-    Permission.CARD_UNFREEZE: {Role.AGENT, Role.SENIOR_AGENT},
-    Permission.CARD_BLOCK: {Role.SENIOR_AGENT},
-    Permission.CASE_READ: {Role.AGENT, Role.SENIOR_AGENT},
-    Permission.CASE_OVERRIDE: {Role.AGENT, Role.SENIOR_AGENT},
-    Permission.CONSOLE: {Role.AGENT, Role.SENIOR_AGENT},
+    Permission.CARD_READ: PEOPLE | {Role.PAYMENT_SYSTEM},
+    Permission.CARD_FREEZE: PEOPLE | {Role.PAYMENT_SYSTEM},
+    Permission.CARD_UNFREEZE: PEOPLE,
+    Permission.CARD_BLOCK: {Role.SENIOR_AGENT, Role.SUPERVISOR},
+    Permission.CASE_READ: PEOPLE,
+    Permission.CASE_OPEN: PEOPLE,
+    Permission.CASE_TAKE: PEOPLE,
+    Permission.CASE_OVERRIDE: PEOPLE,
     Permission.METRICS_READ: {Role.SRE},
-    Permission.BREAKER_READ: {Role.SENIOR_AGENT, Role.SRE},
-    Permission.BREAKER_RELEASE: {Role.SENIOR_AGENT, Role.SRE},
+    Permission.BREAKER_READ: {Role.SENIOR_AGENT, Role.SUPERVISOR, Role.SRE},
+    Permission.BREAKER_RELEASE: {Role.SENIOR_AGENT, Role.SUPERVISOR, Role.SRE},
     Permission.PAYMENT_DECIDE: {Role.PAYMENT_SYSTEM},
 }
 REASON = {"reason": "cardholder called"}
@@ -34,19 +36,18 @@ REQUESTS: dict[Permission, tuple[str, str, Any]] = {
     Permission.CARD_UNFREEZE: ("POST", "/v1/cards/tok_2/unfreeze", REASON),
     Permission.CARD_BLOCK: ("POST", "/v1/cases/{case}/override", DECISION | {"card_action": "block"}),
     Permission.CASE_READ: ("GET", "/v1/cases/{case}", None),
+    Permission.CASE_OPEN: (
+        "POST",
+        "/v1/cases",
+        {"card_token": "tok_9", "kind": "account_access", "details": {"problem": "forgot"}, "note": "PIN forgotten."},
+    ),
+    Permission.CASE_TAKE: ("POST", "/v1/cases/next", None),
     Permission.CASE_OVERRIDE: ("POST", "/v1/cases/{case}/override", DECISION),
     Permission.METRICS_READ: ("GET", "/metrics", None),
     Permission.BREAKER_READ: ("GET", "/v1/breakers", None),
     Permission.BREAKER_RELEASE: ("POST", "/v1/breakers/policy-3/release", REASON),
     Permission.PAYMENT_DECIDE: ("POST", "/v1/transactions", PAYMENT),
 }
-
-
-@pytest.mark.parametrize("role", Role)
-@pytest.mark.parametrize("permission", Permission)
-def test_role_matrix(role: Role, permission: Permission) -> None:
-    """Each cell of the matrix is as decided."""
-    assert permits(role, permission) == (role in MAY[permission])
 
 
 @pytest.mark.parametrize("role", Role)

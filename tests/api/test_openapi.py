@@ -30,7 +30,7 @@ CHECKS = [
 schema = schemathesis.openapi.from_asgi("/openapi.json", WORLD.client.app)
 
 
-@pytest.mark.parametrize("role", [Role.SENIOR_AGENT, Role.PAYMENT_SYSTEM, Role.SRE])
+@pytest.mark.parametrize("role", [Role.SUPERVISOR, Role.PAYMENT_SYSTEM, Role.SRE])
 @schema.parametrize()
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_answer_is_undocumented(case: schemathesis.Case[Any], role: Role) -> None:
@@ -74,8 +74,11 @@ def test_headers_are_documented() -> None:
     paths = _document()["paths"]
     for path, methods in paths.items():
         of_desk = not path.startswith(("/v1/breakers", "/v1/transactions"))
+        # A case that is opened has no version yet; what is taken is whatever is next; a preview changes nothing.
+        unconditional = path in {"/v1/cases", "/v1/cases/next"} or path.endswith("/preview")
         for method, operation in methods.items():
             names = {parameter["name"] for parameter in operation.get("parameters", [])}
-            assert ({"Idempotency-Key", "If-Match"} <= names) is (of_desk and method == "post")
-            versioned = path.startswith("/v1/") and path != "/v1/cases" and of_desk
+            assert ("If-Match" in names) is (of_desk and method == "post" and not unconditional)
+            assert "Idempotency-Key" in names or not of_desk or method != "post" or path != "/v1/cases"
+            versioned = path.startswith("/v1/") and (path, method) != ("/v1/cases", "get") and of_desk
             assert ("ETag" in operation["responses"]["200"].get("headers", {})) is versioned

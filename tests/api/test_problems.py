@@ -14,7 +14,7 @@ from api.problems import MEDIA_TYPE, ProblemDocument, problem_of
 from api.roles import Role
 from casework import errors as casework_errors
 from casework.errors import CaseworkError, CommandError, StoreError
-from tests.api.support import CARD_NUMBER, NOW_MS, OTHER_CARD_NUMBER, SECRETS, World, alert, payment, world
+from tests.api.support import CARD_NUMBER, NOW_MS, OTHER_CARD_NUMBER, SECRETS, World, alert, desk, payment, world
 
 REASON = {"reason": "cardholder called"}
 DECISION = {"disposition": "confirmed_fraud", "card_action": "keep", "note": "not theirs"}
@@ -33,6 +33,7 @@ class BrokenDesk:
 
     def __init__(self, error: Exception) -> None:
         self._error = error
+        self.authority = desk().authority
 
     def __getattr__(self, name: str) -> Any:
         async def fail(*_positional: Any, **_named: Any) -> None:
@@ -131,6 +132,12 @@ def _raised(kind: type[CaseworkError]) -> CaseworkError:
         return kind("frozen", ["active", "blocked"])
     if issubclass(kind, casework_errors.VersionConflictError):
         return casework_errors.VersionConflictError[Any](1, 2, [])
+    if issubclass(kind, casework_errors.NotAuthorisedError):
+        return kind("card_block", "role")
+    if issubclass(kind, casework_errors.VerificationError | casework_errors.CaseOpenError):
+        return kind("locked")
+    if issubclass(kind, casework_errors.CaseLockedError):
+        return kind("ann", NOW_MS)
     return kind(f"a message with {CARD_NUMBER}")
 
 
@@ -139,7 +146,7 @@ def test_every_casework_error_has_its_problem(kind: type[CaseworkError]) -> None
     """A person's mistakes are 4xx, the store's troubles are 503; none of them is our own 500."""
     client = world(desk_port=BrokenDesk(_raised(kind))).client
     response = client.post("/v1/cards/tok_1/freeze", role=Role.AGENT, json=REASON)
-    expected = {503} if issubclass(kind, StoreError) else {404, 409, 412, 422}
+    expected = {503} if issubclass(kind, StoreError) else {403, 404, 409, 412, 422}
     assert response.status_code in expected
     assert CARD_NUMBER not in response.text
     if response.status_code == 503:

@@ -57,6 +57,7 @@ def test_the_service_answers_an_agent(data: DataDirectory, redis: Supervisor) ->
             "data": {"directory": str(data.root)},
             "redis": {"url": redis_url(data)},
             "api": {"port": 0, "keys": keys} | SECRETS,
+            "desk": {"code_secret": SECRETS["session_secret"]},
         }
     )
     command = (sys.executable, "-m", "cardwatch", "api")
@@ -88,6 +89,7 @@ def test_a_taken_port_is_named(
 ) -> None:
     """Exit code 3, and which port."""
     monkeypatch.setenv("CARDWATCH_API__SESSION_SECRET", SECRETS["session_secret"])
+    monkeypatch.setenv("CARDWATCH_DESK__CODE_SECRET", SECRETS["session_secret"])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         arguments = ["api", "--port", port, "--redis", redis_url(data), "--data-dir", str(data.root)]
@@ -101,6 +103,7 @@ def test_a_redis_with_other_shards_is_refused(
 ) -> None:
     """Shards are fixed at set-up; another number ends the start with exit code 2, before anything is served."""
     monkeypatch.setenv("CARDWATCH_API__SESSION_SECRET", SECRETS["session_secret"])
+    monkeypatch.setenv("CARDWATCH_DESK__CODE_SECRET", SECRETS["session_secret"])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         arguments = ["api", "--port", port, "--redis", redis_url(data), "--data-dir", str(data.root)]
@@ -111,7 +114,12 @@ def test_a_redis_with_other_shards_is_refused(
     assert "redis.shards: Redis is set up for" in capsys.readouterr().err
 
 
-def test_a_missing_session_secret_is_named(data: DataDirectory, capsys: pytest.CaptureFixture[str]) -> None:
-    """The message says how to make one."""
+def test_a_missing_secret_is_named(
+    data: DataDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says how to make one, for each of the two."""
+    assert main(["api", "--redis", redis_url(data), "--data-dir", str(data.root)]) == 2
+    assert "desk.code_secret: missing; right are 64 lower-case hex digits" in capsys.readouterr().err
+    monkeypatch.setenv("CARDWATCH_DESK__CODE_SECRET", SECRETS["session_secret"])
     assert main(["api", "--redis", redis_url(data), "--data-dir", str(data.root)]) == 2
     assert "api.session_secret: missing; right are 64 lower-case hex digits" in capsys.readouterr().err

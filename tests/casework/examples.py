@@ -7,7 +7,12 @@ from importlib import resources
 from typing import Any
 
 from casework.alerts import Alert, Evidence
+from casework.authority import Authority, Person, Role
+from casework.commands import VerifySeen
+from casework.desk import Desk
 from casework.playbook import Playbook
+from casework.store import Store
+from casework.verification import Method
 from detector.vocabulary import Action
 
 NOW_MS = 1_760_000_000_000
@@ -16,6 +21,28 @@ NOW_MS = 1_760_000_000_000
 def shipped(path: str) -> dict[str, Any]:
     """The content of a file in `configs/`."""
     return tomllib.loads(resources.files("configs").joinpath(path).read_text(encoding="utf-8"))
+
+
+AGENT = Person("agent-1", Role.AGENT)
+SENIOR = Person("senior-1", Role.SENIOR_AGENT)
+SUPERVISOR = Person("supervisor-1", Role.SUPERVISOR)
+CODE_KEY = b"k" * 32
+NONCE = "nonce-of-the-request"
+
+
+def authority() -> Authority:
+    """The shipped matrix."""
+    return Authority.from_mapping(shipped("roles.toml"))
+
+
+def desk_on(store: Store, book: Playbook | None = None) -> Desk:
+    """A desk by the shipped rules, or by another playbook."""
+    return Desk(store, book or playbook(), authority(), CODE_KEY)
+
+
+async def verify(desk: Desk, case_id: str, now_ms: int, by: Person = AGENT) -> None:
+    """Have the cardholder's identity verified by a call back."""
+    await desk.act(case_id, (VerifySeen(Method.CALL_BACK),), by, now_ms=now_ms, nonce=NONCE)
 
 
 def playbook() -> Playbook:

@@ -16,9 +16,9 @@ from casework.errors import CaseNotFoundError, IllegalCaseMoveError, StoreConten
 from casework.store import Step
 from casework.views import CardAction, CaseFilters, Override
 from detector.vocabulary import Action, CardStatus
-from tests.casework.examples import NOW_MS, alert, playbook
+from tests.casework.examples import AGENT, NOW_MS, alert, desk_on, verify
 
-CLOSE = Override(Disposition.FALSE_POSITIVE, CardAction.UNFREEZE, "Hers.", "agent-1")
+CLOSE = Override(Disposition.FALSE_POSITIVE, CardAction.UNFREEZE, "Hers.", AGENT)
 DAY_MS = 86_400_000
 
 
@@ -53,22 +53,23 @@ def store(memory: MemoryStore) -> OvertakenStore:
 
 @pytest.fixture
 def desk(store: OvertakenStore) -> Desk:
-    return Desk(store, playbook())
+    return desk_on(store)
 
 
 @pytest.fixture
 def other(memory: MemoryStore) -> Desk:
-    return Desk(memory, playbook())
+    return desk_on(memory)
 
 
 def test_who_is_overtaken_plans_again(desk: Desk, other: Desk, store: OvertakenStore) -> None:
     """Each write sees what happened meanwhile: a freeze turns superseded, a decision meets a closed case."""
 
     async def thaw() -> None:
-        await other.set_card_state("card-1", CardStatus.ACTIVE, "Hers.", "agent-2", now_ms=NOW_MS)
+        await other.set_card_state("card-1", CardStatus.ACTIVE, "Hers.", AGENT, now_ms=NOW_MS)
 
     async def close() -> None:
         case = (await other.list_cases()).cases[0]
+        await verify(other, case.case_id, NOW_MS + 2)
         await other.override(case.case_id, CLOSE, now_ms=NOW_MS + 2)
 
     async def attach() -> None:
@@ -79,8 +80,9 @@ def test_who_is_overtaken_plans_again(desk: Desk, other: Desk, store: OvertakenS
         assert (await desk.respond([alert("a")], NOW_MS))[0].kind == "superseded"
         (frozen,) = await desk.respond([alert("c", decided_ms=NOW_MS + 1)], NOW_MS + 1)
         store.overtake = [attach]
-        ordered = await desk.set_card_state("card-1", CardStatus.FROZEN, "Lost.", "agent-1", now_ms=NOW_MS + 3)
+        ordered = await desk.set_card_state("card-1", CardStatus.FROZEN, "Lost.", AGENT, now_ms=NOW_MS + 3)
         assert [summary.alert_id for summary in ordered.alerts] == ["alert-b", "alert-c", "alert-a"]
+        await verify(other, frozen.case_id or "", NOW_MS + 3)
         store.overtake = [close]
         with pytest.raises(IllegalCaseMoveError):
             await desk.override(frozen.case_id or "", CLOSE, now_ms=NOW_MS + 4)
@@ -91,13 +93,14 @@ def test_who_is_overtaken_plans_again(desk: Desk, other: Desk, store: OvertakenS
 def test_who_is_overtaken_for_ever_is_told(desk: Desk, other: Desk, store: OvertakenStore) -> None:
     """Attempts are bounded; nothing was done, and asking again is safe."""
     (frozen,) = asyncio.run(other.respond([alert("a")], NOW_MS))
+    asyncio.run(verify(other, frozen.case_id or "", NOW_MS))
     store.always_refuses = True
     with pytest.raises(StoreContentionError):
         asyncio.run(desk.respond([alert("b")], NOW_MS))
     with pytest.raises(StoreContentionError):
         asyncio.run(desk.override(frozen.case_id or "", CLOSE, now_ms=NOW_MS))
     with pytest.raises(StoreContentionError):
-        asyncio.run(desk.set_card_state("card-1", CardStatus.ACTIVE, "Hers.", "agent-1", now_ms=NOW_MS))
+        asyncio.run(desk.set_card_state("card-1", CardStatus.ACTIVE, "Hers.", AGENT, now_ms=NOW_MS))
 
 
 def test_a_filter_that_finds_little_does_not_read_everything(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +131,7 @@ def test_memory_forgets_what_the_playbook_lets_it(other: Desk) -> None:
     async def scene() -> None:
         await other.open()
         (first,) = await other.respond([alert("a")], NOW_MS)
+        await verify(other, first.case_id or "", NOW_MS + 1)
         await other.override(first.case_id or "", CLOSE, now_ms=NOW_MS + 1)
         later_ms = NOW_MS + 31 * DAY_MS
         await other.respond([alert("b", card_token="card-2")], later_ms)

@@ -18,7 +18,7 @@ from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, R
 from casework.adapters.redis_store import RedisStore, RedisStoreSettings
 from casework.desk import Desk
 from casework.store import Store
-from tests.casework.examples import playbook
+from tests.casework.examples import desk_on
 from tests.contracts.servers import bundled_server, cluster, debian_server
 from tests.services.redis_server import redis_program
 
@@ -71,7 +71,7 @@ class Bench:
 
     def desk(self, **settings: Any) -> Desk:
         """A desk on a store that is set up."""
-        desk = Desk(self.store(**settings), playbook())
+        desk = desk_on(self.store(**settings))
         self.run(desk.open())
         return desk
 

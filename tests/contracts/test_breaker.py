@@ -17,7 +17,7 @@ from casework.errors import InvalidCommandError, OutboxFullError
 from casework.outbox import AUDIT_TOPIC
 from casework.views import CardAction, Outcome, Override
 from detector.vocabulary import Action, CardStatus
-from tests.casework.examples import NOW_MS, alert, playbook
+from tests.casework.examples import AGENT, NOW_MS, alert, desk_on, playbook
 from tests.contracts.conftest import Bench
 from tests.contracts.test_desk import bodies, drain
 
@@ -29,7 +29,7 @@ def desks(bench: Bench, count: int) -> list[Desk]:
     stores = [bench.store() for _ in range(count)]
     if isinstance(stores[0], MemoryStore):
         stores = stores[:1] * count
-    made = [Desk(store, PLAYBOOK) for store in stores]
+    made = [desk_on(store, PLAYBOOK) for store in stores]
     bench.run(made[0].open())
     return made
 
@@ -48,7 +48,7 @@ def test_past_the_limit_freezes_become_cases_that_wait(bench: Bench) -> None:
     assert [body["kind"] for body in bodies(entries, AUDIT_TOPIC)] == ["freeze_breaker_opened"]
     held = bench.run(desk.card("card-24"))
     assert (held.state, held.open_case is not None) == (CardStatus.ACTIVE, True)
-    decision = Override(Disposition.CONFIRMED_FRAUD, CardAction.FREEZE, "Not hers.", "ann")
+    decision = Override(Disposition.CONFIRMED_FRAUD, CardAction.FREEZE, "Not hers.", AGENT)
     case_id = held.open_case.case_id if held.open_case else ""
     assert bench.run(desk.override(case_id, decision, now_ms=NOW_MS + 9)).card_state is CardStatus.FROZEN
 
@@ -115,7 +115,7 @@ def test_each_version_of_the_policy_has_its_own(bench: Bench) -> None:
 def test_a_full_outbox_does_not_open_it_in_silence(bench: Bench) -> None:
     """Where the opening cannot be told, it does not happen: the alerts come again."""
     store = bench.store(shards=1, outbox_limit=9)
-    desk = Desk(store, replace(PLAYBOOK, breaker=BreakerLimits(1, 10)))
+    desk = desk_on(store, replace(PLAYBOOK, breaker=BreakerLimits(1, 10)))
     bench.run(desk.open())
     bench.run(desk.respond([alert("a", card_token="card-a")], NOW_MS))
     bench.run(desk.respond([alert(f"{n}", Action.REVIEW, card_token=f"card-{n}") for n in range(5)], NOW_MS))

@@ -25,11 +25,11 @@ from casework.errors import (
 from casework.outbox import OutboxEntry
 from casework.views import CardAction, CaseFilters, Override
 from detector.vocabulary import Action, CardStatus
-from tests.casework.examples import NOW_MS, alert
+from tests.casework.examples import AGENT, NOW_MS, SENIOR, alert, verify
 from tests.contracts.conftest import Bench
 
-FALSE_POSITIVE = Override(Disposition.FALSE_POSITIVE, CardAction.UNFREEZE, "Cardholder confirmed by phone.", "agent-1")
-FRAUD = Override(Disposition.CONFIRMED_FRAUD, CardAction.BLOCK, "Not theirs.", "agent-1")
+FALSE_POSITIVE = Override(Disposition.FALSE_POSITIVE, CardAction.UNFREEZE, "Cardholder confirmed by phone.", AGENT)
+FRAUD = Override(Disposition.CONFIRMED_FRAUD, CardAction.BLOCK, "Not theirs.", SENIOR)
 
 
 async def drain(desk: Desk) -> list[OutboxEntry]:
@@ -149,6 +149,7 @@ def test_an_override_is_one_step(bench: Bench) -> None:
     outcomes = bench.run(desk.respond([alert("a"), alert("b")], NOW_MS))
     case_id = outcomes[0].case_id or ""
     already = len(bench.run(drain(desk)))
+    bench.run(verify(desk, case_id, NOW_MS + 60_000))
     view = bench.run(desk.override(case_id, FALSE_POSITIVE, now_ms=NOW_MS + 60_000))
     assert view == bench.run(desk.case(case_id))
     assert (view.case.state, view.case.disposition, view.card_state) == (
@@ -181,7 +182,8 @@ def test_an_override_is_one_step(bench: Bench) -> None:
             "until_ms": NOW_MS + 60_000 + 7 * 86_400_000,
         }
     ]
-    assert [record["type"] for record in bodies(entries, "fraud.cases.v1")] == ["decided", "card_changed", "closed"]
+    types = [record["type"] for record in bodies(entries, "fraud.cases.v1")]
+    assert types == ["verified", "decided", "card_changed", "closed"]
     assert [record["state"] for record in bodies(entries, "cards.state.v1")] == ["active"]
     assert [record["template"] for record in bodies(entries, "fraud.notifications.v1")] == ["card_active"]
 
@@ -190,6 +192,7 @@ def test_fraud_confirmed_lifts_damping(bench: Bench) -> None:
     """What an earlier override damped acts again once a case of the card turns out to be fraud."""
     desk = bench.desk()
     first = bench.run(desk.respond([alert("a")], NOW_MS))[0]
+    bench.run(verify(desk, first.case_id or "", NOW_MS + 1))
     bench.run(desk.override(first.case_id or "", FALSE_POSITIVE, now_ms=NOW_MS + 1))
     second = bench.run(desk.respond([alert("b", event_time_ms=NOW_MS + 9)], NOW_MS + 10))[0]
     bench.run(desk.override(second.case_id or "", FRAUD, now_ms=NOW_MS + 11))
@@ -203,6 +206,7 @@ def test_a_person_wins_over_alerts_that_are_not_later(bench: Bench) -> None:
     """After a person's command an alert from before it, or from the same moment, is superseded; a later one acts."""
     desk = bench.desk()
     first = bench.run(desk.respond([alert("a")], NOW_MS))[0]
+    bench.run(verify(desk, first.case_id or "", NOW_MS + 100))
     bench.run(desk.override(first.case_id or "", FALSE_POSITIVE, now_ms=NOW_MS + 100))
     late = [alert("b", event_time_ms=NOW_MS), alert("c", event_time_ms=NOW_MS, decided_ms=NOW_MS + 100)]
     outcomes = bench.run(desk.respond(late, NOW_MS + 200))
@@ -216,7 +220,7 @@ def test_keeping_the_card_as_it_is_is_a_command_too(bench: Bench) -> None:
     """An override that keeps an active card protects it from alerts that are not later."""
     desk = bench.desk()
     first = bench.run(desk.respond([alert("a", Action.REVIEW)], NOW_MS))[0]
-    keep = Override(Disposition.VALUABLE_ALERT, CardAction.KEEP, "Fine.", "agent-1")
+    keep = Override(Disposition.VALUABLE_ALERT, CardAction.KEEP, "Fine.", AGENT)
     view = bench.run(desk.override(first.case_id or "", keep, now_ms=NOW_MS + 100))
     assert view.card_state is CardStatus.ACTIVE
     assert bench.run(desk.card("card-1")).sequence == 0
@@ -227,7 +231,8 @@ def test_a_superseded_freeze_joins_the_open_case(bench: Bench) -> None:
     """It does not touch the card, but whoever works on the case sees it."""
     desk = bench.desk()
     first = bench.run(desk.respond([alert("a")], NOW_MS))[0]
-    bench.run(desk.set_card_state("card-1", CardStatus.ACTIVE, "Known traveller", "agent-1", now_ms=NOW_MS + 100))
+    bench.run(verify(desk, first.case_id or "", NOW_MS + 99))
+    bench.run(desk.set_card_state("card-1", CardStatus.ACTIVE, "Known traveller", AGENT, now_ms=NOW_MS + 100))
     second = bench.run(desk.respond([alert("b")], NOW_MS + 200))[0]
     assert (second.kind, second.case_id, second.card_state) == (
         OutcomeKind.SUPERSEDED,
@@ -241,7 +246,7 @@ def test_a_superseded_freeze_joins_the_open_case(bench: Bench) -> None:
 def test_a_freeze_on_a_card_that_a_person_froze_opens_a_case(bench: Bench) -> None:
     """The card needs no second freeze, but somebody must look."""
     desk = bench.desk()
-    bench.run(desk.set_card_state("card-1", CardStatus.FROZEN, "Lost", "cardholder", now_ms=NOW_MS))
+    bench.run(desk.set_card_state("card-1", CardStatus.FROZEN, "Lost", AGENT, now_ms=NOW_MS))
     outcome = bench.run(desk.respond([alert("a", event_time_ms=NOW_MS + 1)], NOW_MS + 2))[0]
     assert outcome.kind is OutcomeKind.ATTACHED
     card = bench.run(desk.card("card-1"))
@@ -255,22 +260,23 @@ def test_the_same_key_with_the_same_request_has_the_same_answer(bench: Bench) ->
     desk = bench.desk()
     first = bench.run(desk.respond([alert("a")], NOW_MS))[0]
     case_id = first.case_id or ""
+    bench.run(verify(desk, case_id, NOW_MS + 1))
     answer = bench.run(desk.override(case_id, FALSE_POSITIVE, now_ms=NOW_MS + 1, idempotency_key="k"))
     ordered = bench.run(
-        desk.set_card_state("card-1", CardStatus.FROZEN, "Lost", "agent-1", now_ms=NOW_MS + 2, idempotency_key="k")
+        desk.set_card_state("card-1", CardStatus.FROZEN, "Lost", AGENT, now_ms=NOW_MS + 2, idempotency_key="k")
     )
-    bench.run(desk.set_card_state("card-1", CardStatus.BLOCKED, "Stolen", "agent-1", now_ms=NOW_MS + 3))
+    bench.run(desk.set_card_state("card-1", CardStatus.BLOCKED, "Stolen", SENIOR, now_ms=NOW_MS + 3))
     before = bench.run(drain(desk))
     assert (
         bench.run(desk.override(case_id, FALSE_POSITIVE, now_ms=NOW_MS + 9, idempotency_key="k", if_match=0)) == answer
     )
-    again = desk.set_card_state("card-1", CardStatus.FROZEN, "Lost", "agent-1", now_ms=NOW_MS + 9, idempotency_key="k")
+    again = desk.set_card_state("card-1", CardStatus.FROZEN, "Lost", AGENT, now_ms=NOW_MS + 9, idempotency_key="k")
     assert bench.run(again) == ordered
     with pytest.raises(IdempotencyConflictError):
         bench.run(desk.override(case_id, FRAUD, now_ms=NOW_MS + 9, idempotency_key="k"))
     with pytest.raises(IdempotencyConflictError):
         bench.run(
-            desk.set_card_state("card-1", CardStatus.ACTIVE, "Lost", "agent-1", now_ms=NOW_MS + 9, idempotency_key="k")
+            desk.set_card_state("card-1", CardStatus.ACTIVE, "Lost", AGENT, now_ms=NOW_MS + 9, idempotency_key="k")
         )
     assert bench.run(drain(desk)) == before
 
@@ -285,11 +291,11 @@ def test_if_match_tells_what_changed(bench: Bench) -> None:
     assert (case_conflict.value.expected, case_conflict.value.current) == (2, 3)
     assert [event.type for event in case_conflict.value.changes] == [CaseEventType.ALERT_ATTACHED]
     with pytest.raises(VersionConflictError) as card_conflict:
-        bench.run(desk.set_card_state("card-1", CardStatus.ACTIVE, "Hers", "agent-1", now_ms=NOW_MS + 2, if_match=0))
+        bench.run(desk.set_card_state("card-1", CardStatus.ACTIVE, "Hers", AGENT, now_ms=NOW_MS + 2, if_match=0))
     assert [change.state for change in card_conflict.value.changes] == [CardStatus.FROZEN]
-    assert (
-        bench.run(desk.override(first.case_id or "", FALSE_POSITIVE, now_ms=NOW_MS + 2, if_match=3)).case.sequence == 6
-    )
+    bench.run(verify(desk, first.case_id or "", NOW_MS + 2))
+    closed = bench.run(desk.override(first.case_id or "", FALSE_POSITIVE, now_ms=NOW_MS + 2, if_match=4))
+    assert closed.case.sequence == 7
 
 
 def test_refused_commands_change_nothing(bench: Bench) -> None:
@@ -302,14 +308,14 @@ def test_refused_commands_change_nothing(bench: Bench) -> None:
     with pytest.raises(IllegalCaseMoveError, match="closed"):
         bench.run(desk.override(case_id, FALSE_POSITIVE, now_ms=NOW_MS + 2))
     with pytest.raises(IllegalCardMoveError) as refused:
-        bench.run(desk.set_card_state("card-1", CardStatus.ACTIVE, "Hers", "agent-1", now_ms=NOW_MS + 2))
+        bench.run(desk.set_card_state("card-1", CardStatus.ACTIVE, "Hers", AGENT, now_ms=NOW_MS + 2))
     assert (refused.value.current, refused.value.possible) == ("blocked", ("reissued",))
     for unknown in ("case-fff-" + "0" * 24, "nonsense", ""):
         with pytest.raises(CaseNotFoundError):
             bench.run(desk.case(unknown))
         with pytest.raises(CaseNotFoundError):
             bench.run(desk.override(unknown, FRAUD, now_ms=NOW_MS + 2))
-    silent = Override(Disposition.CONFIRMED_FRAUD, CardAction.KEEP, " ", "agent-1")
+    silent = Override(Disposition.CONFIRMED_FRAUD, CardAction.KEEP, " ", AGENT)
     with pytest.raises(InvalidCommandError, match="note"):
         bench.run(desk.override(case_id, silent, now_ms=NOW_MS + 2))
     with pytest.raises(InvalidCommandError, match="card_token"):
@@ -321,7 +327,7 @@ def test_a_refused_card_change_leaves_the_case_open(bench: Bench) -> None:
     """An override whose card change is impossible does nothing at all."""
     desk = bench.desk()
     first = bench.run(desk.respond([alert("a")], NOW_MS))[0]
-    bench.run(desk.set_card_state("card-1", CardStatus.BLOCKED, "Stolen", "agent-1", now_ms=NOW_MS + 1))
+    bench.run(desk.set_card_state("card-1", CardStatus.BLOCKED, "Stolen", SENIOR, now_ms=NOW_MS + 1))
     with pytest.raises(IllegalCardMoveError):
         bench.run(desk.override(first.case_id or "", FALSE_POSITIVE, now_ms=NOW_MS + 2))
     assert bench.run(desk.case(first.case_id or "")).case.state is CaseState.NEW
@@ -334,7 +340,7 @@ def test_a_card_nobody_spoke_of_is_active(bench: Bench) -> None:
 
 
 def test_the_queue_is_ordered_by_urgency_over_all_shards(bench: Bench) -> None:
-    """Severest action, then the power of two of the money at risk, then the oldest; pages join without a gap."""
+    """A frozen cardholder first, then more money at risk, then the oldest; pages join without a gap."""
     desk = bench.desk(shards=8)
     wanted: list[str | None] = []
     plan = [(Action.FREEZE, 50_000), (Action.FREEZE, 9_000), (Action.REVIEW, 70_000), (Action.REVIEW, 100)]
@@ -355,7 +361,7 @@ def test_the_queue_is_ordered_by_urgency_over_all_shards(bench: Bench) -> None:
         if cursor is None:
             break
     assert seen == wanted
-    assert bench.run(desk.count_cases()) == {CaseState.NEW: 20, CaseState.CLOSED: 0}
+    assert bench.run(desk.count_cases()) == dict.fromkeys(CaseState, 0) | {CaseState.NEW: 20}
 
 
 def test_the_list_has_filters(bench: Bench) -> None:
@@ -365,7 +371,9 @@ def test_the_list_has_filters(bench: Bench) -> None:
               enumerate([Action.FREEZE, Action.REVIEW, Action.REVIEW, Action.FREEZE])]  # fmt: skip
     outcomes = bench.run(desk.respond(alerts, NOW_MS))
     ids = [outcome.case_id or "" for outcome in outcomes]
+    bench.run(verify(desk, ids[3], NOW_MS + 1))
     bench.run(desk.override(ids[3], FALSE_POSITIVE, now_ms=NOW_MS + 1))
+    bench.run(verify(desk, ids[2], NOW_MS + 2))
     bench.run(desk.override(ids[2], FALSE_POSITIVE, now_ms=NOW_MS + 2))
 
     def listed(**filters: Any) -> list[str]:
@@ -378,7 +386,8 @@ def test_the_list_has_filters(bench: Bench) -> None:
     assert listed(card_token="card-3") == []
     assert listed(card_token="card-3", state=CaseState.CLOSED) == [ids[3]]
     assert listed(card_token="card-0", action=Action.FREEZE) == [ids[0]]
-    assert bench.run(desk.count_cases()) == {CaseState.NEW: 2, CaseState.CLOSED: 2}
+    counts = {CaseState.NEW: 2, CaseState.CLOSED: 2}
+    assert bench.run(desk.count_cases()) == dict.fromkeys(CaseState, 0) | counts
 
 
 def test_wrong_cursors_and_limits_are_refused(bench: Bench) -> None:
@@ -461,7 +470,7 @@ def test_many_at_once_on_one_card(bench: Bench) -> None:
     async def everybody() -> list[Any]:
         responding = [desk.respond([alert(f"{place}"), alert(f"{place}-2")], NOW_MS + place) for place in range(4)]
         ordering = [
-            desk.set_card_state("card-1", CardStatus.FROZEN, f"reason {place}", "agent-1", now_ms=NOW_MS + place)
+            desk.set_card_state("card-1", CardStatus.FROZEN, f"reason {place}", AGENT, now_ms=NOW_MS + place)
             for place in range(4)
         ]
         return await asyncio.gather(*responding, *ordering)

@@ -13,15 +13,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from casework import commands
 from casework.alerts import Alert
+from casework.authority import Person
 from casework.cards import OutcomeKind
-from casework.cases import Case, CaseEvent, CaseState, Disposition, fold
+from casework.cases import Case, CaseEvent, CaseState, Disposition, Severity, fold
+from casework.commands import Command
 from casework.desk import Desk
 from casework.errors import CommandError
 from casework.outbox import OutboxEntry
+from casework.ticking import alarm_ms
+from casework.verification import Method
 from casework.views import CardAction, CaseFilters, Outcome, Override
 from detector.vocabulary import Action, CardStatus
-from tests.casework.examples import NOW_MS, alert
+from tests.casework.examples import AGENT, NONCE, NOW_MS, SENIOR, SUPERVISOR, alert
 from tests.contracts.conftest import REDIS_KINDS, Bench, Servers, memory_bench, redis_bench
 from tests.contracts.test_desk import bodies, drain
 
@@ -30,6 +35,20 @@ ACTIONS = st.sampled_from([Action.FREEZE, Action.FREEZE, Action.REVIEW, Action.D
 KEYS = st.sampled_from([None, "key-1", "key-2"])
 FREEZE_OUTCOMES = {OutcomeKind.FROZEN, OutcomeKind.ATTACHED, OutcomeKind.SUPERSEDED}
 SHARDS = 2
+MINUTE_MS = 60_000
+PEOPLE = st.sampled_from([AGENT, SENIOR, SUPERVISOR])
+COMMANDS = st.sampled_from(
+    [
+        commands.Move(CaseState.CONTACTING), commands.Move(CaseState.RESOLVING), commands.Move(CaseState.FOLLOWING_UP),
+        commands.Note("Noted."), commands.Take(), commands.Release(), commands.Assign("agent-2"),
+        commands.Customer(waiting=True), commands.Customer(vulnerable=True), commands.SetSeverity(Severity.LOW, "No."),
+        commands.Snooze(NOW_MS + 30 * MINUTE_MS, "Later."), commands.Return(), commands.Escalate("Too much."),
+        commands.VerifyBegin(Method.CODE), commands.VerifyAnswer("000000"), commands.VerifySeen(Method.DOCUMENT),
+        commands.Freeze("Asked."), commands.Unfreeze("Asked."), commands.Watch(3), commands.Reopen("Again."),
+        commands.ChangeLimit(5_000, "EUR"), commands.Approve(), commands.Refuse("No."), commands.Undo(),
+        commands.Macro("it_was_them", "Theirs."), commands.Macro("right_to_ask", "Theirs."),
+    ]
+)  # fmt: skip
 
 
 @st.composite
@@ -122,7 +141,7 @@ class DeskMachine(RuleBasedStateMachine):
             return
         case = cases[place % len(cases)]
         if_match = None if matching is None else case.sequence - matching
-        command = Override(disposition, action, "As told by phone.", "agent-1")
+        command = Override(disposition, action, "As told by phone.", AGENT)
         answer = self.both(
             Desk.override, case.case_id, command, now_ms=self.now_ms, idempotency_key=key, if_match=if_match
         )
@@ -138,10 +157,59 @@ class DeskMachine(RuleBasedStateMachine):
         """A person commands a card."""
         self.now_ms += 1
         answer = self.both(
-            Desk.set_card_state, card, status, "As asked.", "agent-1", now_ms=self.now_ms, idempotency_key=key
+            Desk.set_card_state, card, status, "As asked.", SENIOR, now_ms=self.now_ms, idempotency_key=key
         )
         if not isinstance(answer, tuple) and answer.history[0].command_time_ms >= self.now_ms:
             self.person_commands[card] = answer.history[0].command_time_ms
+
+    @rule(place=st.integers(0, 5), command=COMMANDS, by=PEOPLE, key=KEYS)
+    def act(self, place: int, command: Command, by: Person, key: str | None) -> None:
+        """A person does something about a case, which may well be refused."""
+        self.now_ms += 1
+        cases = self.listed(CaseFilters()) + self.listed(CaseFilters(state=CaseState.CLOSED))
+        if not cases:
+            return
+        case_id = cases[place % len(cases)].case_id
+        before = self.both(Desk.case, case_id)
+        answer = self.both(
+            Desk.act, case_id, (command,), by, now_ms=self.now_ms, nonce=f"{NONCE}-{self.now_ms}", idempotency_key=key
+        )
+        if isinstance(answer, tuple):
+            assert self.both(Desk.case, case_id) == before
+            return
+        card = before.case.card_token
+        commanded_ms = self.runner.run(self.desks[0].card(card)).history
+        if commanded_ms and commanded_ms[0].actor != "cardwatch":
+            self.person_commands[card] = max(self.person_commands.get(card, 0), commanded_ms[0].command_time_ms)
+        if answer.case.closed_ms == self.now_ms:
+            self.person_commands[card] = max(self.person_commands.get(card, 0), self.now_ms)
+
+    @rule(by=PEOPLE)
+    def take_next(self, by: Person) -> None:
+        """Somebody asks for work; nobody gets a case that somebody else holds."""
+        self.now_ms += 1
+        held = {
+            case.case_id: case.owner
+            for case in self.listed(CaseFilters())
+            if case.owner is not None and self.now_ms < case.locked_until_ms
+        }
+        view = self.both(Desk.next_case, by, now_ms=self.now_ms)
+        if view is not None:
+            assert held.get(view.case.case_id, by.name) == by.name
+            assert (view.case.owner, view.case.tier <= by.tier) == (by.name, True)
+
+    @rule(passing_ms=st.sampled_from([1, 1_000, 20 * MINUTE_MS, 9 * 60 * MINUTE_MS]))
+    def tick(self, passing_ms: int) -> None:
+        """Time passes; afterwards nothing is left that it should have done, and doing it again changes nothing."""
+        self.now_ms += passing_ms
+        before = {case.case_id: case for case in self.listed(CaseFilters())}
+        while self.both(Desk.tick, self.now_ms):
+            pass
+        for case in self.listed(CaseFilters()):
+            due_ms = alarm_ms(case)
+            assert due_ms is None or due_ms > self.now_ms
+            if case.case_id in before:
+                assert case.severity >= before[case.case_id].severity
 
     @rule(count=st.integers(1, 9))
     def relay(self, count: int) -> None:
@@ -171,7 +239,8 @@ class DeskMachine(RuleBasedStateMachine):
         opened = self.listed(CaseFilters())
         closed = self.listed(CaseFilters(state=CaseState.CLOSED))
         counts = self.both(Desk.count_cases)
-        assert counts == {CaseState.NEW: len(opened), CaseState.CLOSED: len(closed)}
+        assert counts[CaseState.CLOSED] == len(closed)
+        assert sum(counts.values()) == len(opened) + len(closed)
         assert len({case.card_token for case in opened}) == len(opened)
         for card in CARDS:
             view = self.both(Desk.card, card)
@@ -208,13 +277,20 @@ class DeskMachine(RuleBasedStateMachine):
         assert sorted(attached) == sorted(
             alert_id for alert_id, outcome in self.outcomes.items() if outcome.case_id is not None
         )
-        labelled = [(label["case_id"], label["transaction_id"]) for label in bodies(entries, "fraud.labels.v1")]
-        closed = {event["case_id"] for event in events if event["type"] == "closed"}
-        assert sorted(labelled) == sorted(
-            (event["case_id"], event["alert"]["transaction_id"])
+        decided = [event for event in events if event["type"] == "decided"]
+        alerted = [
+            (event["case_id"], event["sequence"], event["alert"]["transaction_id"])
             for event in events
-            if "alert" in event and event["case_id"] in closed
-        )
+            if "alert" in event
+        ]
+        expected = [
+            (decision["case_id"], transaction_id)
+            for decision in decided
+            for case_id, sequence, transaction_id in alerted
+            if case_id == decision["case_id"] and sequence < decision["sequence"]
+        ]
+        labelled = [(label["case_id"], label["transaction_id"]) for label in bodies(entries, "fraud.labels.v1")]
+        assert sorted(labelled) == sorted(expected)
 
 
 def _content(entry: OutboxEntry) -> OutboxEntry:

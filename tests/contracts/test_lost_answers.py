@@ -17,7 +17,7 @@ from casework.outbox import OutboxEntry
 from casework.store import Snapshot, Step, Store
 from casework.views import CardAction, CardView, Outcome, Override
 from detector.vocabulary import Action, CardStatus
-from tests.casework.examples import NOW_MS, alert, playbook
+from tests.casework.examples import AGENT, NOW_MS, alert, desk_on, verify
 from tests.contracts.conftest import Bench
 from tests.contracts.test_desk import drain
 
@@ -75,14 +75,18 @@ async def story(desk: Desk) -> tuple[list[Outcome], list[CardView], list[OutboxE
         )
         for place in range(24)
     ]
-    decision = Override(Disposition.FALSE_POSITIVE, CardAction.UNFREEZE, "Hers.", "agent-1")
+    decision = Override(Disposition.FALSE_POSITIVE, CardAction.UNFREEZE, "Hers.", AGENT)
     outcomes: list[Outcome] = []
     for start in range(0, 24, 6):
         now_ms = NOW_MS + 10 * start + 20
         outcomes += await persistently(desk.respond, alerts[start : start + 6], now_ms)
         case_id = next(outcome.case_id for outcome in outcomes[-6:] if outcome.case_id is not None)
+        await persistently(verify, desk, case_id, now_ms)
         await persistently(desk.override, case_id, decision, now_ms=now_ms)
-        await persistently(desk.set_card_state, "card-1", CardStatus.ACTIVE, "Hers.", "agent-1", now_ms=now_ms)
+        open_case = (await persistently(desk.card, "card-1")).open_case
+        if open_case is not None:
+            await persistently(verify, desk, open_case.case_id, now_ms)
+        await persistently(desk.set_card_state, "card-1", CardStatus.ACTIVE, "Hers.", AGENT, now_ms=now_ms)
     again = await persistently(desk.respond, alerts, NOW_MS + 9_999)
     assert again == outcomes
     cards = [await persistently(desk.card, f"card-{place}") for place in range(3)]
@@ -92,21 +96,21 @@ async def story(desk: Desk) -> tuple[list[Outcome], list[CardView], list[OutboxE
 def test_lost_answers_change_nothing(bench: Bench) -> None:
     """With answers lost at random, the same outcomes, cards and records come out as when every answer arrives."""
     calm = MemoryStore(shards=2, outbox_limit=10_000)
-    expected = asyncio.run(story(Desk(calm, playbook())))
+    expected = asyncio.run(story(desk_on(calm)))
     assert {outcome.kind for outcome in expected[0]} == set(OutcomeKind) - {OutcomeKind.HELD}
     # Seeds share the store's keys, so each store is fresh only once; in memory many seeds are affordable.
     failing = FailingStore(bench.store(shards=2), seed=7)
-    found = bench.run(story(Desk(failing, playbook())))
+    found = bench.run(story(desk_on(failing)))
     assert found == expected
     assert failing.failures > 10
 
 
 def test_lost_answers_change_nothing_whatever_the_seed() -> None:
     """As above, in memory, for many random runs."""
-    expected = asyncio.run(story(Desk(MemoryStore(shards=2, outbox_limit=10_000), playbook())))
+    expected = asyncio.run(story(desk_on(MemoryStore(shards=2, outbox_limit=10_000))))
     for seed in range(100):
         failing = FailingStore(MemoryStore(shards=2, outbox_limit=10_000), seed)
-        assert asyncio.run(story(Desk(failing, playbook()))) == expected, f"seed {seed}"
+        assert asyncio.run(story(desk_on(failing))) == expected, f"seed {seed}"
 
 
 def test_two_workers_with_the_same_alerts_act_once(bench: Bench) -> None:
@@ -114,7 +118,7 @@ def test_two_workers_with_the_same_alerts_act_once(bench: Bench) -> None:
     first, second = bench.store(), bench.store()
     if isinstance(first, MemoryStore):
         second = first
-    desks = [Desk(store, playbook()) for store in (first, second)]
+    desks = [desk_on(store) for store in (first, second)]
     bench.run(desks[0].open())
     alerts = [alert(f"{place}", card_token=f"card-{place % 5}") for place in range(40)]
 

@@ -15,7 +15,8 @@ from casework.desk import Desk
 from casework.errors import StoreUnavailableError, UnconfirmedError
 from casework.views import CardView
 from detector.vocabulary import CardStatus
-from tests.casework.examples import NOW_MS, alert, playbook
+from tests.casework import examples
+from tests.casework.examples import AGENT, NOW_MS, alert
 from tests.contracts.test_desk import drain
 from tests.services.process import wait_until
 from tests.services.redis_replicas import Replicated, replicated_redis
@@ -38,7 +39,7 @@ def new_desk(runner: asyncio.Runner) -> Iterator[NewDesk]:
         connection = RedisConnection(connect(RedisAddress(url), POLICY), POLICY, replicas=replicas)
         settings = RedisStoreSettings(shards=1, prefix=prefix, confirm_within_s=confirm_within_s)
         stores.append(RedisStore(connection, settings))
-        desk = Desk(stores[-1], playbook())
+        desk = examples.desk_on(stores[-1])
         runner.run(desk.open())
         return desk
 
@@ -103,7 +104,7 @@ def test_a_command_waits_for_kafka_where_that_is_configured(
 
     async def freeze() -> CardView:
         return await desk.set_card_state(
-            "card-1", CardStatus.FROZEN, "Lost.", "ann", now_ms=NOW_MS, idempotency_key="k"
+            "card-1", CardStatus.FROZEN, "Lost.", AGENT, now_ms=NOW_MS, idempotency_key="k"
         )
 
     for _ in range(2):
@@ -133,7 +134,7 @@ def test_a_command_ends_as_soon_as_the_relay_has_told_kafka(
         await desk.ack_outbox(0, told)
 
     async def both() -> CardView:
-        command = desk.set_card_state("card-1", CardStatus.FROZEN, "Lost.", "ann", now_ms=NOW_MS)
+        command = desk.set_card_state("card-1", CardStatus.FROZEN, "Lost.", AGENT, now_ms=NOW_MS)
         return (await asyncio.gather(command, relay()))[0]
 
     assert runner.run(both()).state is CardStatus.FROZEN

@@ -14,15 +14,14 @@ from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, R
 from casework.adapters.redis_store import RedisStore, RedisStoreSettings
 from casework.cards import OutcomeKind
 from casework.cases import CaseState, Disposition
-from casework.desk import Desk
 from casework.errors import StoreError, StoreFullError, StoreSetupError, StoreUnavailableError
 from casework.views import CardAction, CaseFilters, Override
-from tests.casework.examples import NOW_MS, alert, playbook
+from tests.casework.examples import AGENT, NOW_MS, alert, desk_on, verify
 from tests.contracts.conftest import Bench, Servers
 from tests.services.process import LOOPBACK, free_ports
 
 pytestmark = pytest.mark.redis
-CLOSE = Override(Disposition.FALSE_POSITIVE, CardAction.UNFREEZE, "Hers.", "agent-1")
+CLOSE = Override(Disposition.FALSE_POSITIVE, CardAction.UNFREEZE, "Hers.", AGENT)
 
 
 @pytest.fixture
@@ -55,9 +54,10 @@ def keys_of(bench: Bench, store: Any) -> list[str]:
 def test_all_keys_of_a_card_share_their_shard(redis_bench: Bench) -> None:
     """Card, case, lists, step and outbox carry the same hash tag, so they live on one node of a cluster."""
     store = redis_bench.store()
-    desk = Desk(store, playbook())
+    desk = desk_on(store)
     redis_bench.run(desk.open())
     outcome = redis_bench.run(desk.respond([alert("a")], NOW_MS))[0]
+    redis_bench.run(verify(desk, outcome.case_id or "", NOW_MS + 1))
     redis_bench.run(desk.override(outcome.case_id or "", CLOSE, now_ms=NOW_MS + 1, idempotency_key="k"))
     keys = [key for key in keys_of(redis_bench, store) if not key.endswith((":setup", ":breakers"))]
     assert len({key.split(":")[1] for key in keys}) == 1
@@ -67,7 +67,7 @@ def test_all_keys_of_a_card_share_their_shard(redis_bench: Bench) -> None:
 def test_a_forgotten_script_is_sent_again(redis_bench: Bench) -> None:
     """A Redis that was restarted knows no script; the step is carried out all the same."""
     store = redis_bench.store()
-    desk = Desk(store, playbook())
+    desk = desk_on(store)
     redis_bench.run(desk.open())
     for name in ("a", "b"):
         client = client_of(store)
@@ -81,10 +81,11 @@ def test_a_forgotten_script_is_sent_again(redis_bench: Bench) -> None:
 def test_what_is_remembered_for_a_time_expires(redis_bench: Bench) -> None:
     """Steps and closed cases have a time to live, cards and open cases have none."""
     store = redis_bench.store()
-    desk = Desk(store, playbook())
+    desk = desk_on(store)
     redis_bench.run(desk.open())
     outcome = redis_bench.run(desk.respond([alert("a")], NOW_MS))[0]
     redis_bench.run(desk.respond([alert("b", card_token="card-2")], NOW_MS))
+    redis_bench.run(verify(desk, outcome.case_id or "", NOW_MS + 1))
     redis_bench.run(desk.override(outcome.case_id or "", CLOSE, now_ms=NOW_MS + 1))
     lives = {key: redis_bench.run(client_of(store).execute_command("PTTL", key)) for key in keys_of(redis_bench, store)}
     expiring = {key for key, life_ms in lives.items() if life_ms > 0}
@@ -98,8 +99,9 @@ def test_closed_cases_leave_their_list_when_they_are_forgotten(redis_bench: Benc
     month_ms = 31 * 86_400_000
     for place, now_ms in enumerate((NOW_MS, NOW_MS + 1, NOW_MS + month_ms)):
         outcome = redis_bench.run(desk.respond([alert(str(place), card_token=f"card-{place}")], now_ms))[0]
+        redis_bench.run(verify(desk, outcome.case_id or "", now_ms + 1))
         redis_bench.run(desk.override(outcome.case_id or "", CLOSE, now_ms=now_ms + 1))
-    assert redis_bench.run(desk.count_cases()) == {CaseState.NEW: 0, CaseState.CLOSED: 1}
+    assert redis_bench.run(desk.count_cases()) == dict.fromkeys(CaseState, 0) | {CaseState.CLOSED: 1}
     page = redis_bench.run(desk.list_cases(CaseFilters(state=CaseState.CLOSED)))
     assert [case.card_token for case in page.cases] == ["card-2"]
 
@@ -125,7 +127,7 @@ def test_no_answer_is_named_as_such(runner: asyncio.Runner, *, cluster: bool) ->
     address = RedisAddress(f"redis://{LOOPBACK}:{port}", cluster)
     policy = ConnectionPolicy(timeout_s=0.2, retries=1)
     store = RedisStore(RedisConnection(connect(address, policy), policy), RedisStoreSettings())
-    desk = Desk(store, playbook())
+    desk = desk_on(store)
     with pytest.raises(StoreUnavailableError):
         runner.run(desk.ping())
     with pytest.raises(StoreUnavailableError):
@@ -136,7 +138,7 @@ def test_no_answer_is_named_as_such(runner: asyncio.Runner, *, cluster: bool) ->
 def test_a_refusal_does_not_repeat_what_was_sent(redis_bench: Bench) -> None:
     """A command that Redis refuses, or a document that cannot be read, is an error of the store without card tokens."""
     store = redis_bench.store()
-    desk = Desk(store, playbook())
+    desk = desk_on(store)
     redis_bench.run(desk.open())
     redis_bench.run(desk.respond([alert("a")], NOW_MS))
     (card_key,) = [key for key in keys_of(redis_bench, store) if ":card:" in key]
@@ -153,7 +155,7 @@ def test_a_redis_out_of_memory_refuses_and_recovers(servers: Servers, runner: as
     """Writes are refused as a whole while Redis has no memory left; asked again later they are done."""
     url = servers.url("bundled")
     store = RedisStore(connection_to(url, ConnectionPolicy()), RedisStoreSettings(prefix="out-of-memory"))
-    desk = Desk(store, playbook())
+    desk = desk_on(store)
     runner.run(desk.open())
     with redis.Redis.from_url(url) as client:
         client.config_set("maxmemory", "1")

@@ -153,7 +153,9 @@ def test_units_load_what_they_need(unit: Path) -> None:
     text = unit.read_text()
     credentials = set(re.findall(r"^LoadCredential=(\w+):", text, re.MULTILINE))
     workers = {"detector__fingerprint_key", "redis__url"}
-    assert credentials == (workers | {"api__session_secret", "api__keys"} if "api" in unit.name else workers)
+    assert credentials == (
+        workers | {"api__session_secret", "desk__code_secret", "api__keys"} if "api" in unit.name else workers
+    )
     assert re.search(r"^ExecStart=/opt/cardwatch/bin/cardwatch (worker --roles %i|api) ", text, re.MULTILINE)
 
 

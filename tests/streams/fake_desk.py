@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from casework.alerts import Alert
 from casework.breaker import Breaker
@@ -23,6 +23,7 @@ class FakeDesk:
         self.poison = ""
         self.outbox: list[OutboxEntry] = []
         self.known_breakers: list[Breaker] = []
+        self.ticks: list[tuple[int, Collection[int] | None]] = []
 
     @property
     def shards(self) -> int:
@@ -54,6 +55,10 @@ class FakeDesk:
 
     async def outbox_oldest_ms(self) -> int | None:
         return self.outbox[0].time_ms if self.outbox else None
+
+    async def tick(self, now_ms: int, shards: Collection[int] | None = None) -> int:
+        self.ticks.append((now_ms, shards))
+        return 0
 
     async def count_cases(self) -> Mapping[CaseState, int]:
         return {CaseState.NEW: len(self.answered)}
