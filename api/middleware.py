@@ -14,17 +14,18 @@ import uuid
 from collections.abc import Mapping
 from typing import cast
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.answers import answer_error
 from api.errors import BodyIncompleteError, BodyTooLargeError, RequestError
+from telemetry.instruments import Instruments
+from telemetry.metric import Process
 
 logger = logging.getLogger("cardwatch.api.request")
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _UNMATCHED = "unmatched"
 _SERVER_ERROR = 500
 
@@ -53,17 +54,9 @@ class HttpMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register them."""
-        labels = ("method", "route", "status")
-        self.requests = Counter(
-            "cardwatch_http_requests_total", "Requests answered by the HTTP service", labels, registry=registry
-        )
-        self.seconds = Histogram(
-            "cardwatch_http_request_duration_seconds",
-            "Time from a request's first byte read to its answer's last byte sent",
-            ("route",),
-            buckets=_SECONDS,
-            registry=registry,
-        )
+        made = Instruments(registry, Process.API)
+        self.requests = made.counters("cardwatch_http_requests_total")
+        self.seconds = made.histograms("cardwatch_http_request_duration_seconds")
 
 
 class RequestGuard:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from cardwatch import wiring
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import ServiceError, SettingsError
-from cardwatch.metrics import process_registry, serve_metrics, write_url
+from cardwatch.metrics import write_url
 from cardwatch.settings import Settings
+from cardwatch.store_clock import StoreClock
+from cardwatch.vitals import Watched, certificate_files
 from cardwatch.wiring import fingerprint_key
 from casework.errors import CaseworkError, StoreUnavailableError
 from detector.errors import DetectorError
@@ -20,6 +22,12 @@ from streams.app import Role, run_worker
 from streams.metrics import StreamMetrics
 from streams.respond import RespondRole
 from streams.settings import StreamSettings
+from telemetry.endpoint import serve
+from telemetry.errors import EndpointError
+from telemetry.exposition import process_registry
+from telemetry.metric import Process
+from telemetry.process import ProcessMetrics
+from telemetry.vitals import Vitals
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +74,17 @@ def run_role(role: str, settings: Settings) -> None:
     """
     try:
         streams = stream_settings(settings, f"{role}-{socket.gethostname()}-{os.getpid()}")
-        registry = process_registry()
-        metrics = StreamMetrics(registry)
+        registry, vitals = process_registry(), Vitals()
+        metrics = StreamMetrics(registry, Process(role), vitals)
         # Whatever is wrong in files and settings shows here, before anything is joined or listened to.
         role_in_loop = _makers(role)(settings, streams, metrics)
-        port = serve_metrics(registry, settings.metrics.host, settings.metrics.port(role))
+        ProcessMetrics(registry, Process(role), certificate_files(settings))
+        port = serve(registry, vitals, settings.metrics.host, settings.metrics.port(role))
         write_url(DataDirectory(settings.data.directory), role, settings.metrics.host, port)
-        run_worker(lambda: [role_in_loop()])
+        run_worker(lambda: [Watched(role_in_loop(), vitals)])
+    except EndpointError as error:
+        message = f"no metrics on {error}; choose another in [metrics], or 0"
+        raise ServiceError(message) from error
     except (streams_errors.SettingsError, DetectorError, CaseworkError) as error:
         raise SettingsError(str(error)) from error
     except streams_errors.StreamsError as error:
@@ -105,6 +117,7 @@ class RespondWithDesk:
         self._store = wiring.redis_store(settings)
         self._desk = wiring.responding_desk(settings, self._store)
         self._role = RespondRole(self._desk, streams, metrics)
+        self._clock = StoreClock(settings.redis, metrics)
 
     async def start(self) -> None:
         """Check the store, then join the group.
@@ -119,9 +132,11 @@ class RespondWithDesk:
             message = "Redis does not answer"
             raise streams_errors.WorkerError(message) from error
         await self._role.start()
+        self._clock.start()
 
     async def stop(self) -> None:
         """Leave the group, then the store."""
+        await self._clock.stop()
         await self._role.stop()
         await self._store.close()
 

@@ -24,7 +24,7 @@ from detector.layout import (
     SHARED_MERCHANT,
 )
 from detector.memory import table_rows
-from detector.recent import is_random_review
+from detector.recent import is_random_review, stored_actions
 from detector.state import EngineState, PartitionState
 from detector.tokens import fingerprint_many
 from detector.transactions import joined_identities
@@ -67,10 +67,14 @@ class LabelResult:
     Attributes:
         examples: one for each label that was new or corrected an earlier one.
         outcome: int64, per label one of `APPLIED`, `UNKNOWN`, `REPEATED`, `CORRECTED`, `TOO_LATE` of `label_kernel`.
+        payment_time_ms: int64, per label the time of its payment; means nothing where that is unknown.
+        action: int64, per label what was answered to its payment; likewise.
     """
 
     examples: Examples
     outcome: NDArray[np.int64]
+    payment_time_ms: NDArray[np.int64]
+    action: NDArray[np.int64]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -175,7 +179,9 @@ def _learned(
     """Examples with the label that each record said, even where a later one of the batch corrects it."""
     new = (outcome == APPLIED) | (outcome == CORRECTED)
     columns = (labels.label, labels.label_time_ms, labels.source, labels.labeller)
-    return LabelResult(_gather(partition, rows[new], *(column[new] for column in columns)), outcome)
+    examples = _gather(partition, rows[new], *(column[new] for column in columns))
+    times = table_rows(partition.memory, int(PAYMENTS))[rows, PAYMENT_TIME]
+    return LabelResult(examples, outcome, times, stored_actions(partition, rows))
 
 
 def mature(state: EngineState, partition: int, now_ms: int) -> Examples:

@@ -188,6 +188,12 @@ def stored_reasons(state: PartitionState, row: int) -> list[str]:
     return unpack_codes(state, int(table_rows(state.memory, int(PAYMENTS))[row, REASONS]))
 
 
+def stored_actions(state: PartitionState, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The actions of decisions given earlier, as codes."""
+    actions: NDArray[np.int64] = table_rows(state.memory, int(PAYMENTS))[rows, DECIDED] & _ACTION_MASK
+    return actions
+
+
 def stored_decisions(
     state: PartitionState, rows: NDArray[np.int64], policy_version: str
 ) -> tuple[NDArray[np.int64], ...]:
@@ -200,7 +206,7 @@ def stored_decisions(
     flags = (decided >> _FLAGS_SHIFT) & ((1 << (_POLICY_SHIFT - _FLAGS_SHIFT)) - 1)
     same_policy = (decided >> _POLICY_SHIFT) == _code(state, policy_version)
     return (
-        decided & _ACTION_MASK,
+        stored_actions(state, rows),
         flags,
         payments[:, SCORE_BITS],
         payments[:, ANOMALY_BITS],

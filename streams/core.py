@@ -36,10 +36,27 @@ class LabelOutcome:
     Attributes:
         examples: for the learner, of the labels that were new or corrected an earlier one.
         outcomes: per label one of applied, unknown, repeated, corrected, late.
+        payment_time_ms: int64, per label the time of its payment, where that is known.
+        actions: int64, per label what was answered to its payment, where that is known.
     """
 
     examples: Examples
     outcomes: list[str]
+    payment_time_ms: NDArray[np.int64]
+    actions: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class StateUse:
+    """How full state is.
+
+    Attributes:
+        tables: rows in use, room for rows, and bytes in use, by kind of table.
+        frozen_cards: cards known not to be active.
+    """
+
+    tables: Mapping[str, tuple[int, int, int]]
+    frozen_cards: int
 
 
 class AssessedBatch(AssessmentsLike, Protocol):
@@ -104,6 +121,10 @@ class ScoringCore(Protocol):
 
     def mature(self, partition: int, now_ms: int) -> Examples:
         """Let old unlabelled payments become genuine, some at a time."""
+        ...
+
+    def usage(self) -> StateUse:
+        """How full state is now."""
         ...
 
     def versions(self) -> Versions:

@@ -19,9 +19,10 @@ from detector.models.version import ModelVersion
 from detector.policy import Policy
 from detector.state import EngineState, StateConfig
 from detector.transactions import TransactionBatch, build_batch
+from detector.usage import state_usage
 from detector.vocabulary import CardStatus, Kind
 from streams.checkpoints import Arrays
-from streams.core import AssessedBatch, LabelOutcome, Progress, UnusableBroadcastError
+from streams.core import AssessedBatch, LabelOutcome, Progress, StateUse, UnusableBroadcastError
 from streams.encoding import Versions
 from streams.recovery import StandingDecision
 from streams.topics import CARD_STATES, CONTROL, MODELS
@@ -147,11 +148,17 @@ class DetectorCore:
         key = self._state.config.fingerprint_key
         labels = {name: columns[name] for name in _LABEL_COLUMNS}
         result = apply_labels(self._state, build_label_batch(labels, key=key, partition=partition, offset=offset))
-        return LabelOutcome(result.examples, [_LABEL_OUTCOMES[code] for code in result.outcome.tolist()])
+        outcomes = [_LABEL_OUTCOMES[code] for code in result.outcome.tolist()]
+        return LabelOutcome(result.examples, outcomes, result.payment_time_ms, result.action)
 
     def mature(self, partition: int, now_ms: int) -> Examples:
         """See `ScoringCore`."""
         return mature(self._state, partition, now_ms)
+
+    def usage(self) -> StateUse:
+        """See `ScoringCore`."""
+        tables = {use.table: (use.rows, use.capacity_rows, use.size_bytes) for use in state_usage(self._state)}
+        return StateUse(tables, self._state.directives.frozen_cards())
 
     def versions(self) -> Versions:
         """See `ScoringCore`."""

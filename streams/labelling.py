@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from detector.errors import StateError
-from detector.vocabulary import LabelSource
+from detector.vocabulary import Action, Label, LabelSource
 from streams.checkpoints import Position
 from streams.codecs import Decoded, LabelCodec
 from streams.core import LabelOutcome, ScoringCore
@@ -25,6 +25,7 @@ from streams.records import RawRecord, TopicPartition
 from streams.rejections import Reason, Rejected
 from streams.scoring import Clock, cut, put_aside
 from streams.topics import LABELS
+from telemetry.catalogue import label_age
 
 # A fetch of the transactions that was under way when the label was written has come back after this time.
 _PATIENCE_MS = 1_000
@@ -33,6 +34,8 @@ _WAITING_LABELS = 200_000
 _APPLIED_AT_ONCE = 4096
 
 _SOURCE_WIRE = {int(source): source.wire for source in LabelSource}
+# What became of labels that say something new of their payment.
+_NEW = frozenset({"applied", "corrected"})
 logger = logging.getLogger(__name__)
 
 
@@ -120,9 +123,18 @@ class Labeller:
                     await self._producer.send(examples_record(outcome.examples, progress, now_ms))
 
     def _count(self, decoded: Decoded, rows: slice, outcome: LabelOutcome) -> None:
-        """Count labels by source and by what became of them."""
-        for source, became in zip(decoded.columns["source"][rows], outcome.outcomes, strict=True):
-            self._metrics.labels.labels(_SOURCE_WIRE[source], became).inc()
+        """Count labels by source and by what became of them, how late they came, and what alerts were right."""
+        columns = (decoded.columns[name][rows] for name in ("source", "label", "label_time_ms"))
+        payments = outcome.payment_time_ms.tolist(), outcome.actions.tolist()
+        for source, label, time_ms, became, paid_ms, action in zip(*columns, outcome.outcomes, *payments, strict=True):
+            name = _SOURCE_WIRE[source]
+            self._metrics.labels.labels(name, became).inc()
+            if became in _NEW:
+                delay_s = max(0.0, (time_ms - paid_ms) / 1000)
+                self._metrics.label_delay.labels(name).observe(delay_s)
+                if action != Action.ALLOW:
+                    said = Label(label).wire
+                    self._metrics.alert_labels.labels(Action(action).wire, said, label_age(delay_s)).inc()
 
     async def mature(self, owned: OwnedPartition) -> None:
         """Let old payments that nobody complained of become genuine examples.

@@ -188,6 +188,8 @@ class LearnRole:
         """Publish when it is time, even when no more examples come."""
         while True:
             await asyncio.sleep(_TICK_S)
+            self._metrics.show_lags(self._shell.lag())
+            self._metrics.show_producer(self._producer.waiting, self._producer.errors)
             try:
                 if time.monotonic() - self._published_s >= self._settings.model_interval_s:
                     await self._shell.alone(self._publish())

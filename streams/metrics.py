@@ -3,124 +3,133 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info
-from prometheus_client.metrics_core import HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Gauge
 
 from detector.models.calibration import Evidence
 from detector.models.drift import DriftAlarm
+from streams.core import StateUse
+from streams.records import TopicPartition
+from streams.rejections import Reason
+from telemetry.instruments import Instruments
+from telemetry.metric import Process
+from telemetry.vitals import Vitals
+
+# A worker with no more records before it than this counts as caught up: less than a second of work.
+_CAUGHT_UP_RECORDS = 10_000
 
 logger = logging.getLogger(__name__)
 
-# Prometheus' own buckets start at 5 ms, where half of ours would be in the first.
-LATENCY_BUCKETS_S = (
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
-_BATCH_BUCKETS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)
-
-
-class BatchHistogram(Collector):
-    """A histogram that takes a whole batch of observations at once; safe to be observed from several threads."""
-
-    def __init__(self, name: str, meaning: str, buckets: Sequence[float], registry: CollectorRegistry) -> None:
-        """Register under `name`; `buckets` are upper bounds, ascending, without infinity."""
-        self._name, self._meaning = name, meaning
-        self._bounds = np.array(buckets)
-        self._counts = np.zeros(len(buckets) + 1, dtype=np.int64)
-        self._sum = 0.0
-        self._lock = threading.Lock()
-        registry.register(self)
-
-    def observe_many(self, values: NDArray[np.float64]) -> None:
-        """Count a batch of observations."""
-        places = np.bincount(np.searchsorted(self._bounds, values, side="left"), minlength=len(self._counts))
-        with self._lock:
-            self._counts += places
-            self._sum += float(values.sum())
-
-    def collect(self) -> Iterable[Metric]:
-        """Show the buckets, cumulated."""
-        with self._lock:
-            cumulated, total = np.cumsum(self._counts).tolist(), self._sum
-        bounds = [*(repr(bound) for bound in self._bounds.tolist()), "+Inf"]
-        family = HistogramMetricFamily(self._name, self._meaning)
-        family.add_metric([], list(zip(bounds, cumulated, strict=True)), total)
-        yield family
-
-    def describe(self) -> Iterator[Metric]:
-        """Name the metric without its values."""
-        yield HistogramMetricFamily(self._name, self._meaning)
-
 
 class StreamMetrics:
-    """The metrics of one worker process, whatever its roles."""
+    """The metrics of one worker process; what each means stands in telemetry/catalogue.py."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register all metrics in `registry`; once per registry."""
+    def __init__(
+        self, registry: CollectorRegistry, process: Process | None = None, vitals: Vitals | None = None
+    ) -> None:
+        """Register in `registry` what this kind of process has; once per registry.
 
-        def counter(name: str, meaning: str, *labels: str) -> Counter:
-            return Counter(f"cardwatch_{name}", meaning, labels, registry=registry)
+        Args:
+            registry: of the process.
+            process: its kind; None registers everything.
+            vitals: what its probes show.
+        """
+        made = Instruments(registry, process)
+        self.vitals = vitals or Vitals()
+        self.transactions = made.counter("cardwatch_transactions_total")
+        self.decisions = made.counters("cardwatch_decisions_total")
+        self.scores = made.histogram("cardwatch_score_ratio")
+        self.alerts = made.counters("cardwatch_alerts_total")
+        self.freezes = made.counters("cardwatch_freezes_total")
+        self.cases = made.gauges("cardwatch_cases")
+        self.dead_letters = made.counters("cardwatch_dead_letters_total")
+        self.unknown_fields = made.counters("cardwatch_unknown_fields_total")
+        self.misplaced = made.counters("cardwatch_misplaced_records_total")
+        self.lag = made.gauges("cardwatch_consumer_lag_records")
+        self.event_time_lag = made.gauges("cardwatch_event_time_lag_seconds")
+        self.next_offset = made.gauges("cardwatch_partition_next_offset")
+        self.source_partitions = made.gauge("cardwatch_source_partitions")
+        self.record_ahead = made.gauge("cardwatch_record_ahead_seconds")
+        self.decision_latency = made.histogram("cardwatch_decision_latency_seconds")
+        self.freeze_latency = made.histogram("cardwatch_freeze_latency_seconds")
+        self.batch_records = made.histogram("cardwatch_batch_records")
+        self.model = made.info("cardwatch_model_info")
+        self.model_age = made.gauge("cardwatch_model_age_seconds")
+        self.model_loss = made.gauges("cardwatch_model_log_loss")
+        self.model_precision = made.gauges("cardwatch_model_average_precision")
+        self.drift = made.gauges("cardwatch_drift_index")
+        self.drift_alarms = made.counters("cardwatch_drift_alarms_total")
+        self.labels = made.counters("cardwatch_labels_total")
+        self.label_delay = made.histograms("cardwatch_label_delay_seconds")
+        self.alert_labels = made.counters("cardwatch_alert_labels_total")
+        self.state_rows = made.gauges("cardwatch_state_rows")
+        self.state_capacity = made.gauges("cardwatch_state_capacity_rows")
+        self.state_bytes = made.gauges("cardwatch_state_bytes")
+        self.frozen_cards = made.gauge("cardwatch_frozen_cards")
+        self.store_clock_offset = made.gauge("cardwatch_store_clock_offset_seconds")
+        self.checkpoint_age = made.gauge("cardwatch_checkpoint_age_seconds")
+        self.checkpoint_bytes = made.gauge("cardwatch_checkpoint_bytes")
+        self.checkpoint_duration = made.gauge("cardwatch_checkpoint_duration_seconds")
+        self.outbox_age = made.gauge("cardwatch_outbox_age_seconds")
+        self.store_failures = made.counters("cardwatch_store_failures_total")
+        self.breaker_open = made.gauges("cardwatch_freeze_breaker_open")
+        self.broadcast_rejected = made.counters("cardwatch_broadcast_rejected_total")
+        self.producer_queue = made.gauge("cardwatch_producer_queue_records")
+        self.producer_errors = made.counter("cardwatch_producer_errors_total")
+        self._producer_errors = 0
+        made.gauge("cardwatch_ready").set_function(lambda: float(self.vitals.ready().is_good))
+        made.gauge("cardwatch_start_progress_ratio").set_function(lambda: self.vitals.share)
+        # A rate over a counter that appears with the first error would miss that error.
+        for reason in Reason:
+            self.dead_letters.labels(reason.value)
+        # Before the first checkpoint it is as old as the process.
+        self._age_from_now(self.checkpoint_age)
 
-        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
-            return Gauge(f"cardwatch_{name}", meaning, labels, registry=registry)
+    def decided(self, action: str, policy: str, count: int = 1) -> None:
+        """Count decisions of one action."""
+        self.decisions.labels(action, policy).inc(count)
 
-        def histogram(name: str, meaning: str, buckets: Sequence[float]) -> BatchHistogram:
-            return BatchHistogram(f"cardwatch_{name}", meaning, buckets, registry)
+    def show_lags(self, lags: Mapping[TopicPartition, int]) -> None:
+        """Bring the gauges of lag, and what readiness says of it, up to date."""
+        for partition, records in lags.items():
+            self.lag.labels(partition.topic, str(partition.partition)).set(records)
+        self.vitals.behind(sum(lags.values()), _CAUGHT_UP_RECORDS)
 
-        self.transactions = counter("transactions_total", "Transactions scored, replayed ones included.")
-        self.decisions = counter("decisions_total", "Decisions answered, by action.", "action")
-        self.alerts = counter("alerts_total", "Alerts sent, by action.", "action")
-        self.freezes = counter("freezes_total", "FREEZE alerts handled, by what became of them.", "outcome")
-        self.store_failures = counter(
-            "store_failures_total", "Calls to the desk's store that failed and are made again, by error.", "error"
-        )
-        self.breaker_open = gauge(
-            "freeze_breaker_open", "1 while freezes of this version of the policy are held for people.", "policy"
-        )
-        self.cases = gauge("cases", "Cases, by state.", "state")
-        self.dead_letters = counter("dead_letters_total", "Records put aside, by reason.", "reason")
-        self.unknown_fields = counter("unknown_fields_total", "Records with fields we do not know, by topic.", "topic")
-        self.misplaced = counter(
-            "misplaced_records_total", "Sampled records whose partition is not that of their card token.", "topic"
-        )
-        self.lag = gauge("consumer_lag_records", "Records waiting to be read.", "topic", "partition")
-        self.event_time_lag = gauge(
-            "event_time_lag_seconds", "Seconds between now and the latest event time seen.", "partition"
-        )
-        self.decision_latency = histogram(
-            "decision_latency_seconds", "From a record's timestamp to its decision's acknowledgement.",
-            LATENCY_BUCKETS_S,
-        )  # fmt: skip
-        self.freeze_latency = histogram(
-            "freeze_latency_seconds", "From a record's timestamp to its card being frozen.", LATENCY_BUCKETS_S
-        )
-        self.batch_records = histogram("batch_records", "Records that one fetch brought.", _BATCH_BUCKETS)
-        self.model = Info("cardwatch_model", "The model version in use.", registry=registry)
-        self.model_age = gauge("model_age_seconds", "Seconds since the model version in use was taken over.")
-        self.model_loss = gauge(
-            "model_log_loss", "Mean log loss on the latest labels, each before it was learned.", "model"
-        )
-        self.model_precision = gauge(
-            "model_average_precision", "Average precision on the latest labels, each before it was learned.", "model"
-        )
-        self.drift = gauge(
-            "drift_index", "Population stability index of the last half day, or the share of the usual labels.", "name"
-        )
-        self.drift_alarms = counter("drift_alarms_total", "Features, scores, labels or losses begun to drift.", "name")
-        self.labels = counter("labels_total", "Labels read, by source and by what became of them.", "source", "outcome")
-        self.checkpoint_age = gauge("checkpoint_age_seconds", "Seconds since the last checkpoint was complete.")
-        self.checkpoint_bytes = gauge("checkpoint_bytes", "Bytes written by the last checkpoint.")
-        self.checkpoint_duration = gauge("checkpoint_duration_seconds", "Seconds the last checkpoint took to write.")
-        self.outbox_age = gauge("outbox_age_seconds", "Age of the oldest outbox entry that Kafka has not acknowledged.")
-        self.broadcast_rejected = counter(
-            "broadcast_rejected_total", "Models, directives or card states that could not be used, by topic.", "topic"
-        )
+    def show_state(self, use: StateUse) -> None:
+        """Bring the gauges of state up to date."""
+        for table, (rows, capacity, size_bytes) in use.tables.items():
+            self.state_rows.labels(table).set(rows)
+            self.state_capacity.labels(table).set(capacity)
+            self.state_bytes.labels(table).set(size_bytes)
+        self.frozen_cards.set(use.frozen_cards)
+
+    def show_producer(self, waiting: int, errors: int) -> None:
+        """Show the producer's health.
+
+        Args:
+            waiting: records that Kafka has not acknowledged.
+            errors: how often it had something to say about its connection, since it was made.
+        """
+        self.producer_queue.set(waiting)
+        self.producer_errors.inc(errors - self._producer_errors)
+        self._producer_errors = errors
+
+    def store_failed(self, error: Exception) -> None:
+        """The store of cards and cases did not answer: count it, and be not ready until it does."""
+        self.store_failures.labels(type(error).__name__).inc()
+        self.vitals.waits_for("redis", type(error).__name__)
+
+    def store_answered(self) -> None:
+        """The store of cards and cases answers."""
+        self.vitals.waits_for("redis", None)
+
+    def forget_partition(self, partition: int) -> None:
+        """Another worker shows this partition now."""
+        self.lag.forget(partition=str(partition))
+        self.event_time_lag.forget(partition=str(partition))
+        self.next_offset.forget(partition=str(partition))
 
     def model_evidence(self, name: str, evidence: Evidence) -> None:
         """Note how good a contender has been."""
@@ -139,12 +148,16 @@ class StreamMetrics:
     def model_in_use(self, version: str) -> None:
         """Note that another model version is in use from now on."""
         self.model.info({"version": version})
-        since_s = time.time()
-        self.model_age.set_function(lambda: time.time() - since_s)
+        self._age_from_now(self.model_age)
 
     def checkpoint_done(self, size_bytes: int, duration_s: float) -> None:
         """Note a complete checkpoint."""
         self.checkpoint_bytes.set(size_bytes)
         self.checkpoint_duration.set(duration_s)
+        self._age_from_now(self.checkpoint_age)
+
+    @staticmethod
+    def _age_from_now(gauge: Gauge) -> None:
+        """Let a gauge show the seconds since now."""
         since_s = time.time()
-        self.checkpoint_age.set_function(lambda: time.time() - since_s)
+        gauge.set_function(lambda: time.time() - since_s)

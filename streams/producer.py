@@ -168,6 +168,7 @@ class Producer:
 
     Attributes:
         positions: the offset behind the last acknowledged record of each partition written so far.
+        errors: how often librdkafka had something to say about its connection.
     """
 
     def __init__(self, connect: Callable[[Callable[[KafkaError], None]], Connection], timeout_s: float) -> None:
@@ -179,12 +180,14 @@ class Producer:
         """
         self.positions: dict[TopicPartition, int] = {}
         self._flights: list[_Flight] = [_Flight()]
+        self.errors = 0
         self._failure: ProducerError | None = None
         self._timeout_s = timeout_s
         self._kafka = connect(self._on_error)
 
     def _on_error(self, error: KafkaError) -> None:
         """Note what librdkafka says about the connection; a fatal error ends the producer."""
+        self.errors += 1
         if error.fatal():
             self.fail(ProducerError(f"fatal: {error.name()}"))
         else:
@@ -300,6 +303,11 @@ class Producer:
             ProducerError: a record was refused, or the delivery timeout has passed.
         """
         await self.settled(self.fence())
+
+    @property
+    def waiting(self) -> int:
+        """Records that Kafka has not acknowledged."""
+        return sum(flight.sent - flight.known for flight in self._flights)
 
     def partitions_of(self, topic: str) -> int:
         """Number of partitions of a topic; blocks for a moment.

@@ -83,7 +83,7 @@ class Relay:
                 relayed = await self.relay_once()
                 await self._show_age()
             except StoreError as error:
-                self._metrics.store_failures.labels(type(error).__name__).inc()
+                self._metrics.store_failed(error)
                 logger.warning("the outbox: %s; trying again", error)
                 await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
                 continue

@@ -191,7 +191,7 @@ class RespondRole:
             except StoreSetupError:
                 raise
             except StoreError as error:
-                self._metrics.store_failures.labels(type(error).__name__).inc()
+                self._metrics.store_failed(error)
                 logger.warning("the desk's store: %s; trying again", error)
                 waiting.append(at)
                 await self._pause(pause_s)
@@ -207,6 +207,7 @@ class RespondRole:
                 await self._put_aside(partition, sources[at.start], "our own code failed on this alert")
             else:
                 pause_s = _FIRST_PAUSE_S
+                self._metrics.store_answered()
                 self._count(outcomes, sources[at])
 
     async def _pause(self, pause_s: float) -> None:
@@ -240,10 +241,13 @@ class RespondRole:
         while True:
             await asyncio.sleep(_COMMIT_INTERVAL_S)
             await self._shell.alone(self._commit())
-            with contextlib.suppress(StoreError):
+            try:
                 await self._show_store()
-            for partition, records in self._shell.lag().items():
-                self._metrics.lag.labels(partition.topic, str(partition.partition)).set(records)
+                self._metrics.store_answered()
+            except StoreError as error:
+                self._metrics.store_failed(error)
+            self._metrics.show_lags(self._shell.lag())
+            self._metrics.show_producer(self._producer.waiting, self._producer.errors)
 
     async def _show_store(self) -> None:
         """Show how many cases there are, and whether freezes are held; an opening is told to whoever reads logs.

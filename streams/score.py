@@ -81,6 +81,7 @@ class ScoreRole:
         await asyncio.to_thread(self._scorer.warm_up)
         facts = await asyncio.to_thread(self._doors.look_at, _TOPICS, self._producer)
         self._scorer.partition_count = facts.partitions
+        self._metrics.source_partitions.set(facts.partitions)
         sources = {topic: facts.topic_ids[topic] for topic in (TRANSACTIONS, LABELS) if topic in facts.topic_ids}
         store = CheckpointStore(
             self._settings.checkpoint_url,
@@ -121,6 +122,8 @@ class ScoreRole:
                 f"{TRANSACTIONS} and {LABELS} must be assigned by the same partitions: check that their counts agree"
             )
             raise TopicError(message)
+        for number in self._ownership.partitions.keys() - wanted:
+            self._metrics.forget_partition(number)
         opened = self._ownership.keep(wanted, generation)
         if opened:
             await asyncio.to_thread(self._broadcast.wait_caught_up)
@@ -218,14 +221,16 @@ class ScoreRole:
             await self._labeller.release(owned, self._transactions_read)
         self._show_lags()
         if checkpoint_due:
+            self._metrics.show_state(self._core.usage())
             await self._checkpoint(complete=False)
 
     def _show_lags(self) -> None:
         """Bring the gauges of lag up to date."""
-        for partition, records in self._shell.lag().items():
-            self._metrics.lag.labels(partition.topic, str(partition.partition)).set(records)
+        self._metrics.show_lags(self._shell.lag())
+        self._metrics.show_producer(self._producer.waiting, self._producer.errors)
         now_ms = self._clock()
-        for number in self._ownership.partitions:
+        for number, owned in self._ownership.partitions.items():
+            self._metrics.next_offset.labels(str(number)).set(owned.position.next_offset)
             watermark_ms = self._core.progress(number).watermark_ms
             if watermark_ms:
                 self._metrics.event_time_lag.labels(str(number)).set((now_ms - watermark_ms) / 1000)

@@ -111,6 +111,7 @@ class Scorer:
             owned.answered.decisions = {}
         self._metrics.transactions.inc(len(decoded.records))
         self._metrics.batch_records.observe_many(np.array([float(len(records))]))
+        self._metrics.record_ahead.set(max(0.0, (fresh[-1].timestamp - now_ms) / 1000))
 
     def _check_place(self, owned: OwnedPartition, decoded: Decoded) -> None:
         """Look whether a sampled card's partition is the one that Kafka's partitioner gives it."""
@@ -162,8 +163,9 @@ class Scorer:
                 owned.number, offset,
             )  # fmt: skip
             trace = decoded.traceparents.get(row)
-            await self._producer.send(encode_fallback(subject, self._core.versions(), now_ms, trace))
-            self._metrics.decisions.labels(Action.ALLOW.wire).inc()
+            versions = self._core.versions()
+            await self._producer.send(encode_fallback(subject, versions, now_ms, trace))
+            self._metrics.decided(Action.ALLOW.wire, versions.policy)
 
     async def _answer(
         self, owned: OwnedPartition, decoded: Decoded, assessed: AssessedBatch, first_row: int, now_ms: int
@@ -174,6 +176,7 @@ class Scorer:
         if standing and int(batch.offset[0]) <= owned.answered.last_decided:
             rows = self._adopt(standing, assessed)
         if len(rows):
+            self._metrics.scores.observe_many(assessed.score[rows])
             await self._send(owned, decoded, assessed, first_row, rows, now_ms)
         published = owned.answered.example_progress.get(UNLABELLED, 0)
         if len(assessed.unlabelled) and int(batch.offset[0]) >= published:
@@ -220,7 +223,7 @@ class Scorer:
                 continue
             action = int(assessed.action[row])
             await self._producer.send(decision, self._latency_noter(timestamps[row : row + 1]))
-            self._metrics.decisions.labels(_ACTIONS[action]).inc()
+            self._metrics.decided(_ACTIONS[action], versions.policy)
             if action != Action.ALLOW:
                 await self._producer.send(decision._replace(topic=ALERTS))
                 self._metrics.alerts.labels(_ACTIONS[action]).inc()
@@ -236,7 +239,7 @@ class Scorer:
         """Send a run of ALLOW decisions without headers, each counted and timed once."""
         if len(rows):
             await self._producer.send_many(target, plain.messages(rows), self._latency_noter(timestamps[rows]))
-            self._metrics.decisions.labels(Action.ALLOW.wire).inc(len(rows))
+            self._metrics.decided(Action.ALLOW.wire, self._core.versions().policy, len(rows))
 
     @staticmethod
     def _encode_full(

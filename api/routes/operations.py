@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics: for those who run the service."""
+"""/livez, /readyz, /startupz and /metrics: for those who run the service."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
-from prometheus_client import exposition as prometheus_text
-from prometheus_client.openmetrics import exposition as openmetrics_text
 
 from api.dependencies import ContextOf, bearer, permitted
 from api.problems import BAD_REQUEST, NOT_PERMITTED, NOT_READY, UNAUTHENTICATED, documented, json_response
 from api.roles import Permission
 from api.schemas import LiveOut, ReadyOut
+from telemetry.exposition import exposition
 
 router = APIRouter(tags=["operations"])
-
-_OPEN_METRICS = "application/openmetrics-text"
-_PLAIN_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/livez", responses=documented(BAD_REQUEST))
 async def live() -> LiveOut:
     """Say that the process answers; it asks nobody else."""
+    return LiveOut()
+
+
+@router.get("/startupz", responses=documented(BAD_REQUEST))
+async def startup() -> LiveOut:
+    """Say that the start is over: the service listens only once it is."""
     return LiveOut()
 
 
@@ -52,12 +54,6 @@ async def metrics(
     """Prometheus metrics, as OpenMetrics for those who accept it."""
     if context.settings.metrics_need_key:
         await permitted(Permission.METRICS_READ)(request, context, credentials)
-    # prometheus_client's own negotiation repeats parts of the Accept header in its answer and fails on others.
-    if _OPEN_METRICS in request.headers.get("accept", ""):
-        return _text(openmetrics_text.generate_latest(context.metrics), openmetrics_text.CONTENT_TYPE_LATEST)  # type: ignore[no-untyped-call]
-    return _text(prometheus_text.generate_latest(context.metrics), _PLAIN_TEXT)
-
-
-def _text(body: bytes, content_type: str) -> Response:
+    body, content_type = exposition(context.metrics, request.headers.get("accept", ""))
     # As a header rather than a media type: Starlette would append its own charset to the latter.
     return Response(body, headers={"content-type": content_type})
