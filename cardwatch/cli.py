@@ -50,6 +50,11 @@ COMMANDS = {
     "topics": Command("list or create the Kafka topics", "cardwatch.commands.topics"),
     "models": Command("list, show, promote and roll back versions of the models", "cardwatch.commands.models"),
     "breaker": Command("list the circuit breakers for freezes, and release one", "cardwatch.commands.breaker"),
+    "top": Command("the golden signals of a running system, in the terminal", "cardwatch.commands.top"),
+    "metrics": Command("print metrics of running processes", "cardwatch.commands.metrics"),
+    "monitoring": Command(
+        "make Prometheus' rules from objectives", "cardwatch.commands.monitoring", takes_settings=False
+    ),
     "warm": Command("compile the kernels and train the demo's first model", "cardwatch.commands.warm"),
 }
 

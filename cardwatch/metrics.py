@@ -1,4 +1,4 @@
-"""A process's metrics: its registry, the endpoint that shows it, and reading other processes' endpoints."""
+"""Where processes show their metrics: written down by each, found and read by others."""
 
 from __future__ import annotations
 
@@ -10,23 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
 from cardwatch.embedded import DataDirectory
-from cardwatch.errors import ServiceError
+from cardwatch.settings import Settings
 
 # Name of a process in the tree that started it.
 PROCESS_VARIABLE = "CARDWATCH_PROCESS"
 _READ_TIMEOUT_S = 1.0
-
-
-def process_registry() -> CollectorRegistry:
-    """A registry that shows what Prometheus wants to know of any process."""
-    registry = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
-    return registry
 
 
 def address_file(data: DataDirectory, name: str) -> Path:
@@ -52,8 +43,7 @@ def write_url(data: DataDirectory, kind: str, host: str, port: int) -> str:
         port: likewise.
     """
     name = os.environ.get(PROCESS_VARIABLE) or f"{kind}-{os.getpid()}"
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}"
+    url = address(host, port)
     path = address_file(data, name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = path.with_suffix(".tmp")
@@ -62,21 +52,22 @@ def write_url(data: DataDirectory, kind: str, host: str, port: int) -> str:
     return url
 
 
-def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> int:
-    """Show a registry at `/metrics`, from a thread of its own.
+def endpoints(data: DataDirectory, settings: Settings) -> dict[str, str]:
+    """Where processes of this machine answer, by their names: written down by each, else at the configured ports."""
+    found = {
+        path.stem: url for path in sorted(data.run.glob("*.json")) if (url := read_url(data, path.stem)) is not None
+    }
+    configured = {role: (settings.metrics.host, settings.metrics.port(role)) for role in ("score", "respond", "learn")}
+    configured["api"] = (settings.api.host, settings.api.port)
+    for name, (host, port) in configured.items():
+        if port and name not in found:
+            found[name] = address(host, port)
+    return found
 
-    Returns:
-        The port, chosen by the system where 0 was asked for.
 
-    Raises:
-        ServiceError: the port cannot be had.
-    """
-    try:
-        server, _thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as error:
-        message = f"no metrics on {host}:{port} ({os.strerror(error.errno or 0)}); choose another in [metrics], or 0"
-        raise ServiceError(message) from error
-    return int(server.server_port)
+def address(host: str, port: int) -> str:
+    """The URL of a port of a host."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +76,11 @@ class Reading:
 
     samples: tuple[tuple[str, Mapping[str, str], float], ...] = ()
 
-    def total(self, name: str, **labels: str) -> float:
+    def total(self, name: str, /, **labels: str) -> float:
         """Sum of the samples of this name that have these labels; 0 where there are none."""
         return sum(value for _, value in self.select(name, **labels))
 
-    def select(self, name: str, **labels: str) -> Iterator[tuple[Mapping[str, str], float]]:
+    def select(self, name: str, /, **labels: str) -> Iterator[tuple[Mapping[str, str], float]]:
         """The samples of this name that have these labels."""
         for found, has, value in self.samples:
             if found == name and labels.items() <= has.items():

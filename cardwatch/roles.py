@@ -117,7 +117,7 @@ class RespondWithDesk:
         self._store = wiring.redis_store(settings)
         self._desk = wiring.responding_desk(settings, self._store)
         self._role = RespondRole(self._desk, streams, metrics)
-        self._clock = StoreClock(settings.redis, metrics)
+        self._clock = StoreClock(settings, metrics)
 
     async def start(self) -> None:
         """Check the store, then join the group.

@@ -7,8 +7,8 @@ import time
 
 from redis.exceptions import RedisError
 
-from cardwatch.settings import RedisSettings
-from casework.adapters.redis_store import connect
+from cardwatch.settings import Settings
+from cardwatch.wiring import redis_client
 from streams.metrics import StreamMetrics
 from streams.tasks import end_tasks
 
@@ -18,12 +18,10 @@ _INTERVAL_S = 15.0
 class StoreClock:
     """Looks now and then at how far Redis' clock is from ours."""
 
-    def __init__(self, settings: RedisSettings, metrics: StreamMetrics) -> None:
+    def __init__(self, settings: Settings, metrics: StreamMetrics) -> None:
         """Connect lazily; one look takes one command."""
-        self._client = connect(
-            settings.url.get_secret_value(), cluster=settings.cluster, timeout_seconds=settings.timeout_s
-        )
-        self._is_cluster = settings.cluster
+        self._client = redis_client(settings)
+        self._is_cluster = settings.redis.cluster
         self._metrics = metrics
         self._task: asyncio.Task[None] | None = None
 

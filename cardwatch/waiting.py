@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from api.errors import ScoringUnavailableError
 from api.ports import Refusal
@@ -23,6 +23,8 @@ from streams.gateway import AnswerKind, Decided, Gateway, Late
 from streams.gateway_log import KafkaGatewayLog
 from streams.rejections import Reason
 from streams.settings import StreamSettings
+from telemetry.instruments import Instruments
+from telemetry.metric import Process
 
 # A late answer rests on no model.
 _NO_MODEL = ""
@@ -41,12 +43,7 @@ class Waiting:
         policy = Policy.from_mapping(configured_toml(settings.files.policy, "policy.toml"))
         rates = RateTable.from_mapping(configured_toml(settings.files.rates, "rates.toml"))
         require_one_reference(policy.reference_currency, rates.reference_currency)
-        answers = Counter(
-            "cardwatch_waiting_answers_total",
-            "Answers to callers that waited for a decision, by what they rest on.",
-            ("kind",),
-            registry=registry,
-        )
+        answers = Instruments(registry, Process.API).counters("cardwatch_waiting_answers_total")
         for kind in AnswerKind:
             answers.labels(kind)
         self._streams = streams

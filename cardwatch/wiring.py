@@ -6,7 +6,7 @@ import re
 
 from cardwatch.errors import SettingsError
 from cardwatch.settings import Settings, configured_toml
-from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
+from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisClient, RedisConnection, connect
 from casework.adapters.redis_store import RedisStore, RedisStoreSettings
 from casework.authority import Authority
 from casework.desk import Desk
@@ -71,14 +71,25 @@ def playbook(settings: Settings) -> Playbook:
     return Playbook.from_mapping(configured_toml(settings.files.playbook, "playbook.toml"))
 
 
-def redis_store(settings: Settings) -> RedisStore:
-    """The store on Redis; it connects on first use."""
+def redis_policy(settings: Settings) -> ConnectionPolicy:
+    """How long Redis is waited for."""
     redis = settings.redis
-    policy = ConnectionPolicy(timeout_s=redis.timeout_s, retries=redis.retries, budget_s=redis.budget_s)
+    return ConnectionPolicy(timeout_s=redis.timeout_s, retries=redis.retries, budget_s=redis.budget_s)
+
+
+def redis_client(settings: Settings) -> RedisClient:
+    """A client of Redis; it connects on first use."""
+    redis = settings.redis
     address = RedisAddress(
         redis.url.get_secret_value(), redis.cluster, redis.sentinel_addresses(), redis.sentinel_service
     )
-    connection = RedisConnection(connect(address, policy), policy, replicas=redis.replicas)
+    return connect(address, redis_policy(settings))
+
+
+def redis_store(settings: Settings) -> RedisStore:
+    """The store on Redis; it connects on first use."""
+    redis = settings.redis
+    connection = RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas)
     confirm_within_s = redis.confirm_within_s if redis.confirm == "kafka" else None
     layout = RedisStoreSettings(redis.shards, redis.outbox_limit, confirm_within_s=confirm_within_s)
     return RedisStore(connection, layout)

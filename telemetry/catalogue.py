@@ -401,6 +401,13 @@ _HTTP = (
         _API,
         Label("route", 64, "template of the route, never the path"),
     ),
+    _counter(
+        "waiting_answers_total",
+        "Answers to callers that waited for a decision, by what they rest on.",
+        "SRE, integrator: how often a caller gets no decision in time",
+        _API,
+        Label("kind", 8, "what the answer rests on"),
+    ),
 )
 
 SECTIONS = {

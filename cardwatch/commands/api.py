@@ -25,11 +25,15 @@ from cardwatch import wiring
 from cardwatch.commands.common import layers_of, log_to_stderr, now_ms
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import EXIT_OK, ServiceError, SettingsError
-from cardwatch.metrics import process_registry, write_url
+from cardwatch.metrics import write_url
 from cardwatch.services import connected
 from cardwatch.settings import Settings, configured_toml, shipped_toml
+from cardwatch.vitals import certificate_files
 from casework.errors import CaseworkError, StoreSetupError, StoreUnavailableError
 from detector.errors import DetectorError
+from telemetry.exposition import process_registry
+from telemetry.metric import Process
+from telemetry.process import ProcessMetrics
 
 if TYPE_CHECKING:
     from cardwatch.waiting import Waiting
@@ -117,6 +121,7 @@ def application(settings: Settings) -> FastAPI:
         desk = wiring.desk(settings, store)
         registry = process_registry()
         waiting = _waiting(settings, registry)
+        ProcessMetrics(registry, Process.API, certificate_files(settings))
         app = create_app(
             desk,
             ApiKeys.from_mapping({name: dict(key) for name, key in settings.api.keys.items()}),

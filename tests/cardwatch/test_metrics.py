@@ -10,17 +10,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from rich.console import Console
 
 from cardwatch.embedded import DataDirectory
-from cardwatch.errors import ServiceError
 from cardwatch.live import CaseLine, Meter, picture
 from cardwatch.metrics import (
     PROCESS_VARIABLE,
     Reading,
-    process_registry,
     read_metrics,
     read_url,
-    serve_metrics,
     write_url,
 )
+from telemetry.endpoint import serve
+from telemetry.exposition import process_registry
+from telemetry.vitals import Vitals
 
 
 def reading(registry: CollectorRegistry) -> Reading:
@@ -34,7 +34,7 @@ def test_an_endpoint_is_found_and_read(tmp_path: Path, monkeypatch: pytest.Monke
     data = DataDirectory(tmp_path)
     assert read_url(data, "score") is None
     monkeypatch.setenv(PROCESS_VARIABLE, "score")
-    url = write_url(data, "score", "127.0.0.1", serve_metrics(registry, "127.0.0.1", 0))
+    url = write_url(data, "score", "127.0.0.1", serve(registry, Vitals(), "127.0.0.1", 0))
     assert read_url(data, "score") == url
     found = read_metrics(url)
     assert found.total("cardwatch_decisions_total", action="ALLOW") == 7
@@ -52,13 +52,6 @@ def test_a_worker_started_by_hand_does_not_pass_for_one_of_the_tree(tmp_path: Pa
 def test_an_endpoint_that_is_away_reads_as_nothing() -> None:
     """A process that restarts does not end the view."""
     assert read_metrics("http://127.0.0.1:1") == Reading()
-
-
-def test_a_taken_port_is_named() -> None:
-    """Two roles on one port are told apart from a bug."""
-    port = serve_metrics(CollectorRegistry(), "127.0.0.1", 0)
-    with pytest.raises(ServiceError, match=rf"127\.0\.0\.1:{port} \(.*\); choose another in \[metrics\]"):
-        serve_metrics(CollectorRegistry(), "127.0.0.1", port)
 
 
 def test_quantiles_are_of_what_came_since() -> None:

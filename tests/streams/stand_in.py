@@ -15,7 +15,7 @@ from detector.texts import pack_code
 from detector.transactions import TransactionBatch, build_batch
 from detector.vocabulary import Action
 from streams.checkpoints import Arrays
-from streams.core import LabelOutcome, Progress
+from streams.core import LabelOutcome, Progress, StateUse
 from streams.encoding import Versions
 from streams.recovery import StandingDecision
 
@@ -154,7 +154,11 @@ class StandInCore:
             values.append(state.identities[identity])
             labels.append(label)
         state.label_next_offset = int(offset[-1]) + 1
-        return LabelOutcome(examples_of(values, labels), outcomes)
+        nothing = np.zeros(len(outcomes), dtype=np.int64)
+        return LabelOutcome(examples_of(values, labels), outcomes, nothing, nothing)
+
+    def usage(self) -> StateUse:
+        return StateUse({"cards": (1, 2, 3)}, 0)
 
     def mature(self, partition: int, now_ms: int) -> Examples:  # noqa: ARG002 - nothing grows old here
         return examples_of([], [])

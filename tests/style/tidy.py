@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 REPOSITORY = Path(__file__).resolve().parents[2]
 FUNCTION_LINES = 70
 FILE_LINES = 500
-SHIPPED = ("api", "cardwatch", "casework", "configs", "detector", "streams")
+SHIPPED = ("api", "cardwatch", "casework", "configs", "detector", "streams", "telemetry")
 
 _CODE_SUFFIXES = frozenset({".css", ".html", ".js", ".lua", ".py", ".sh"})
 _NOTED_SUFFIXES = frozenset({".css", ".html", ".js", ".lua", ".sh", ".toml", ".yaml", ".yml", ""})

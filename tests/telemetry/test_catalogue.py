@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -36,8 +37,13 @@ def _log_handlers() -> Iterator[None]:
 def instruments_of(process: Process) -> tuple[CollectorRegistry, list[object]]:
     """The registry of a process, as it is made by that process, and what counts in it."""
     registry = process_registry()
-    own: object = HttpMetrics(registry) if process is Process.API else StreamMetrics(registry, process)
-    return registry, [own, ProcessMetrics(registry, process, {})]
+    holders: list[object] = [ProcessMetrics(registry, process, {})]
+    if process is Process.API:
+        waiting = Instruments(registry, process).counters("cardwatch_waiting_answers_total")
+        holders += [HttpMetrics(registry), SimpleNamespace(answers=waiting)]
+    else:
+        holders.append(StreamMetrics(registry, process))
+    return registry, holders
 
 
 def test_the_page_is_fresh() -> None:

@@ -1,0 +1,1 @@
+"""Monitoring as code: from objectives in configuration to the rules, alerts and dashboards that watch them."""

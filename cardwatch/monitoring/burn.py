@@ -1,0 +1,152 @@
+"""Objectives as rules: the share that was bad over several windows, and alerts on how fast the budget burns.
+
+Source: Beyer et al.: *The Site Reliability Workbook* (2018), chapter 5, "multiwindow, multi-burn-rate alerts". The long
+window says that it matters, the short one that it still goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cardwatch.monitoring.alert import PAGE, TICKET, Alert
+from cardwatch.monitoring.documents import Node
+from cardwatch.monitoring.objectives import Promises, ShareObjective, TimeObjective
+from cardwatch.monitoring.windows import DAY_S, HOUR_S, MINUTE_S, Windows, duration
+
+# One bad freeze of three burns a budget of a thousandth at 300 times its rate and says nothing.
+LEAST_EVENTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BurnRate:
+    """How fast the budget of a month may burn before somebody is told.
+
+    Attributes:
+        factor: times the rate that would use it up in exactly 30 days.
+        long_s, short_s: the two windows.
+        severity: who is told.
+    """
+
+    factor: float
+    long_s: float
+    short_s: float
+    severity: str
+
+
+BURN_RATES = (
+    BurnRate(14.4, HOUR_S, 5 * MINUTE_S, PAGE),
+    BurnRate(6.0, 6 * HOUR_S, 30 * MINUTE_S, PAGE),
+    BurnRate(1.0, 3 * DAY_S, 6 * HOUR_S, TICKET),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How an objective is measured.
+
+    Attributes:
+        name: in objectives.toml and in the names of rules.
+        alert: the alert's name.
+        bad_share: from an objective and a window to an expression.
+        events: metric whose increase counts the events.
+        summary, payers: of the alert.
+    """
+
+    name: str
+    alert: str
+    bad_share: Callable[[ShareObjective, str], str]
+    events: str
+    summary: str
+    payers: str
+
+
+def _failed(_objective: ShareObjective, window: str) -> str:
+    bad = f'sum(rate(cardwatch_dead_letters_total{{reason="scoring_failed"}}[{window}]))'
+    return f"{bad} / sum(rate(cardwatch_transactions_total[{window}]))"
+
+
+def _too_late(metric: str) -> Callable[[ShareObjective, str], str]:
+    def share(objective: ShareObjective, window: str) -> str:
+        if not isinstance(objective, TimeObjective):
+            message = f"{metric} is measured by time"
+            raise TypeError(message)
+        good = f'sum(rate({metric}_bucket{{le="{objective.within_s!r}"}}[{window}]))'
+        return f"1 - {good} / sum(rate({metric}_count[{window}]))"
+
+    return share
+
+
+MEASURES = (
+    Measure(
+        "decided",
+        "UndecidedBurn",
+        _failed,
+        "cardwatch_transactions_total",
+        "Transactions get a fallback ALLOW because our own code fails on them",
+        "Frauds among these payments go through unseen.",
+    ),
+    Measure(
+        "decision_latency",
+        "DecisionLatencyBurn",
+        _too_late("cardwatch_decision_latency_seconds"),
+        "cardwatch_decision_latency_seconds_count",
+        "Decisions come too late",
+        "Payment systems that do not wait that long answer without us: frauds go through, or payments are refused.",
+    ),
+    Measure(
+        "freeze_latency",
+        "FreezeLatencyBurn",
+        _too_late("cardwatch_freeze_latency_seconds"),
+        "cardwatch_freeze_latency_seconds_count",
+        "Cards are frozen too late",
+        "A thief gets some payments more out of a card that is known to be stolen.",
+    ),
+)
+
+
+def record_name(measure: str, window_s: float) -> str:
+    """The name of the rule that records the bad share over a window."""
+    return f"cardwatch:{measure}:bad_ratio_rate{duration(window_s)}"
+
+
+def recording_rules(promises: Promises, windows: Windows) -> Iterator[dict[str, Node]]:
+    """The share that was bad, for each objective and window."""
+    spans = sorted({span for rate in BURN_RATES for span in (rate.long_s, rate.short_s)})
+    for measure in MEASURES:
+        objective: ShareObjective = getattr(promises.objectives, measure.name)
+        for span in spans:
+            yield {
+                "record": record_name(measure.name, span),
+                "expr": measure.bad_share(objective, windows.of(span)),
+            }
+        yield {"record": f"cardwatch:{measure.name}:budget_ratio", "expr": f"vector({objective.budget:.6g})"}
+
+
+def burn_alerts(promises: Promises, windows: Windows) -> Iterator[Alert]:
+    """One alert for each objective and severity.
+
+    A rate of burning that would need more than everything to be bad is left out: it could never fire.
+    """
+    for measure in MEASURES:
+        objective: ShareObjective = getattr(promises.objectives, measure.name)
+        for severity in (PAGE, TICKET):
+            terms = [
+                _burns(measure, objective, rate, windows)
+                for rate in BURN_RATES
+                if rate.severity == severity and rate.factor * objective.budget < 1.0
+            ]
+            if terms:
+                yield Alert(
+                    measure.alert, severity, 0.0, "\nor\n".join(terms), f"{measure.summary}, faster than the month's"
+                    " budget allows", measure.payers,
+                )  # fmt: skip
+
+
+def _burns(measure: Measure, objective: ShareObjective, rate: BurnRate, windows: Windows) -> str:
+    limit = f"{rate.factor * objective.budget:.6g}"
+    events = f"sum(increase({measure.events}[{windows.of(rate.long_s)}])) >= {LEAST_EVENTS}"
+    return (
+        f"(\n  {record_name(measure.name, rate.long_s)} > {limit}\n  and {record_name(measure.name, rate.short_s)} > "
+        f"{limit}\n  and {events}\n)"
+    )
