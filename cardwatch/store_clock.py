@@ -13,6 +13,7 @@ from streams.metrics import StreamMetrics
 from streams.tasks import end_tasks
 
 _INTERVAL_S = 15.0
+_PROMPT_S = 0.25
 
 
 class StoreClock:
@@ -42,8 +43,11 @@ class StoreClock:
             try:
                 began_s = time.time()
                 seconds, micros = await self._client.execute_command("TIME")
-                middle_s = (began_s + time.time()) / 2
-                self._metrics.store_clock_offset.set(int(seconds) + int(micros) / 1e6 - middle_s)
+                ended_s = time.time()
+                # An answer that took long says nothing of when in between it was given.
+                if ended_s - began_s < _PROMPT_S:
+                    theirs_s = int(seconds) + int(micros) / 1e6
+                    self._metrics.store_clock_offset.set(theirs_s - (began_s + ended_s) / 2)
             except RedisError:
                 # That Redis does not answer is told by those who need it.
                 pass
