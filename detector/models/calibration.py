@@ -91,7 +91,7 @@ def _bands(counts: NDArray[np.float64], least_frauds: float, bands: NDArray[np.f
 
 @kernel
 def _slope(bands: NDArray[np.float64], count: int) -> float:
-    """How fast observed log-odds grow with predicted ones, over all bands: for what lies beyond the outer ones."""
+    """How fast observed log-odds grow with predicted ones, over all bands: for what lies above the highest."""
     total = predicted = observed = 0.0
     for band in range(count):
         total += bands[band, 3]
@@ -103,6 +103,18 @@ def _slope(bands: NDArray[np.float64], count: int) -> float:
         above += bands[band, 3] * apart * (bands[band, 1] - observed / total)
         below += bands[band, 3] * apart * apart
     return min(max(above / below, _SMALLEST_SLOPE), _LARGEST_SLOPE) if count > 1 and below > 0.0 else 1.0
+
+
+@kernel
+def _lowest_slope(bands: NDArray[np.float64], count: int, slope: float) -> float:
+    """How fast they grow below the lowest band: as between the two lowest, if that is slower than over all.
+
+    Some frauds look like anything else, so a score sinks below the share of those without meaning it.
+    """
+    if count == 1:
+        return slope
+    step = (bands[count - 2, 1] - bands[count - 1, 1]) / (bands[count - 2, 0] - bands[count - 1, 0])
+    return min(slope, max(step, _SMALLEST_SLOPE))
 
 
 @kernel
@@ -141,14 +153,17 @@ def fit_offsets(
         return
     slope = _slope(bands, found)
     _pool(bands, found)
+    lowest_slope = _lowest_slope(bands, found, slope)
     above = found - 1
     for point in range(POINTS):
         log_odds = LOWEST + STEP * point
         while above > 0 and log_odds > bands[above, 0]:
             above -= 1
         # Now `above` is the lowest band not below the point, or the highest of all.
-        if (above == found - 1 and log_odds <= bands[above, 0]) or log_odds > bands[above, 0]:
+        if log_odds > bands[above, 0]:
             offset = bands[above, 1] + slope * (log_odds - bands[above, 0]) - log_odds
+        elif above == found - 1:
+            offset = bands[above, 1] + lowest_slope * (log_odds - bands[above, 0]) - log_odds
         else:
             share = (log_odds - bands[above + 1, 0]) / (bands[above, 0] - bands[above + 1, 0])
             observed = bands[above + 1, 1] + share * (bands[above, 1] - bands[above + 1, 1])

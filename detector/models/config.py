@@ -63,12 +63,14 @@ class HalfSpaceConfig:
         height: splits from the root to a leaf.
         window: examples after which the mass profile is renewed.
         seed: of the random splits.
+        features: names of the features that trees look at; all if "*" is among them.
     """
 
     trees: int
     height: int
     window: int
     seed: int
+    features: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +184,15 @@ def _calibration(section: Section) -> CalibrationConfig:
 def _half_space(section: Section) -> HalfSpaceConfig:
     """Parse `[half_space]`."""
     section.refuse_unknown(HalfSpaceConfig.__slots__)
+    features = section.sequence("features")
+    if not all(isinstance(name, str) for name in features) or not features:
+        section.refuse("features", 'a list of one or more names of features, or ["*"] for all')
     return HalfSpaceConfig(
         trees=section.integer("trees", 1, 200),
         height=section.integer("height", 1, 15),
         window=section.integer("window", 2, 10_000_000),
         seed=section.integer("seed", 0, 2**31 - 1),
+        features=tuple(features),
     )
 
 

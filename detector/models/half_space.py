@@ -13,7 +13,7 @@ Source: Tan, Ting, Liu: *Fast anomaly detection for streaming data* (IJCAI 2011)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from river import anomaly, base
 from detector.errors import ConfigurationError
 from detector.jit import kernel
 from detector.models.bins import Binner
+from detector.models.fields import EVERY_FEATURE
 from detector.models.forest import Forest, compile_forest, room, score_rows
 
 # Of the window: a node with less mass ends the walk of a score. river's, and the paper's.
@@ -73,11 +74,14 @@ def learn_rows(
             progress[FIRST_WINDOW] = 0
 
 
-def grow(binner: Binner, trees: int, height: int, seed: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def grow(
+    binner: Binner, features: Sequence[str], trees: int, height: int, seed: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Let river draw the splits.
 
     Args:
-        binner: whose features are split.
+        binner: of all features.
+        features: names of those that are split.
         trees: how many.
         height: splits from the root to a leaf, at least 1.
         seed: of river's generator.
@@ -87,8 +91,7 @@ def grow(binner: Binner, trees: int, height: int, seed: int) -> tuple[NDArray[np
         left where the bin of the split's column is below its limit.
     """
     forest: Any = anomaly.HalfSpaceTrees(n_trees=trees, height=height, window_size=2, seed=seed)
-    forest.learn_one(dict.fromkeys(binner.names, 0.0))
-    column_of = {name: column for column, name in enumerate(binner.names)}
+    forest.learn_one(dict.fromkeys(features, 0.0))
     edge_counts = np.diff(binner.edge_starts)
     splits = 2**height - 1
     columns = np.zeros((trees, splits), dtype=np.int32)
@@ -99,7 +102,7 @@ def grow(binner: Binner, trees: int, height: int, seed: int) -> tuple[NDArray[np
             node, branch = pending.pop()
             if node >= splits:
                 continue
-            column = column_of[branch.feature]
+            column = binner.columns[branch.feature]
             columns[tree, node] = column
             limits[tree, node] = sum(
                 scaled_bin(value, int(edge_counts[column])) < branch.threshold
@@ -135,11 +138,12 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
     """river's Half-Space Trees over binned features, compiled.
 
     Args:
-        binner: turns feature values into bins; its crosses are not used.
+        binner: turns feature values into bins.
         n_trees: how many trees.
         height: splits from the root to a leaf, 1 to 15.
         window_size: examples after which the mass profile is renewed.
         seed: of the random splits.
+        features: names of the features that trees look at; all of the binner's if "*" is among them.
 
     Attributes:
         columns, limits: the splits, see `grow`.
@@ -147,22 +151,34 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
         progress: int64[2], examples in the current window, and 1 while it is the first.
 
     Raises:
-        ConfigurationError: height or window_size out of bounds.
+        ConfigurationError: height or window_size out of bounds, or a feature that the binner does not have.
     """
 
     def __init__(
-        self, binner: Binner, n_trees: int = 10, height: int = 8, window_size: int = 250, seed: int = 0
+        self,
+        binner: Binner,
+        n_trees: int = 10,
+        height: int = 8,
+        window_size: int = 250,
+        seed: int = 0,
+        features: Sequence[str] = (EVERY_FEATURE,),
     ) -> None:
         """Grow the trees, with no mass yet."""
         if not 1 <= height <= MAXIMUM_HEIGHT or n_trees < 1 or window_size < 1:
             message = f"half_space: height must be 1 to {MAXIMUM_HEIGHT}, trees and window at least 1"
+            raise ConfigurationError(message)
+        split = binner.names if EVERY_FEATURE in features else tuple(features)
+        unknown = [name for name in split if name not in binner.columns]
+        if unknown:
+            message = f"half_space.features: no such feature: {', '.join(unknown)}"
             raise ConfigurationError(message)
         self.binner = binner
         self.n_trees = n_trees
         self.height = height
         self.window_size = window_size
         self.seed = seed
-        self.columns, self.limits = grow(binner, n_trees, height, seed)
+        self.features = tuple(features)
+        self.columns, self.limits = grow(binner, split, n_trees, height, seed)
         self.current_mass = np.zeros((n_trees, 2 ** (height + 1) - 1), dtype=np.int64)
         self.reference_mass = np.zeros_like(self.current_mass)
         self.progress = np.array([0, 1], dtype=np.int64)

@@ -114,7 +114,7 @@ class Trainer:
             digest: of the catalogue that `features` come from; given if `features` is.
 
         Raises:
-            ConfigurationError: a field names no feature.
+            ConfigurationError: a field, or what trees look at, names no feature.
         """
         grids = [(feature.name, feature.grid) for feature in CATALOGUE] if features is None else features
         self._config = config
@@ -135,8 +135,9 @@ class Trainer:
         self.contest = Contest([name for name, _ in contenders], electable, config.contest)
         trees = config.half_space
         self.half_space = CompiledHalfSpaceTrees(
-            binner, n_trees=trees.trees, height=trees.height, window_size=trees.window, seed=trees.seed
-        )
+            binner, n_trees=trees.trees, height=trees.height, window_size=trees.window, seed=trees.seed,
+            features=trees.features,
+        )  # fmt: skip
 
     @property
     def _champion(self) -> _Contender:

@@ -26,7 +26,7 @@ DIGEST = "0123456789abcdef"
 
 def models_config(**half_space: int) -> ModelsConfig:
     """Settings small enough for a test."""
-    trees = {"trees": 5, "height": 4, "window": 32, "seed": 7} | half_space
+    trees: dict[str, Any] = {"trees": 5, "height": 4, "window": 32, "seed": 7, "features": ["*"]} | half_space
     return ModelsConfig.from_mapping(
         {
             "cold_start_frauds": 10,

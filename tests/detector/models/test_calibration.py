@@ -45,6 +45,17 @@ def test_told_is_found_in_every_band(wrong: object) -> None:
             assert 0.8 <= told[band].sum() / found[band].sum() <= 1.25, (low, high)
 
 
+def test_frauds_that_look_like_anything_are_foreseen() -> None:
+    """Where a hundredth of all payments are frauds that nothing tells from the rest, no score promises fewer."""
+    rng = np.random.default_rng(6)
+    believed = rng.normal(-6.0, 1.0, _WINDOW)
+    found = np.maximum(_share(believed), 0.01)
+    offsets = _taken(believed, (rng.random(_WINDOW) < found).astype(np.int64)).offsets()
+    told = _share(_told(believed, offsets))
+    lowest = believed < np.quantile(believed, 0.05)
+    assert 0.8 <= told[lowest].sum() / found[lowest].sum() <= 1.25
+
+
 @given(st.integers(0, 2**32 - 1), st.floats(0.0, 0.5), st.integers(0, 3_000))
 @settings(max_examples=60, deadline=None)
 def test_ranking_stays_as_it_is(seed: int, share: float, rows: int) -> None:

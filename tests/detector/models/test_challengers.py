@@ -32,7 +32,7 @@ def _mapping(*challengers: dict[str, Any], **logistic: float) -> dict[str, Any]:
         "calibration": {"window": 1_600, "least_frauds": 5},
         "caps": {"window_hours": 24, "labeller": 1e6, "merchant": 1e6, "card": 1e6},
         "reviews": {"largest_weight": 100.0},
-        "half_space": {"trees": 5, "height": 4, "window": 32, "seed": 7},
+        "half_space": {"trees": 5, "height": 4, "window": 32, "seed": 7, "features": ["*"]},
         "contest": {"margin": 0.02, "least_frauds": 50, "error_rate": 0.05, "block_frauds": 10},
         "challengers": list(challengers),
     }  # fmt: skip

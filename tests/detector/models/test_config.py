@@ -42,6 +42,8 @@ def test_shipped_configuration_fits_the_catalogue() -> None:
         ("logistic.l2", 0.1, "logistic.l2: unknown; known here are clip_gradient, epsilon"),
         ("half_space.height", 16, "half_space.height: must be an integer from 1 to 15; it is 16"),
         ("half_space.seed", "x", "half_space.seed: must be an integer"),
+        ("half_space.features", "amount", "half_space.features: must be a list"),
+        ("half_space.features", [], "half_space.features: must be a list of one or more names"),
         ("reviews.largest_weight", 0.5, "reviews.largest_weight: must be a number from 1 to"),
         ("reviews.share", 0.5, "reviews.share: unknown"),
         ("forest", {}, "forest: unknown"),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from river import anomaly
 
 from detector.errors import ConfigurationError
+from detector.models.bins import Binner
 from detector.models.half_space import CompiledHalfSpaceTrees, scaled_bin
 from tests.detector.models.helpers import GRIDS, NAMES, as_dict, binner, random_bins, random_features
 
@@ -43,7 +44,7 @@ def _river(**settings: Any) -> Any:
     ],
 )
 @pytest.mark.parametrize("missing_share", [0.0, 0.3])
-def test_equals_river_exactly(settings: dict[str, int], missing_share: float) -> None:
+def test_equals_river_exactly(settings: dict[str, Any], missing_share: float) -> None:
     """Every score is river's to the bit: first window, pivots, early ends of a walk and missing values included."""
     model = CompiledHalfSpaceTrees(binner(), **settings)
     peer = _river(**settings)
@@ -116,8 +117,33 @@ def test_same_seed_same_trees() -> None:
     assert first.columns.tobytes() != other.columns.tobytes()
 
 
+def test_trees_look_at_chosen_features_alone() -> None:
+    """Other features change no score, and the trees are those that river grows where there are no others."""
+    chosen = (NAMES[2], NAMES[0])
+    model = CompiledHalfSpaceTrees(binner(), n_trees=9, height=5, window_size=40, seed=11, features=chosen)
+    alone = CompiledHalfSpaceTrees(
+        Binner([(name, grid) for name, grid in GRIDS if name in chosen]), 9, 5, 40, 11, features=chosen
+    )
+    rows = random_bins(3, 200)
+    columns = [NAMES.index(name) for name in alone.binner.names]
+    model.learn_many(rows[:100])
+    alone.learn_many(rows[:100][:, columns])
+    scores = model.score_many(rows)
+    assert scores.tobytes() == alone.score_many(rows[:, columns]).tobytes()
+    assert len(np.unique(scores)) > 3
+    others = [column for column in range(len(NAMES)) if column not in columns]
+    rows[:, others] = 0
+    assert model.score_many(rows).tobytes() == scores.tobytes()
+
+
+def test_unknown_features_are_named() -> None:
+    """A misspelt name is an error that says which."""
+    with pytest.raises(ConfigurationError, match=r"half_space\.features: no such feature: speed"):
+        CompiledHalfSpaceTrees(binner(), features=["amount", "speed"])
+
+
 @pytest.mark.parametrize("settings", [{"height": 0}, {"height": 16}, {"n_trees": 0}, {"window_size": 0}])
-def test_impossible_trees_are_refused(settings: dict[str, int]) -> None:
+def test_impossible_trees_are_refused(settings: dict[str, Any]) -> None:
     """Sizes that no array can have are refused at once."""
     with pytest.raises(ConfigurationError, match="half_space"):
         CompiledHalfSpaceTrees(binner(), **settings)
