@@ -51,6 +51,11 @@ class Examples:
         """Number of rows."""
         return int(self.label.shape[0])
 
+    def labelled(self) -> Examples:
+        """Those of them that have a label."""
+        rows = self.label >= 0
+        return Examples(*(getattr(self, column)[rows] for column in self.__slots__))
+
     def to_bytes(self) -> bytes:
         """Encode as an npz archive without pickles."""
         buffer = io.BytesIO()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from detector.examples import Examples
 from streams.events import Outgoing, cloud_event
+from streams.records import Headers
 from streams.topics import EXAMPLES
 
 UNLABELLED, LABELLED, MATURED = "unlabelled", "labelled", "matured"
@@ -45,6 +46,11 @@ def examples_record(examples: Examples, progress: Progress, now_ms: int) -> Outg
         *cloud_event(event_id, _TYPE, _SOURCE, now_ms),
     ]
     return Outgoing(EXAMPLES, 0, event_id.encode(), examples.to_bytes(), headers)
+
+
+def is_matured(headers: Headers) -> bool:
+    """Whether a record's labels were given by nobody: its payments became genuine because nobody complained."""
+    return ("kind", MATURED.encode()) in headers
 
 
 def progress_of(headers: Mapping[str, bytes | None]) -> Progress | None:

@@ -1,7 +1,9 @@
 """The learn role: examples in, model versions out. One worker is active, the owner of the examples' partition.
 
-Its state is the last version it published: it holds the optimiser's state and the offset up to which it has learned. A
-learner that starts reads it back and goes on from that offset, so nothing is learned twice and nothing is left out.
+Its state is the last version it published: it holds the optimisers' state of champion and challengers, what is known of
+who is better, of calibration and of drift, and the offset up to which it has learned. A learner that starts reads it
+back and goes on from that offset, so nothing is learned twice and nothing is left out: it ends where one that never
+stopped ends, to the bit. River's models alone are not in it; they learn the latest examples again.
 
 A person may have put another version in place with `cardwatch models`. Before it publishes, the learner looks whether
 the newest version is still its own; where it is not, it goes on from that one, and what it has learned since its last
@@ -13,18 +15,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from detector.errors import ModelError
 from detector.examples import Examples
+from detector.models.contest import Verdict
 from detector.models.drift import DriftMonitor
 from detector.models.trainer import Trainer
 from detector.vocabulary import Label
 from streams.cluster import look_at
 from streams.events import Outgoing, cloud_event
+from streams.example_log import EXAMPLES_PARTITION, examples_before
+from streams.examples import is_matured
 from streams.metrics import StreamMetrics
 from streams.model_log import MODELS_PARTITION, last_version, model_key, models_end, name_of, number_of
 from streams.producer import open_producer
@@ -35,7 +40,6 @@ from streams.settings import StreamSettings
 from streams.tasks import end_tasks
 from streams.topics import EXAMPLES, MODELS
 
-_SOURCE_PARTITION = TopicPartition(EXAMPLES, 0)
 _TYPE = "cardwatch.model.v1"
 _TICK_S = 0.2
 
@@ -68,9 +72,7 @@ class LearnRole:
         self._number = 0
         self._unpublished = 0
         self._models_end = 0
-        self._verdicts = 0
-        # What is usual outlives a change of trainers, but not this process: then it is learned anew in two weeks.
-        self._monitor: DriftMonitor | None = None
+        self._told: Verdict | None = None
         self._published_s = 0.0
         self._ticking: asyncio.Task[None] | None = None
 
@@ -102,9 +104,9 @@ class LearnRole:
         """Become the learner, or stop being it; see `BatchHandler`."""
         self._trainer = None
         positions: dict[TopicPartition, int | None] = dict.fromkeys(partitions)
-        if _SOURCE_PARTITION in partitions:
+        if EXAMPLES_PARTITION in partitions:
             self._next_offset = await self._take_newest()
-            positions[_SOURCE_PARTITION] = self._next_offset
+            positions[EXAMPLES_PARTITION] = self._next_offset
             logger.info("learning from offset %d in generation %d", self._next_offset, generation)
         return positions
 
@@ -113,28 +115,31 @@ class LearnRole:
         # Asked first: a version that comes between is looked at again before the next is published.
         self._models_end = await asyncio.to_thread(models_end, self._settings)
         last = await asyncio.to_thread(last_version, self._settings)
-        self._trainer, self._number = self._new_trainer(), 0
+        trainer, self._number = self._new_trainer(), 0
+        known = None
         if last is not None:
-            self._trainer.resume(last)
+            trainer.resume(last)
             self._number = number_of(last.name)
             self._metrics.model_in_use(last.name)
+            known = None if last.shared is None else last.shared.drift
+            if trainer.has_uncompiled:
+                await asyncio.to_thread(_relive, trainer, self._settings, last.examples_offset)
+        trainer.monitor = DriftMonitor(trainer.binner, self._metrics, known)
+        self._trainer = trainer
         self._unpublished, self._published_s = 0, time.monotonic()
-        self._verdicts = len(self._trainer.contest.verdicts)
-        if self._monitor is None:
-            self._monitor = DriftMonitor(self._trainer.binner, self._metrics)
-        self._trainer.monitor = self._monitor
+        self._told = next(reversed(trainer.contest.verdicts), None)
         return 0 if last is None else last.examples_offset
 
     async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
         """Learn the examples of one fetch; see `BatchHandler`."""
-        if partition != _SOURCE_PARTITION or self._trainer is None:
+        if partition != EXAMPLES_PARTITION or self._trainer is None:
             return
         for record in records:
             if record.offset < self._next_offset:
                 continue
             try:
                 examples = Examples.from_bytes(record.value or b"")
-                self._trainer.learn(examples)
+                self._trainer.learn(examples, given=not is_matured(record.headers))
                 self._unpublished += len(examples)
             except ModelError as error:
                 logger.warning("examples at offset %d passed over: %s", record.offset, error)
@@ -146,7 +151,7 @@ class LearnRole:
 
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
         """Publish what was learned; see `BatchHandler`."""
-        if _SOURCE_PARTITION in partitions:
+        if EXAMPLES_PARTITION in partitions:
             await self._publish()
             self._trainer = None
 
@@ -176,13 +181,23 @@ class LearnRole:
         self._models_end += 1
         self._unpublished, self._published_s = 0, time.monotonic()
         self._metrics.model_in_use(version.name)
-        for verdict in version.verdicts[self._verdicts :]:
-            logger.warning("model %s %s in place of %s: %s", verdict.winner, verdict.kind, verdict.loser, verdict)
-        self._verdicts = len(version.verdicts)
+        self._tell_changes(version.verdicts)
         for name, evidence in self._trainer.evidence.items():
             self._metrics.model_evidence(name, evidence)
         logger.info("published %s: %d frauds learned", version.name, version.frauds_learned)
-        await self._shell.commit({_SOURCE_PARTITION: self._next_offset})
+        await self._shell.commit({EXAMPLES_PARTITION: self._next_offset})
+
+    def _tell_changes(self, verdicts: Sequence[Verdict]) -> None:
+        """Log and count the changes of champions that were not told yet."""
+        fresh: list[Verdict] = []
+        for verdict in reversed(verdicts):
+            if verdict == self._told:
+                break
+            fresh.append(verdict)
+        for verdict in reversed(fresh):
+            logger.warning("model %s %s in place of %s: %s", verdict.winner, verdict.kind, verdict.loser, verdict)
+            self._metrics.model_changes.labels(verdict.kind).inc()
+        self._told = next(reversed(verdicts), None)
 
     async def _tick_for_ever(self) -> None:
         """Publish when it is time, even when no more examples come."""
@@ -196,6 +211,12 @@ class LearnRole:
             except Exception as error:  # noqa: BLE001 - told to the owner of the role
                 await self._shell.break_down(error)
                 return
+
+
+def _relive(trainer: Trainer, settings: StreamSettings, stop: int) -> None:
+    """Let river's models learn the latest examples again; blocks."""
+    for examples in examples_before(settings, stop):
+        trainer.relive(examples)
 
 
 def _warm_up(trainer: Trainer) -> None:

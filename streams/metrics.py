@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from detector.models.calibration import Evidence
-from detector.models.drift import DriftAlarm
+from detector.models.drift import LABELS, LOSS, DriftAlarm
 from streams.core import StateUse
 from streams.records import TopicPartition
 from streams.rejections import Reason
@@ -59,8 +60,15 @@ class StreamMetrics:
         self.model_age = made.gauge("cardwatch_model_age_seconds")
         self.model_loss = made.gauges("cardwatch_model_log_loss")
         self.model_precision = made.gauges("cardwatch_model_average_precision")
-        self.drift = made.gauges("cardwatch_drift_index")
+        self.drift_index = made.gauges("cardwatch_drift_index")
+        self.drift_labels = made.gauge("cardwatch_drift_labels_ratio")
+        self.drift_loss = made.gauge("cardwatch_drift_log_loss")
+        # Not known is not zero, which would say that no labels come.
+        self.drift_labels.set(math.nan)
+        self.drift_loss.set(math.nan)
+        self.drifting = made.gauges("cardwatch_drifting")
         self.drift_alarms = made.counters("cardwatch_drift_alarms_total")
+        self.model_changes = made.counters("cardwatch_model_changes_total")
         self.labels = made.counters("cardwatch_labels_total")
         self.label_delay = made.histograms("cardwatch_label_delay_seconds")
         self.alert_labels = made.counters("cardwatch_alert_labels_total")
@@ -136,9 +144,15 @@ class StreamMetrics:
         self.model_loss.labels(name).set(evidence.log_loss)
         self.model_precision.labels(name).set(evidence.average_precision)
 
-    def drift_seen(self, name: str, value: float) -> None:
+    def drift_seen(self, name: str, value: float, *, is_wrong: bool) -> None:
         """See `DriftObserver`."""
-        self.drift.labels(name).set(value)
+        if name == LABELS:
+            self.drift_labels.set(value)
+        elif name == LOSS:
+            self.drift_loss.set(value)
+        else:
+            self.drift_index.labels(name).set(value)
+        self.drifting.labels(name).set(float(is_wrong))
 
     def drift_alarm(self, alarm: DriftAlarm) -> None:
         """See `DriftObserver`."""

@@ -31,7 +31,8 @@ OLDER = "older"
 
 _ACTION = Label("action", 5, "ALLOW, STEP_UP, REVIEW, DECLINE, FREEZE")
 _AGE = Label("age", len(LABEL_AGES) + 1, "of the label: at most 1h, 1d, 7d, 30d, or older")
-_DRIFTING = Label("name", 96, "a feature, or score, labels, loss")
+_DRIFTING = Label("name", 160, "a feature, or score, labels, loss")
+_COMPARED = Label("name", 158, "a feature, or score")
 _MODEL = Label("model", 16, "champion and challengers by name")
 _PARTITION = Label("partition", 256, "number of a source partition of this worker")
 _POLICY = Label("policy", 6, "versions of the policy since the process started")
@@ -243,8 +244,30 @@ _DETECTION = (
     _gauge(
         "drift_index",
         "",
-        "Population stability index of the last half day, or the share of the usual labels.",
+        "Population stability index of the last half day against the two weeks before, beyond what chance makes of it.",
         "SRE: ScoreShift; fraud manager: which feature moves",
+        _LEARN,
+        _COMPARED,
+    ),
+    _gauge(
+        "drift_labels_ratio",
+        "ratio",
+        "Labels that people gave in the last half day over those that are usual; NaN while that is not known.",
+        "SRE: labels that stop",
+        _LEARN,
+    ),
+    _gauge(
+        "drift_log_loss",
+        "",
+        "Mean log loss of labels, as far back as it has not changed; NaN while that is not known.",
+        "fraud manager: what the models no longer explain",
+        _LEARN,
+    ),
+    _gauge(
+        "drifting",
+        "",
+        "1 for a feature, the score, labels or the loss that is beyond all its limits, else 0.",
+        "SRE, fraud manager: what to look at",
         _LEARN,
         _DRIFTING,
     ),
@@ -254,6 +277,13 @@ _DETECTION = (
         "fraud manager",
         _LEARN,
         _DRIFTING,
+    ),
+    _counter(
+        "model_changes_total",
+        "Changes of the model that acts, by the contest, by kind.",
+        "fraud manager: promotions and rollbacks",
+        _LEARN,
+        Label("kind", 2, "promoted, rolled_back"),
     ),
     _counter(
         "broadcast_rejected_total",

@@ -190,7 +190,7 @@ def take_rows(
     holds the offsets that were in use, renewed every so many examples.
     """
     for row in range(log_odds.shape[0]):
-        if place[FILLED] == rules[0]:
+        if place[FILLED] >= rules[0]:
             place[FILLED] = 0
             place[PART] = (place[PART] + 1) % PARTS
             window[place[PART]] = 0.0

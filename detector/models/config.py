@@ -14,6 +14,8 @@ from detector.models.logistic import Caps
 from detector.section import Section
 
 _MAXIMUM_FIELDS = 256
+MAXIMUM_CHALLENGERS = 8
+MAXIMUM_NAME = 64
 # The model of [logistic], which acts until a challenger wins.
 CHAMPION = "champion"
 
@@ -226,6 +228,8 @@ def _challengers(root: Section, logistic: Mapping[str, Any]) -> tuple[Challenger
     for section in root.sections("challengers"):
         section.refuse_unknown(("name", "logistic", "river"))
         name = section.text("name")
+        if len(name) > MAXIMUM_NAME or not name.isprintable() or name != name.strip():
+            section.refuse("name", f"at most {MAXIMUM_NAME} plain characters")
         if name == CHAMPION or any(other.name == name for other in found):
             section.refuse("name", f'different from those of the others and from "{CHAMPION}"')
         if ("logistic" in section) == ("river" in section):
@@ -238,6 +242,8 @@ def _challengers(root: Section, logistic: Mapping[str, Any]) -> tuple[Challenger
             if not steps:
                 section.refuse("river", 'a list of one or more tables, as [{ name = "naive_bayes.GaussianNB" }]')
             found.append(ChallengerConfig(name, None, steps))
+    if len(found) > MAXIMUM_CHALLENGERS:
+        root.refuse("challengers", f"at most {MAXIMUM_CHALLENGERS}")
     return tuple(found)
 
 

@@ -39,6 +39,11 @@ _FIRST_SQUARE = 0.25
 # More than any loss.
 _NEVER_BETTER = 1e3
 PROMOTED, ROLLED_BACK = "promoted", "rolled_back"
+CONTEST = "contest"
+# Changes of champions that are kept; more would be several a day for a year.
+KEPT_VERDICTS = 1_000
+# More is not told than a thousand million million: what a long reign gathers has no number.
+_LARGEST_LOGARITHM = 34.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,14 @@ class Verdict:
     """What is kept of a change of champions, for ever.
 
     Attributes:
-        kind: "promoted" or "rolled_back", with "_by_hand" where a person said so; then names are of versions, and there
-            is no evidence.
-        winner, loser: names of models.
+        kind: "promoted" or "rolled_back", with "_by_hand" where a person said so; then there is no evidence.
+        winner, loser: names of contenders; of versions, where a person put another version in place.
         label_time_ms: of the example that decided.
         frauds: that the two were compared on.
         gain: nats a fraud that the winner was better by, and had to be better by more than the margin.
         evidence: how many times over a bet on it had won; one over the error rate is enough.
+        actor: who decided: "contest", or the name of a person.
+        note: why, in the person's words.
     """
 
     kind: str
@@ -79,6 +85,8 @@ class Verdict:
     frauds: float
     gain: float
     evidence: float
+    actor: str = CONTEST
+    note: str = ""
 
 
 @kernel
@@ -137,7 +145,7 @@ class Contest:
         names: of the contenders.
         champion: index of the one that acts.
         table: float64 (contenders, 7), what is known of each against the champion.
-        verdicts: all changes of champions, oldest first.
+        verdicts: changes of champions, oldest first, the last thousand.
     """
 
     def __init__(self, names: Sequence[str], electable: Sequence[bool], rules: ContestRules | None = None) -> None:
@@ -196,8 +204,9 @@ class Contest:
                 label_time_ms=time_ms,
                 frauds=float(row[FRAUDS]),
                 gain=float(row[SUM] / row[BLOCKS]) + self.rules.margin,
-                evidence=math.exp(row[CAPITAL]),
+                evidence=math.exp(min(row[CAPITAL], _LARGEST_LOGARITHM)),
             )
         )
+        del self.verdicts[:-KEPT_VERDICTS]
         self.champion = winner
         self.table[:] = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,12 +16,14 @@ from detector.jit import kernel
 from detector.models.bins import Binner, Grids
 from detector.models.calibration import Calibrator, Evidence
 from detector.models.challengers import Model, challenger, logistic_of
+from detector.models.checks import ANOMALY_SAMPLE
 from detector.models.config import CHAMPION, ModelsConfig
 from detector.models.contest import Contest, log_losses
 from detector.models.drift import DriftMonitor
 from detector.models.half_space import FIRST_WINDOW, CompiledHalfSpaceTrees
+from detector.models.learned import LinearState, SharedState, Standing, TreesState
 from detector.models.logistic import LINE_BITS, BinnedLogisticRegression, Learned
-from detector.models.version import ANOMALY_SAMPLE, LearnerState, ModelVersion
+from detector.models.version import ModelVersion
 from detector.vocabulary import Label
 
 _LINE = 1 << LINE_BITS
@@ -95,6 +97,11 @@ class _Contender:
     calibrator: Calibrator
     copies: _Copies
 
+    @property
+    def learned(self) -> Learned | None:
+        """What a compiled model has learned; None of one that is only compared."""
+        return self.model.learned if isinstance(self.model, BinnedLogisticRegression) else None
+
 
 class Trainer:
     """Learns; one thread owns it. The same examples in the same order give the same version, bit for bit.
@@ -147,11 +154,7 @@ class Trainer:
     @property
     def logistic(self) -> BinnedLogisticRegression:
         """The champion: the model with labels that versions are made of."""
-        model = self._champion.model
-        if not isinstance(model, BinnedLogisticRegression):
-            message = f"model {self._champion.name} cannot act"
-            raise ModelError(message)
-        return model
+        return _compiled(self._champion)
 
     @property
     def calibrator(self) -> Calibrator:
@@ -163,20 +166,32 @@ class Trainer:
         """How good each contender was on the window of the calibration, before it learned each example."""
         return {contender.name: contender.calibrator.evidence() for contender in self._contenders}
 
-    def shadow_scores(self, bins: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-        """What the challengers would say of rows: probabilities of fraud by name, that nothing acts upon."""
-        others = (contender for contender in self._contenders if contender is not self._champion)
-        return {contender.name: contender.model.predict_proba_many(bins) for contender in others}
-
     @property
     def binner(self) -> Binner:
         """What finds the bins of features."""
         return self.half_space.binner
 
+    def belief(self, contender: str, bins: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """What one of the contenders says of rows now: uncalibrated probabilities of fraud.
+
+        Raises:
+            ModelError: there is no such contender.
+        """
+        if contender not in self.contest.names:
+            message = f"there is no contender {contender}"
+            raise ModelError(message)
+        return self._contenders[self.contest.names.index(contender)].model.predict_proba_many(bins)
+
+    @property
+    def has_uncompiled(self) -> bool:
+        """Whether some contender is river's, which no version holds: it is made again by `relive`."""
+        return any(contender.learned is None for contender in self._contenders)
+
     def resume(self, version: ModelVersion) -> Self:
         """Go on from a version, as if this trainer had learned what it has learned; returns itself.
 
-        A version holds its champion alone. Challengers begin anew, and so does what is known of who is better.
+        Challengers that are no longer configured are let go; those that are new, or have other fields than they had,
+        begin with nothing. Of river's only what is known of their scores is gone on from; see `relive`.
 
         Raises:
             ModelError: made for other features, fields or trees than configured, or for scoring alone.
@@ -186,28 +201,24 @@ class Trainer:
         if version.model not in names:
             message = f"model {version.name} is of {version.model}, which is not configured"
             raise ModelError(message)
-        self.contest.champion = names.index(version.model)
-        self.contest.verdicts = list(version.verdicts)
-        trees, state = self.half_space, version.state
-        if state is None:
+        shared = version.shared
+        if shared is None:
             message = f"model {version.name} is for scoring alone: nobody can go on from it"
             raise ModelError(message)
-        same_trees = np.array_equal(state.columns, trees.columns) and np.array_equal(state.limits, trees.limits)
-        if version.fields != self.logistic.fields or not same_trees or state.window != trees.window_size:
+        acting = self._contenders[names.index(version.model)]
+        if version.fields != _compiled(acting).fields or not _has_trees(self.half_space, shared.trees):
             message = f"model {version.name} has other features, fields or trees than are configured"
             raise ModelError(message)
-        learned = self.logistic.learned
-        for name in ("weights", "intercept", "means", "bin_counts"):
-            getattr(learned, name)[:] = getattr(version, name)
-        for name in ("squared_gradients", "usual_rows", "rows", "spent", "clock"):
-            getattr(learned, name)[:] = getattr(state, name)
-        learned.spent_window[:] = state.clock[0]
-        self._champion.copies = _Copies()
-        self.calibrator.window[:] = state.calibration_window
-        self.calibrator.place[:] = state.calibration_place
-        self.calibrator.told[:] = state.calibration_told
+        self.contest.champion = names.index(version.model)
+        self.contest.verdicts = list(version.verdicts)
+        for held in (version, *version.challengers):
+            self._go_on(held)
+        for place, contender in enumerate(self._contenders):
+            if contender.learned is None and contender.name in shared.compared:
+                self._go_on_comparing(place, shared.compared[contender.name])
+        trees = self.half_space
         for name in ("current_mass", "reference_mass", "progress"):
-            getattr(trees, name)[:] = getattr(state, name)
+            getattr(trees, name)[:] = getattr(shared.trees, name)
         trees.forget_window()
         self._anomaly_sample = version.anomaly_sample.copy()
         self._lineage = _Lineage(
@@ -220,12 +231,49 @@ class Trainer:
         )
         return self
 
-    def learn(self, examples: Examples, *, again: bool = False) -> None:
+    def _go_on(self, held: ModelVersion) -> None:
+        """Let the contender of this name go on, if there still is one with these fields."""
+        for place, contender in enumerate(self._contenders):
+            learned, state = contender.learned, held.state
+            if contender.name != held.model or learned is None or state is None:
+                continue
+            if held.fields != _compiled(contender).fields:
+                continue
+            for name in ("weights", "intercept", "means", "bin_counts"):
+                getattr(learned, name)[:] = getattr(held, name)
+            for name in ("squared_gradients", "usual_rows", "rows", "spent", "clock"):
+                getattr(learned, name)[:] = getattr(state, name)
+            learned.spent_window[:] = state.clock[0]
+            contender.copies = _Copies()
+            self._go_on_comparing(place, state.standing)
+
+    def _go_on_comparing(self, place: int, standing: Standing) -> None:
+        """Take over what is known of a contender's scores."""
+        calibrator = self._contenders[place].calibrator
+        calibrator.window[:] = standing.window
+        calibrator.place[:] = standing.place
+        calibrator.told[:] = standing.told
+        self.contest.table[place] = standing.contest
+
+    def relive(self, examples: Examples) -> None:
+        """Let the contenders that no version holds learn again what they had learned; nothing else changes.
+
+        Raises:
+            ModelError: other bins.
+        """
+        known = examples.labelled()
+        bins = self._bins(known)
+        for contender in self._contenders:
+            if contender.learned is None:
+                contender.model.learn_many(bins, known.label, self._weights(known))
+
+    def learn(self, examples: Examples, *, again: bool = False, given: bool = True) -> None:
         """Learn examples in order: labelled ones with their weight, unlabelled ones for the anomaly score alone.
 
         Args:
             examples: what became known.
             again: whether the labelled ones were learned before; then they say nothing about calibration.
+            given: whether somebody gave the labels; not where payments became genuine because nobody complained.
 
         Raises:
             ModelError: other bins, a label out of the vocabulary, a weight that is negative or not finite, or a
@@ -240,20 +288,31 @@ class Trainer:
         if not ((examples.propensity > 0) & (examples.propensity <= 1)).all():
             message = "examples: propensities must be above 0 and at most 1"
             raise ModelError(message)
-        try:
-            bins = self.binner.matrix(examples.bins)
-        except ValueError as error:
-            message = f"examples: {error}"
-            raise ModelError(message) from error
+        bins = self._bins(examples)
         labelled = examples.label != Label.UNLABELLED
         if labelled.any():
             rows = slice(None) if labelled.all() else labelled
-            weight = examples.weight * np.minimum(1.0 / examples.propensity, self._config.largest_review_weight)
-            known = (bins[rows], examples.label[rows], weight[rows])
-            self._learn_labelled(*known, examples.sources[rows], examples.label_time_ms[rows], again=again)
+            known = (bins[rows], examples.label[rows], self._weights(examples)[rows])
+            self._learn_labelled(*known, examples.sources[rows], examples.label_time_ms[rows], again=again, given=given)
         if not labelled.all():
             self._watch_payments(bins[~labelled], examples.label_time_ms[~labelled])
             self._learn_unlabelled(bins[~labelled])
+
+    def _weights(self, examples: Examples) -> NDArray[np.float64]:
+        """What examples count for in the loss: those that chance had reviewed for all of which they were drawn."""
+        return examples.weight * np.minimum(1.0 / examples.propensity, self._config.largest_review_weight)
+
+    def _bins(self, examples: Examples) -> NDArray[np.uint8]:
+        """The bins of examples.
+
+        Raises:
+            ModelError: they are of other features.
+        """
+        try:
+            return self.binner.matrix(examples.bins)
+        except ValueError as error:
+            message = f"examples: {error}"
+            raise ModelError(message) from error
 
     def _learn_labelled(
         self,
@@ -264,6 +323,7 @@ class Trainer:
         label_time_ms: NDArray[np.int64],
         *,
         again: bool,
+        given: bool,
     ) -> None:
         """Let all contenders learn what is known to be fraud or genuine."""
         log_odds = np.empty((len(label), len(self._contenders)))
@@ -273,7 +333,8 @@ class Trainer:
                 # What acts is calibrated, so that is what contenders are compared by.
                 log_odds[:, place] = contender.calibrator.take(believed, label, weight)
         if not again and self.monitor is not None:
-            self.monitor.take_labels(log_losses(log_odds[:, self.contest.champion], label), label_time_ms)
+            losses = log_losses(log_odds[:, self.contest.champion], label)
+            self.monitor.take_labels(losses, label_time_ms, self.logistic.predict_proba_many, given=given)
         if not again and len(self._contenders) > 1:
             self.contest.take(log_odds, label, weight, label_time_ms)
         lineage = self._lineage
@@ -284,9 +345,9 @@ class Trainer:
         lineage.trained_to_ms = max(lineage.trained_to_ms, latest)
 
     def _watch_payments(self, bins: NDArray[np.uint8], time_ms: NDArray[np.int64]) -> None:
-        """Show a sample of payments to the monitor, with what the champion says of them now."""
+        """Show a sample of payments to the monitor."""
         if self.monitor is not None:
-            self.monitor.take_payments(bins, self.logistic.predict_proba_many(bins), time_ms)
+            self.monitor.take_payments(bins, time_ms, self.logistic.predict_proba_many)
 
     def _learn_unlabelled(self, bins: NDArray[np.uint8]) -> None:
         """Note what the rows score, then learn them; window by window, so that cuts between calls change nothing."""
@@ -308,16 +369,13 @@ class Trainer:
             name: of the version, as "m-000001".
             examples_offset: next offset on `cardwatch.examples.v1`.
         """
-        learned, trees = self.logistic.learned, self.half_space
-        state = LearnerState(
-            squared_gradients=learned.squared_gradients.copy(),
-            usual_rows=learned.usual_rows.copy(),
-            rows=learned.rows.copy(),
-            spent=np.where(learned.spent_window == learned.clock[0], learned.spent, 0.0),
-            clock=learned.clock.copy(),
-            calibration_window=self.calibrator.window.copy(),
-            calibration_place=self.calibrator.place.copy(),
-            calibration_told=self.calibrator.told.copy(),
+        trees = self.half_space
+        compared = {
+            contender.name: self._standing(place)
+            for place, contender in enumerate(self._contenders)
+            if contender.learned is None
+        }
+        kept = TreesState(
             columns=trees.columns.copy(),
             limits=trees.limits.copy(),
             current_mass=trees.current_mass.copy(),
@@ -325,48 +383,101 @@ class Trainer:
             progress=trees.progress.copy(),
             window=trees.window_size,
         )
-        return self._made(name, examples_offset, learned.weights.copy(), state)
+        drift = None if self.monitor is None else self.monitor.state.copy()
+        common = self._common(name, examples_offset)
+        challengers = [
+            self._version_of(place, common)
+            for place, contender in enumerate(self._contenders)
+            if place != self.contest.champion and contender.learned is not None
+        ]
+        return replace(
+            self._version_of(self.contest.champion, common), verdicts=tuple(self.contest.verdicts),
+            challengers=tuple(challengers), shared=SharedState(kept, compared, drift),
+        )  # fmt: skip
 
     def scorer(self, name: str, examples_offset: int = 0) -> ModelVersion:
-        """A version for scoring alone, which is made in microseconds and cannot be written or gone on from.
+        """A version of the champion for scoring alone: made in microseconds, cannot be written or gone on from.
 
         Args:
             name: of the version.
             examples_offset: next offset on `cardwatch.examples.v1`.
         """
-        return self._made(name, examples_offset, self._champion.copies.take(self.logistic.learned), None)
+        champion = self._champion
+        weights = champion.copies.take(self.logistic.learned)
+        made = _linear_of(champion, weights, None) | self._common(name, examples_offset)
+        return ModelVersion(**made, verdicts=tuple(self.contest.verdicts))
 
-    def _made(
-        self, name: str, examples_offset: int, weights: NDArray[np.float64], state: LearnerState | None
-    ) -> ModelVersion:
-        """A version with these weights."""
-        learned, lineage, evidence = self.logistic.learned, self._lineage, self.calibrator.evidence()
-        values: dict[str, Any] = {
-            "intercept": learned.intercept.copy(),
-            "means": learned.means.copy(),
-            "bin_counts": learned.bin_counts.copy(),
-            "anomaly_sample": self._anomaly_sample.copy(),
-        }
-        return ModelVersion(
-            name=name,
-            catalogue_digest=self._digest,
-            model=self._champion.name,
-            verdicts=tuple(self.contest.verdicts),
-            configuration_digest=self._config_digest,
-            created_from=lineage.created_from,
-            examples_offset=examples_offset,
-            examples_learned=lineage.examples_learned,
-            frauds_learned=lineage.frauds_learned,
-            trained_from_ms=lineage.trained_from_ms,
-            trained_to_ms=lineage.trained_to_ms,
-            cold_start_frauds=self._config.cold_start_frauds,
-            log_loss=evidence.log_loss,
-            average_precision=evidence.average_precision,
-            fields=self.logistic.fields,
-            weights=weights,
-            offsets=self.calibrator.offsets(),
-            forest=self.half_space.forest(),
-            anomalies_sampled=lineage.anomalies_sampled,
-            state=state,
-            **values,
+    def _standing(self, place: int) -> Standing:
+        """What is known of a contender's scores."""
+        calibrator = self._contenders[place].calibrator
+        return Standing(
+            calibrator.window.copy(), calibrator.place.copy(), calibrator.told.copy(), self.contest.table[place].copy()
         )
+
+    def _version_of(self, place: int, common: dict[str, Any]) -> ModelVersion:
+        """The version of one contender, with what is needed to go on with it."""
+        contender = self._contenders[place]
+        learned = _compiled(contender).learned
+        state = LinearState(
+            squared_gradients=learned.squared_gradients.copy(),
+            usual_rows=learned.usual_rows.copy(),
+            rows=learned.rows.copy(),
+            spent=np.where(learned.spent_window == learned.clock[0], learned.spent, 0.0),
+            clock=learned.clock.copy(),
+            standing=self._standing(place),
+        )
+        return ModelVersion(**_linear_of(contender, learned.weights.copy(), state), **common)
+
+    def _common(self, name: str, examples_offset: int) -> dict[str, Any]:
+        """What the versions of all contenders share."""
+        lineage = self._lineage
+        return {
+            "name": name,
+            "catalogue_digest": self._digest,
+            "configuration_digest": self._config_digest,
+            "created_from": lineage.created_from,
+            "examples_offset": examples_offset,
+            "examples_learned": lineage.examples_learned,
+            "frauds_learned": lineage.frauds_learned,
+            "trained_from_ms": lineage.trained_from_ms,
+            "trained_to_ms": lineage.trained_to_ms,
+            "cold_start_frauds": self._config.cold_start_frauds,
+            "forest": self.half_space.forest(),
+            "anomaly_sample": self._anomaly_sample.copy(),
+            "anomalies_sampled": lineage.anomalies_sampled,
+        }
+
+
+def _compiled(contender: _Contender) -> BinnedLogisticRegression:
+    """The compiled model of a contender.
+
+    Raises:
+        ModelError: it is one of river's.
+    """
+    if not isinstance(contender.model, BinnedLogisticRegression):
+        message = f"model {contender.name} cannot act"
+        raise ModelError(message)
+    return contender.model
+
+
+def _has_trees(trees: CompiledHalfSpaceTrees, state: TreesState) -> bool:
+    """Whether trees are those of a state."""
+    same = np.array_equal(state.columns, trees.columns) and np.array_equal(state.limits, trees.limits)
+    return same and state.window == trees.window_size
+
+
+def _linear_of(contender: _Contender, weights: NDArray[np.float64], state: LinearState | None) -> dict[str, Any]:
+    """What a version says of one contender."""
+    model, evidence = _compiled(contender), contender.calibrator.evidence()
+    return {
+        "model": contender.name,
+        "log_loss": evidence.log_loss,
+        "average_precision": evidence.average_precision,
+        "fields": model.fields,
+        "weights": weights,
+        "intercept": model.learned.intercept.copy(),
+        "offsets": contender.calibrator.offsets(),
+        "means": model.learned.means.copy(),
+        "bin_counts": model.learned.bin_counts.copy(),
+        "state": state,
+    }

@@ -3,39 +3,34 @@
 On the wire it is an npz archive of plain arrays and one JSON text: data, never code. Nothing in it is unpickled, every
 array is checked for type, shape and range before a kernel sees it, and equal versions have equal bytes.
 
-A version for scoring alone holds no state of an optimiser: a replay publishes thousands of them. See `weights` of
-`Trainer.scorer`.
+A version holds its champion and, as versions of their own, the compiled challengers: scorers ask them beside it, and a
+trainer goes on with all of them. A version for scoring alone holds no state of an optimiser: a replay publishes
+thousands of them. See `weights` of `Trainer.scorer`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import ConfigurationError, ModelError
+from detector.errors import ModelError
 from detector.jit import kernel
-from detector.models import archive
+from detector.models import archive, codec
 from detector.models.bins import BIN_CODES, Binner
-from detector.models.calibration import CELLS, PARTS, PLANES, POINTS, calibrated
-from detector.models.contest import Verdict
+from detector.models.calibration import calibrated
+from detector.models.checks import ANOMALY_SAMPLE, check_linear, check_shapes, check_shared, check_values
+from detector.models.contest import KEPT_VERDICTS, Verdict
 from detector.models.fields import BLOCK, Fields, Layout, slots_of_block
 from detector.models.forest import Forest, room, score_rows
-from detector.models.half_space import FIRST_WINDOW, forest_of
-from detector.models.logistic import CAP_PLACES, SOURCES, log_odds_of_block, sigmoid
+from detector.models.learned import LinearState, SharedState, arrays_of
+from detector.models.logistic import log_odds_of_block, sigmoid
 
-_FORMAT = 2
-_SPARSE = ("slots", "slot_weights", "slot_squares")
-_MAXIMUM_TREES = 200
-_LARGEST_WEIGHT = 1e6
-_LARGEST_OFFSET = 100.0
-# Anomaly scores kept to know what is high: enough for the highest one in ten thousand, and 64 kB.
-ANOMALY_SAMPLE = 16_384
+_SHOWN_DIGEST = 16
 
 
 @kernel
@@ -83,34 +78,6 @@ def _contribution_rows(
 
 
 @dataclass(frozen=True, eq=False)
-class LearnerState:
-    """What a trainer needs beside the version itself to go on from it.
-
-    Attributes:
-        squared_gradients: float64 a slot.
-        usual_rows, rows, spent, clock: see `logistic.Learned`.
-        calibration_window, calibration_place, calibration_told: see `calibration.Calibrator`.
-        columns, limits, current_mass, reference_mass, progress: see `CompiledHalfSpaceTrees`.
-        window: of the trees, in examples.
-    """
-
-    squared_gradients: NDArray[np.float64]
-    usual_rows: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    spent: NDArray[np.float64]
-    clock: NDArray[np.int64]
-    calibration_window: NDArray[np.float64]
-    calibration_place: NDArray[np.int64]
-    calibration_told: NDArray[np.float64]
-    columns: NDArray[np.int32]
-    limits: NDArray[np.int32]
-    current_mass: NDArray[np.int64]
-    reference_mass: NDArray[np.int64]
-    progress: NDArray[np.int64]
-    window: int
-
-
-@dataclass(frozen=True, eq=False)
 class ModelVersion:
     """One published state of the models. Its arrays are read-only.
 
@@ -135,8 +102,10 @@ class ModelVersion:
         anomaly_sample: float32[16384], a ring of the anomaly scores that the latest unlabelled examples had before they
             were learned; NaN where not filled.
         anomalies_sampled: how many scores the ring has taken in.
-        verdicts: all changes of champions so far, oldest first.
-        state: what a trainer needs to go on; None in a version for scoring alone.
+        verdicts: changes of champions, oldest first, the last thousand.
+        challengers: the compiled contenders that do not act.
+        state: what a trainer needs to go on with this contender; None in a version for scoring alone.
+        shared: what it needs besides; None in a version for scoring alone and in a challenger's.
     """
 
     name: str
@@ -162,7 +131,9 @@ class ModelVersion:
     anomaly_sample: NDArray[np.float32]
     anomalies_sampled: int
     verdicts: tuple[Verdict, ...] = ()
-    state: LearnerState | None = None
+    challengers: tuple[ModelVersion, ...] = ()
+    state: LinearState | None = None
+    shared: SharedState | None = None
 
     def __post_init__(self) -> None:
         """Check what kernels rely on, and lock the arrays.
@@ -170,15 +141,14 @@ class ModelVersion:
         Raises:
             ModelError: an array has another shape, or, with a learner's state, a value that no trainer makes.
         """
-        _check_shapes(self)
+        check_shapes(self)
         if self.state is not None:
-            _check_values(self)
-            _check_forest(self, self.state)
-            for column in vars(self.state).values():
-                if isinstance(column, np.ndarray):
-                    column.setflags(write=False)
-        for column in vars(self).values():
-            if isinstance(column, np.ndarray):
+            check_values(self)
+            check_linear(self.state, self.fields.slot_count)
+        if self.shared is not None:
+            check_shared(self.binner, self.shared)
+        for part in (self.state, self.shared, tuple(vars(self).values())):
+            for column in arrays_of(part):
                 column.setflags(write=False)
 
     @property
@@ -266,21 +236,80 @@ class ModelVersion:
         _contribution_rows(slots, self.fields.layout, self.weights, self.means, out)
         return out
 
-    def republished(self, name: str, newest: ModelVersion, kind: str, time_ms: int) -> ModelVersion:
+    def republished(
+        self, name: str, newest: ModelVersion, kind: str, time_ms: int, by: tuple[str, str]
+    ) -> ModelVersion:
         """This version as the next one, because a person says so.
 
-        What was learned after it is not learned again: its successor begins where the newest one stands.
+        What was learned after it is not learned again: its successor begins where the newest one stands. What is known
+        of drift is the newest one's, for the payments are no others than they were.
 
         Args:
             name: of the next version.
             newest: what acts now.
             kind: of the verdict that is kept of it.
             time_ms: now.
+            by: who says so, and why.
+
+        Raises:
+            ModelError: a version for scoring alone.
         """
-        verdict = Verdict(kind, self.name, newest.name, time_ms, 0.0, 0.0, 0.0)
-        verdicts = (*newest.verdicts, verdict)
-        offset = newest.examples_offset
-        return replace(self, name=name, created_from=self.name, examples_offset=offset, verdicts=verdicts)
+        if self.shared is None or newest.shared is None:
+            message = f"model {self.name} is for scoring alone: nobody can go on from it"
+            raise ModelError(message)
+        shared = replace(self.shared, drift=newest.shared.drift)
+        made = self._next(name, newest, Verdict(kind, self.name, newest.name, time_ms, 0.0, 0.0, 0.0, *by))
+        return replace(made, shared=shared)
+
+    def crowned(self, name: str, challenger: str, kind: str, time_ms: int, by: tuple[str, str]) -> ModelVersion:
+        """The next version, of one of this one's challengers, because a person says so; all begin to compare anew.
+
+        Args:
+            name: of the next version.
+            challenger: its name.
+            kind: of the verdict that is kept of it.
+            time_ms: now.
+            by: who says so, and why.
+
+        Raises:
+            ModelError: no such challenger, or a version for scoring alone.
+        """
+        contenders = [_compared_anew(contender) for contender in (self, *self.challengers)]
+        for place, contender in enumerate(contenders):
+            if place and contender.model == challenger and self.shared is not None:
+                others = [
+                    replace(other, challengers=(), shared=None, verdicts=())
+                    for other in contenders
+                    if other is not contender
+                ]
+                whole = replace(
+                    contender, verdicts=self.verdicts, challengers=tuple(others), shared=_all_anew(self.shared)
+                )
+                verdict = Verdict(kind, challenger, self.model, time_ms, 0.0, 0.0, 0.0, *by)
+                return whole._next(name, self, verdict)  # noqa: SLF001 - its own class
+        message = f"model {self.name} has no challenger {challenger} that could act"
+        raise ModelError(message)
+
+    def _next(self, name: str, newest: ModelVersion, verdict: Verdict) -> ModelVersion:
+        """This version under the next name."""
+        lineage: dict[str, Any] = {
+            "name": name, "created_from": self.name, "examples_offset": newest.examples_offset
+        }  # fmt: skip
+        challengers = tuple(replace(challenger, **lineage) for challenger in self.challengers)
+        verdicts = (*newest.verdicts, verdict)[-KEPT_VERDICTS:]
+        return replace(self, **lineage, challengers=challengers, verdicts=verdicts)
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of all that was learned and how, whatever the version is called: equal ones go on alike.
+
+        Raises:
+            ModelError: a version for scoring alone.
+        """
+        meta, arrays = codec.parts_of(self)
+        named = {"name", "created_from"}
+        kept = {key: value for key, value in meta.items() if key not in named}
+        return archive.digest_of(kept, arrays).hex()[:_SHOWN_DIGEST]
 
     def to_bytes(self) -> bytes:
         """Encode as an archive; equal versions give equal bytes.
@@ -288,21 +317,7 @@ class ModelVersion:
         Raises:
             ModelError: a version for scoring alone.
         """
-        state = self.state
-        if state is None:
-            message = f"model {self.name} is for scoring alone: it has no learner's state to be written"
-            raise ModelError(message)
-        meta = {"format": _FORMAT, "window": state.window, **{key: getattr(self, key) for key in archive.LINEAGE}}
-        meta |= {"features": list(self.binner.names), "fields": list(self.fields.texts)}
-        meta["verdicts"] = [asdict(verdict) for verdict in self.verdicts]
-        slots = np.flatnonzero((state.squared_gradients > 0) | (self.weights != 0)).astype(np.int32)
-        arrays: dict[str, Any] = dict(
-            zip(_SPARSE, (slots, self.weights[slots], state.squared_gradients[slots]), strict=True)
-        )
-        for source in (self, state):
-            arrays |= {name: column for name, column in vars(source).items() if name in archive.ARRAYS}
-        arrays |= {"edges": self.binner.edges, "edge_starts": self.binner.edge_starts}
-        return archive.pack(meta, arrays)
+        return archive.pack(*codec.parts_of(self))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ModelVersion:
@@ -311,148 +326,23 @@ class ModelVersion:
         Raises:
             ModelError: damaged, of another format, or holding what no trainer makes.
         """
-        meta, arrays = archive.unpack(data)
-        if meta.get("format") != _FORMAT:
-            message = f"model archive of format {meta.get('format')!r}; this cardwatch reads {_FORMAT}"
-            raise ModelError(message)
-        fields = _fields(meta, arrays.pop("edges"), arrays.pop("edge_starts"))
-        weights, squares = _dense(
-            fields.slot_count, *(arrays.pop(f"slot{part}") for part in ("s", "_weights", "_squares"))
-        )
-        names = [name for name in LearnerState.__dataclass_fields__ if name in arrays]
-        state = LearnerState(
-            squared_gradients=squares, window=meta["window"], **{name: arrays.pop(name) for name in names}
-        )
-        _check_trees(fields.binner, state)
-        forest = forest_of(
-            fields.binner, state.columns, state.limits, state.current_mass, state.reference_mass, state.window,
-            first_window=bool(state.progress[FIRST_WINDOW]),
-        )  # fmt: skip
-        values: dict[str, Any] = {**{key: meta[key] for key in archive.LINEAGE}, **arrays}
-        verdicts = _verdicts(meta.get("verdicts"))
-        return cls(fields=fields, weights=weights, forest=forest, verdicts=verdicts, state=state, **values)
+        values, contenders, verdicts = codec.values_of(*archive.unpack(data))
+        shared = values.pop("shared")
+        challengers = tuple(cls(**values, **own) for own in contenders[1:])
+        return cls(**values, **contenders[0], challengers=challengers, shared=shared, verdicts=verdicts)
 
 
-def _require(held: object, promise: str) -> None:
-    """Raise ModelError unless a promise about a version's content is kept."""
-    if not held:
-        message = f"model archive: {promise}"
-        raise ModelError(message)
+def _compared_anew(contender: ModelVersion) -> ModelVersion:
+    """A contender of which nothing is known against the champion."""
+    state = contender.state
+    if state is None:
+        return contender
+    standing = replace(state.standing, contest=np.zeros_like(state.standing.contest))
+    return replace(contender, state=replace(state, standing=standing))
 
 
-def _verdicts(listed: object) -> tuple[Verdict, ...]:
-    """Read the changes of champions."""
-    _require(isinstance(listed, list), "verdicts must be a list")
-    found: list[Verdict] = []
-    for values in listed if isinstance(listed, list) else ():
-        names = set(values) if isinstance(values, dict) else set()
-        _require(names == set(Verdict.__slots__), f"a verdict must have {', '.join(Verdict.__slots__)}")
-        verdict = Verdict(**values)
-        texts = (verdict.kind, verdict.winner, verdict.loser)
-        numbers = (verdict.label_time_ms, verdict.frauds, verdict.gain, verdict.evidence)
-        plain = all(isinstance(text, str) for text in texts) and all(isinstance(n, int | float) for n in numbers)
-        _require(plain, "a verdict must be of texts and numbers")
-        found.append(verdict)
-    return tuple(found)
-
-
-def _dense(
-    count: int, slots: NDArray[np.int32], weights: NDArray[np.float64], squares: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights and squared gradients of all slots, from those of some."""
-    fits = slots.ndim == 1 and slots.shape == weights.shape == squares.shape
-    _require(fits, "slots must have a weight and a squared gradient each")
-    inside = not len(slots) or bool(slots[0] >= 0 and slots[-1] < count and (np.diff(slots) > 0).all())
-    _require(inside, "slots must increase and be among those of the fields")
-    dense = np.zeros(count), np.zeros(count)
-    dense[0][slots], dense[1][slots] = weights, squares
-    return dense
-
-
-def _fields(meta: Mapping[str, Any], edges: NDArray[np.float32], starts: NDArray[np.int32]) -> Fields:
-    """Lay out the slots anew from names and grids."""
-    names = meta["features"]
-    increasing = starts.ndim == 1 and len(starts) == len(names) + 1 and bool((np.diff(starts) > 0).all())
-    fits = increasing and edges.ndim == 1 and starts[0] == 0 and starts[-1] == len(edges)
-    _require(fits, "grids must fit the features")
-    grids = [edges[starts[column] : starts[column + 1]].tolist() for column in range(len(names))]
-    try:
-        return Fields(Binner(list(zip(names, grids, strict=True))), meta["fields"])
-    except ConfigurationError as error:
-        message = f"model archive: {error}"
-        raise ModelError(message) from error
-
-
-def _check_shapes(version: ModelVersion) -> None:
-    """Check that the arrays for scoring are as long as kernels take them to be."""
-    fields = version.fields
-    for name, shape in (
-        ("weights", (fields.slot_count,)),
-        ("intercept", (1,)),
-        ("offsets", (POINTS,)),
-        ("means", (len(fields),)),
-        ("bin_counts", (fields.binner.feature_count, BIN_CODES)),
-    ):
-        column = getattr(version, name)
-        _require(column.shape == shape and column.dtype == np.float64, f"{name} must be float64 of shape {shape}")
-    sample = version.anomaly_sample
-    _require(sample.shape == (ANOMALY_SAMPLE,) and sample.dtype == np.float32, "anomaly_sample must be float32[16384]")
-
-
-def _check_values(version: ModelVersion) -> None:
-    """Check the values of the arrays for scoring."""
-    for name, largest in (("weights", _LARGEST_WEIGHT), ("intercept", 1e3), ("offsets", _LARGEST_OFFSET)):
-        _require((np.abs(getattr(version, name)) <= largest).all(), f"{name} must be at most {largest:g}")
-    _require((np.abs(version.means) <= _LARGEST_WEIGHT).all(), f"means must be at most {_LARGEST_WEIGHT:g}")
-    _require(((version.bin_counts >= 0) & np.isfinite(version.bin_counts)).all(), "bin_counts must not be negative")
-    for key, kind in archive.LINEAGE.items():
-        value = getattr(version, key)
-        _require(kind is str or (math.isfinite(value) and value >= 0), f"{key} must be finite and not negative")
-    sample = version.anomaly_sample
-    filled = min(version.anomalies_sampled, ANOMALY_SAMPLE)
-    _require(np.isnan(sample[filled:]).all(), "anomaly_sample must be filled from its start")
-    _require(((sample[:filled] >= 0) & (sample[:filled] <= 1)).all(), "anomaly_sample must be 0 to 1")
-
-
-def _check_trees(binner: Binner, state: LearnerState) -> None:
-    """Check the arrays of the trees: what they index must exist."""
-    splits = state.columns.shape
-    _require(len(splits) == 2 and 1 <= splits[0] <= _MAXIMUM_TREES, f"trees must be 1 to {_MAXIMUM_TREES}")
-    _require(splits[1] in {2**height - 1 for height in range(1, 16)}, "trees must be perfect, of height 1 to 15")
-    nodes = (splits[0], 2 * splits[1] + 1)
-    for name, shape, dtype in (
-        ("columns", splits, np.int32),
-        ("limits", splits, np.int32),
-        ("current_mass", nodes, np.int64),
-        ("reference_mass", nodes, np.int64),
-        ("progress", (2,), np.int64),
-    ):
-        column = getattr(state, name)
-        _require(column.shape == shape and column.dtype == dtype, f"{name} must be {np.dtype(dtype)} of shape {shape}")
-    column_range = (state.columns >= 0) & (state.columns < binner.feature_count)
-    _require(column_range.all(), "splits must be on features")
-    _require(1 <= state.window <= 10_000_000, "window must be 1 to 10000000")
-    for mass in (state.current_mass, state.reference_mass):
-        _require(((mass >= 0) & (mass <= state.window)).all(), "masses must be 0 to the window")
-    _require(0 <= state.progress[0] < state.window, "progress must be within the window")
-    _require(state.progress[FIRST_WINDOW] in {0, 1}, "progress must say whether the window is the first")
-
-
-def _check_forest(version: ModelVersion, state: LearnerState) -> None:
-    """Check what a trainer goes on from."""
-    _check_trees(version.binner, state)
-    for name, shape, dtype in (
-        ("squared_gradients", version.weights.shape, np.float64),
-        ("usual_rows", (1,), np.float64),
-        ("rows", (1,), np.int64),
-        ("spent", (SOURCES, CAP_PLACES), np.float64),
-        ("clock", (1,), np.int64),
-        ("calibration_window", (PARTS, PLANES, CELLS), np.float64),
-        ("calibration_place", (2,), np.int64),
-    ):
-        column = getattr(state, name)
-        _require(column.shape == shape and column.dtype == dtype, f"{name} must be {np.dtype(dtype)} of shape {shape}")
-        _require(np.isfinite(column).all() and (column >= 0).all(), f"{name} must be finite and not negative")
-    told = state.calibration_told
-    _require(told.shape == (POINTS,) and (np.abs(told) <= _LARGEST_OFFSET).all(), "calibration_told must be offsets")
-    _require(state.calibration_place[1] < PARTS, "calibration_place must be within the window")
+def _all_anew(shared: SharedState) -> SharedState:
+    """The same for those that are only compared."""
+    standings = shared.compared.items()
+    anew = {name: replace(known, contest=np.zeros_like(known.contest)) for name, known in standings}
+    return replace(shared, compared=anew)

@@ -122,7 +122,7 @@ def test_models_are_listed_shown_promoted_and_rolled_back(
     """What a person puts in place is the newest version, with a record of it; a file that is no model is refused."""
     where = ["--data-dir", str(demo.root)]
     assert main(["models", *where, "list"]) == 1
-    assert "no model yet" in capsys.readouterr().out
+    assert "no model yet" in capsys.readouterr().err
     kafka_settings = connected(layers(demo)).kafka
     trainer = Trainer(ModelsConfig.from_mapping(shipped_toml("models.toml")))
     for number in range(1, 4):
@@ -136,8 +136,8 @@ def test_models_are_listed_shown_promoted_and_rolled_back(
     assert lines[-1].endswith("m-000001  acts")
     assert main(["models", *where, "show"]) == 0
     shown = capsys.readouterr().out
-    assert "kind rolled_back_by_hand, winner m-000002, loser m-000003" in shown
-    assert "kind promoted_by_hand, winner m-000001, loser m-000004" in shown
+    assert "rolled_back_by_hand: m-000002 in place of m-000003, by " in shown
+    assert "promoted_by_hand: m-000001 in place of m-000004, by " in shown
     assert [version.examples_offset for version in versions_kept(kafka_settings)] == [1, 2, 3, 3, 3]
     broken = tmp_path / "model.npz"
     broken.write_bytes(b"no model")

@@ -110,7 +110,7 @@ def test_the_learner_goes_on_from_what_a_person_put_in_place(world: World) -> No
             second = last_version(world.settings)
             assert first is not None
             assert second is not None
-            back = first.republished(name_of(number_of(second.name) + 1), second, "rolled_back_by_hand", 1)
+            back = first.republished(name_of(number_of(second.name) + 1), second, "rolled_back_by_hand", 1, ("ana", ""))
             world.writer.produce(MODELS, back.to_bytes(), model_key(back.name), 0)
             world.writer.flush()
             await eventually(lambda: _learned(world) == 40, "the first version again")

@@ -26,26 +26,29 @@ DIGEST = "0123456789abcdef"
 
 def models_config(**half_space: int) -> ModelsConfig:
     """Settings small enough for a test."""
+    return ModelsConfig.from_mapping(models_mapping(**half_space))
+
+
+def models_mapping(**half_space: int) -> dict[str, Any]:
+    """The same as a file has them."""
     trees: dict[str, Any] = {"trees": 5, "height": 4, "window": 32, "seed": 7, "features": ["*"]} | half_space
-    return ModelsConfig.from_mapping(
-        {
-            "cold_start_frauds": 10,
-            "logistic": {
-                "learning_rate": 0.1,
-                "intercept_learning_rate": 0.01,
-                "initial_intercept": -1.0,
-                "clip_gradient": 5.0,
-                "epsilon": 1e-8,
-                "smallest_gradient": 0.0,
-                "fields": list(FIELDS),
-            },
-            "calibration": {"window": 1_600, "least_frauds": 5},
-            "half_space": trees,
-            "caps": {"window_hours": 24, "labeller": 1e6, "merchant": 1e6, "card": 5.0},
-            "reviews": {"largest_weight": 100.0},
-            "contest": {"margin": 0.02, "least_frauds": 50, "error_rate": 0.05, "block_frauds": 10},
-        }
-    )
+    return {
+        "cold_start_frauds": 10,
+        "logistic": {
+            "learning_rate": 0.1,
+            "intercept_learning_rate": 0.01,
+            "initial_intercept": -1.0,
+            "clip_gradient": 5.0,
+            "epsilon": 1e-8,
+            "smallest_gradient": 0.0,
+            "fields": list(FIELDS),
+        },
+        "calibration": {"window": 1_600, "least_frauds": 5},
+        "half_space": trees,
+        "caps": {"window_hours": 24, "labeller": 1e6, "merchant": 1e6, "card": 5.0},
+        "reviews": {"largest_weight": 100.0},
+        "contest": {"margin": 0.02, "least_frauds": 50, "error_rate": 0.05, "block_frauds": 10},
+    }
 
 
 def binner() -> Binner:

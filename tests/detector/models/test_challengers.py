@@ -60,9 +60,10 @@ def test_challengers_change_nothing_of_the_champion() -> None:
     assert [c.tobytes() for c in alone.scorer("m").score(bins)] == [
         c.tobytes() for c in compared.scorer("m").score(bins)
     ]
-    shadows = compared.shadow_scores(bins)
-    assert set(shadows) == {"slow", "bayes"}
-    assert all(((scores >= 0) & (scores <= 1)).all() for scores in shadows.values())
+    shadows = [compared.belief(name, bins) for name in ("slow", "bayes")]
+    assert all(((scores >= 0) & (scores <= 1)).all() for scores in shadows)
+    with pytest.raises(ModelError, match="no contender"):
+        compared.belief("another", bins)
     assert set(compared.evidence) == {"champion", "slow", "bayes"}
     assert compared.evidence["champion"].log_loss < compared.evidence["slow"].log_loss
 
@@ -154,6 +155,8 @@ def test_only_rivers_own_models_can_be_named(steps: tuple[RiverStep, ...]) -> No
     [
         ({"name": "champion", "logistic": {}}, "different from those of the others"),
         ({"name": "x"}, "either logistic or river"),
+        ({"name": "x" * 65, "logistic": {}}, "plain characters"),
+        ({"name": "x\n", "logistic": {}}, "plain characters"),
         ({"name": "x", "logistic": {}, "river": []}, "either logistic or river"),
         ({"name": "x", "river": []}, "a list of one or more tables"),
         ({"name": "x", "logistic": {"learning_rate": 0}}, r"logistic.learning_rate: must be"),

@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from detector.models.bins import Binner
 from detector.models.contest import log_losses
-from detector.models.drift import LABELS, LOSS, SCORE, DriftAlarm, DriftMonitor, groups_of, stability_index
+from detector.models.drift import (
+    LABELS,
+    LOSS,
+    PSI_THRESHOLD,
+    ROWS,
+    SCORE,
+    DriftAlarm,
+    DriftMonitor,
+    chance_limit,
+    groups_of,
+    stability_index,
+)
 
 DAY_MS = 86_400_000
 _START_MS = 1_767_225_600_000
@@ -37,9 +48,11 @@ class Watched:
 
     alarms: list[DriftAlarm] = field(default_factory=list)
     told: dict[str, float] = field(default_factory=dict)
+    wrong: dict[str, bool] = field(default_factory=dict)
 
-    def drift_seen(self, name: str, value: float) -> None:
+    def drift_seen(self, name: str, value: float, *, is_wrong: bool) -> None:
         self.told[name] = value
+        self.wrong[name] = is_wrong
 
     def drift_alarm(self, alarm: DriftAlarm) -> None:
         self.alarms.append(alarm)
@@ -54,6 +67,7 @@ class Wrong:
     missing: str = ""
     labels_stop: bool = False
     labels_flip: bool = False
+    matured: bool = False
 
 
 def _hours(seed: int, days: int, wrong: Wrong) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], bool]]:
@@ -79,19 +93,43 @@ def _hours(seed: int, days: int, wrong: Wrong) -> Iterator[tuple[NDArray[np.floa
 
 
 def _watch(wrong: Wrong, seed: int = 1, days: int = 67) -> Watched:
+    """What a monitor tells of a world."""
+    watched = Watched()
+    _monitor_of(wrong, watched, seed, days)
+    return watched
+
+
+def _monitor_of(wrong: Wrong, watched: Watched | None = None, seed: int = 1, days: int = 67) -> DriftMonitor:
     """Run a world past a monitor: scores from amount and country, a label for every payment an hour later."""
-    watched, binner, rng = Watched(), _binner(), np.random.default_rng(seed + 1)
-    monitor = DriftMonitor(binner, watched)
+    binner, rng = _binner(), np.random.default_rng(seed + 1)
+    monitor = DriftMonitor(binner, watched or Watched())
     for features, time_ms, is_wrong in _hours(seed, days, wrong):
-        odds = -7.0 + 0.8 * (np.log(np.nan_to_num(features[:, 0], nan=3_000.0)) - 8.0) + 2.0 * features[:, 3]
-        scores = 1.0 / (1.0 + np.exp(-odds))
-        monitor.take_payments(binner.bins(features), scores, time_ms)
-        labels = (rng.random(len(odds)) < scores).astype(np.int64)
+        bins = binner.bins(features)
+        odds = _odds(bins)
+        monitor.take_payments(bins, time_ms, _scores)
+        labels = (rng.random(len(odds)) < _scores(bins)).astype(np.int64)
         if is_wrong and wrong.labels_flip:
             labels = (rng.random(len(odds)) < 0.1).astype(np.int64)
         if not (is_wrong and wrong.labels_stop):
-            monitor.take_labels(log_losses(odds, labels), time_ms)
-    return watched
+            monitor.take_labels(log_losses(odds, labels), time_ms, _scores, given=True)
+        if wrong.matured:
+            monitor.take_labels(log_losses(odds, 0 * labels), time_ms, _scores, given=False)
+    return monitor
+
+
+_BINNER = _binner()
+
+
+def _odds(bins: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """What a model makes of rows: of amount and country alone."""
+    amount, is_new = (_BINNER.middles[column, bins[:, column]] for column in (0, 3))
+    usual = np.maximum(np.nan_to_num(amount, nan=3_000.0), 50.0)
+    odds: NDArray[np.float64] = -7.0 + 0.8 * (np.log(usual) - 8.0) + 2.0 * is_new
+    return odds
+
+
+def _scores(bins: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return 1.0 / (1.0 + np.exp(-_odds(bins)))
 
 
 @cache
@@ -121,6 +159,7 @@ def test_quiet_weeks_raise_no_alarm(seed: int) -> None:
         (Wrong(missing="km"), {"km"}),
         (Wrong(missing="amount"), {"amount"}),
         (Wrong(labels_stop=True), {LABELS}),
+        (Wrong(labels_stop=True, matured=True), {LABELS}),
         (Wrong(labels_flip=True), {LOSS}),
     ],
 )
@@ -154,3 +193,59 @@ def test_index_is_the_textbooks_less_chance() -> None:
     found = [stability_index(*(rng.multinomial(n, shares).astype(float) for n in (250, 350))) for _ in range(400)]
     assert abs(np.mean(found)) < 0.02
     assert max(found) < 0.2
+
+
+@pytest.mark.parametrize("groups", [2, 12, 22])
+def test_chance_stays_below_its_limit(groups: int) -> None:
+    """Without drift the share of indices above the limit is what it says, here for a limit once in forty looks."""
+    rng = np.random.default_rng(groups)
+    shares = rng.dirichlet(np.full(groups, 20.0))
+    found = [
+        stability_index(rng.multinomial(600, shares).astype(float), rng.multinomial(900, shares).astype(float))
+        for _ in range(4_000)
+    ]
+    looks = 100 * 365.25 * 2
+    often = chance_limit(groups, 600.0, 900.0, columns=1)
+    assert (np.array(found) > often).sum() == 0
+    assert often < chance_limit(groups, 600.0, 900.0, columns=100)
+    assert often < chance_limit(groups, 200.0, 300.0, columns=1)
+    rare = np.quantile(found, 1.0 - 1.0 / 40.0)
+    assert rare < often
+    assert looks > len(found)
+
+
+def test_few_rows_need_more() -> None:
+    """At a hundred rows chance alone reaches the usual threshold; then it takes more."""
+    assert chance_limit(20, 100.0, 200.0, columns=100) > PSI_THRESHOLD
+    assert chance_limit(20, 512.0, 1024.0, columns=100) < PSI_THRESHOLD
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 1_000])
+def test_a_sample_of_many_is_spread_over_the_half_day(pieces: int) -> None:
+    """However many payments come and however they are cut, some hundreds are kept, at even distances."""
+    binner, watched = _binner(), Watched()
+    monitor = DriftMonitor(binner, watched)
+    rows, begin_ms = 50_000, _START_MS
+    features = np.zeros((rows, len(_NAMES)), dtype=np.float32)
+    features[:, 1] = np.arange(rows) * 24 // rows
+    bins = binner.bins(features)
+    times = begin_ms + np.arange(rows) * (43_200_000 // rows)
+    for part in np.array_split(np.arange(rows), pieces):
+        monitor.take_payments(bins[part], times[part], _scores)
+    kept = int(monitor.state.place[1])
+    assert ROWS // 2 <= kept < ROWS
+    hours = np.bincount(monitor.state.present[:kept, 1], minlength=24)
+    assert hours.max() - hours.min() <= 1
+
+
+@pytest.mark.compiled
+def test_a_monitor_goes_on_from_its_state() -> None:
+    """What was told last is told again at once, and an alarm that is on is not raised again."""
+    watched, again, binner = _watch(Wrong(missing="km"), days=67), Watched(), _binner()
+    monitor = _monitor_of(Wrong(missing="km"), days=67)
+    assert monitor.alarms
+    resumed = DriftMonitor(binner, again, monitor.state)
+    assert again.told == watched.told
+    assert {name for name, is_wrong in again.wrong.items() if is_wrong} == set(monitor.alarms)
+    assert not again.alarms
+    assert resumed.state is not monitor.state

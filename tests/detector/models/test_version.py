@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.errors import ModelError
-from detector.models import ModelVersion, Trainer, archive
+from detector.models import ModelVersion, Trainer, archive, codec
 from detector.models.calibration import identity_offsets
 from detector.models.fields import Fields
 from tests.detector.models.helpers import DIGEST, GRIDS, binner, fields, models_config, random_bins, random_examples
@@ -29,8 +29,7 @@ def trained(seed: int = 1, rows: int = 400) -> Trainer:
 
 def parts(version: ModelVersion) -> tuple[dict[str, Any], dict[str, Any]]:
     """An archive's content, to be tampered with and packed again with a digest that fits."""
-    meta, arrays = archive.unpack(version.to_bytes())
-    return meta, {name: array.copy() for name, array in arrays.items()}
+    return archive.unpack(version.to_bytes())
 
 
 def test_scores_as_its_models_do() -> None:
@@ -123,7 +122,7 @@ def test_bytes_make_the_same_version() -> None:
     version = trained().version("m-000001", 77)
     again = ModelVersion.from_bytes(version.to_bytes())
     assert again.to_bytes() == version.to_bytes()
-    for name in archive.LINEAGE:
+    for name in (*codec.LINEAGE, *codec.OWN):
         assert getattr(again, name) == getattr(version, name)
     bins = random_bins(5, 50)
     for one, other in zip(again.score(bins), version.score(bins), strict=True):
@@ -145,11 +144,14 @@ def test_version_cannot_be_changed() -> None:
 def test_republished_version_is_the_next_one() -> None:
     """Put back by a person: the old weights, the newest place in the log, and a verdict of who was replaced."""
     old, newest = trained().version("m-000001", 10), trained(2).version("m-000007", 70)
-    made = ModelVersion.from_bytes(old.republished("m-000008", newest, "rolled_back_by_hand", 123).to_bytes())
+    made = ModelVersion.from_bytes(
+        old.republished("m-000008", newest, "rolled_back_by_hand", 123, ("ana", "as told")).to_bytes()
+    )
     assert (made.name, made.created_from, made.examples_offset) == ("m-000008", "m-000001", 70)
     assert made.weights.tobytes() == old.weights.tobytes()
     (verdict,) = made.verdicts
     assert (verdict.kind, verdict.winner, verdict.loser) == ("rolled_back_by_hand", "m-000001", "m-000007")
+    assert (verdict.actor, verdict.note) == ("ana", "as told")
 
 
 def test_version_of_another_catalogue_is_refused() -> None:
@@ -209,42 +211,46 @@ def test_damaged_bytes_are_refused(data: st.DataObject) -> None:
 
 
 _NAN = float("nan")
+_VERDICT: dict[str, Any] = {
+    "kind": "promoted", "winner": "a", "loser": "b", "label_time_ms": 1, "frauds": 300.0, "gain": 0.1, "evidence": 20.0,
+    "actor": "contest", "note": "",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
-        ("slots", lambda a: a[:-1]),
-        ("slots", lambda a: a[::-1]),
-        ("slots", lambda a: a - a[0] - 1),
-        ("slots", lambda a: a + 10**6),
-        ("slot_weights", lambda a: a.astype(np.float32)),
-        ("slot_weights", lambda a: a + _NAN),
-        ("slot_weights", lambda a: a + 1e9),
-        ("slot_squares", lambda a: a - 1e9),
-        ("offsets", lambda a: a[:-1]),
-        ("offsets", lambda a: a + _NAN),
-        ("means", lambda a: a + np.inf),
-        ("bin_counts", lambda a: a - 1.0),
-        ("bin_counts", lambda a: a[:, 1:]),
-        ("usual_rows", lambda a: a - 1e9),
-        ("rows", lambda a: a - 10**6),
-        ("calibration_window", lambda a: a[1:]),
-        ("calibration_window", lambda a: a + np.inf),
-        ("calibration_place", lambda a: a + 16),
-        ("calibration_told", lambda a: a + 1e9),
-        ("intercept", lambda a: np.append(a, 1.0)),
-        ("intercept", lambda a: a + np.inf),
-        ("columns", lambda a: a + 1000),
-        ("columns", lambda a: a - 1000),
-        ("columns", lambda a: a[:, :-1]),
-        ("columns", lambda a: a[0]),
-        ("limits", lambda a: a[:-1]),
-        ("current_mass", lambda a: a - 1),
-        ("reference_mass", lambda a: a + 10**9),
-        ("reference_mass", lambda a: a[:, 1:]),
-        ("progress", lambda a: a + 1000),
-        ("progress", lambda a: a + 2),
+        ("champion.slots", lambda a: a[:-1]),
+        ("champion.slots", lambda a: a[::-1]),
+        ("champion.slots", lambda a: a - a[0] - 1),
+        ("champion.slots", lambda a: a + 10**6),
+        ("champion.slot_weights", lambda a: a.astype(np.float32)),
+        ("champion.slot_weights", lambda a: a + _NAN),
+        ("champion.slot_weights", lambda a: a + 1e9),
+        ("champion.slot_squares", lambda a: a - 1e9),
+        ("champion.offsets", lambda a: a[:-1]),
+        ("champion.offsets", lambda a: a + _NAN),
+        ("champion.means", lambda a: a + np.inf),
+        ("champion.bin_counts", lambda a: a - 1.0),
+        ("champion.bin_counts", lambda a: a[:, 1:]),
+        ("champion.usual_rows", lambda a: a - 1e9),
+        ("champion.rows", lambda a: a - 10**6),
+        ("champion.standing.window", lambda a: a[1:]),
+        ("champion.standing.window", lambda a: a + np.inf),
+        ("champion.standing.place", lambda a: a + 16),
+        ("champion.standing.told", lambda a: a + 1e9),
+        ("champion.intercept", lambda a: np.append(a, 1.0)),
+        ("champion.intercept", lambda a: a + np.inf),
+        ("trees.columns", lambda a: a + 1000),
+        ("trees.columns", lambda a: a - 1000),
+        ("trees.columns", lambda a: a[:, :-1]),
+        ("trees.columns", lambda a: a[0]),
+        ("trees.limits", lambda a: a[:-1]),
+        ("trees.current_mass", lambda a: a - 1),
+        ("trees.reference_mass", lambda a: a + 10**9),
+        ("trees.reference_mass", lambda a: a[:, 1:]),
+        ("trees.progress", lambda a: a + 1000),
+        ("trees.progress", lambda a: a + 2),
         ("anomaly_sample", lambda a: a[:-1]),
         ("anomaly_sample", lambda a: a + 2),
         ("anomaly_sample", lambda a: a[::-1]),
@@ -273,19 +279,41 @@ def test_arrays_that_no_trainer_makes_are_refused(name: str, changed: Any) -> No
         {"window": 0},
         {"features": "amount"},
         {"features": ["amount"]},
-        {"fields": [["amount"]]},
-        {"fields": ["amount x colour"]},
-        {"fields": []},
-        {"fields": ["*"]},
-        {"log_loss": _NAN},
+        {"contenders": [{"fields": [["amount"]]}]},
+        {"contenders": [{"fields": ["amount x colour"]}]},
+        {"contenders": [{"fields": []}]},
+        {"contenders": [{"fields": ["*"]}]},
+        {"contenders": [{"log_loss": _NAN}]},
+        {"contenders": [{"log_loss": True}]},
+        {"contenders": [{"model": ""}]},
+        {"contenders": [{"model": "a" * 65}]},
+        {"contenders": [{"model": "\x1b[2J"}]},
+        {"contenders": [{}, {}]},
+        {"contenders": []},
+        {"contenders": "champion"},
+        {"contenders": ["champion"]},
+        {"compared": ["champion"]},
+        {"compared": "x"},
+        {"has_drift": True},
+        {"has_drift": 1},
+        {"trained_to_ms": 10**18},
+        {"anomalies_sampled": 10**30},
+        {"created_from": "\n"},
         {"verdicts": None},
         {"verdicts": [{}]},
-        {"verdicts": [dict.fromkeys(("kind", "winner", "loser", "label_time_ms", "frauds", "gain", "evidence"))]},
+        {"verdicts": [dict.fromkeys(_VERDICT)]},
+        {"verdicts": [_VERDICT | {"label_time_ms": 1e300}]},
+        {"verdicts": [_VERDICT | {"gain": float("inf")}]},
+        {"verdicts": [_VERDICT | {"note": "\x1b]0;\x07"}]},
+        {"verdicts": [_VERDICT] * 10_001},
     ],
 )
 def test_values_that_no_trainer_writes_are_refused(change: dict[str, Any]) -> None:
     """The same holds for names, counts and fields."""
     meta, arrays = parts(trained().version("m-000001", 0))
+    if isinstance(change.get("contenders"), list):
+        own = meta["contenders"][0]
+        change = {"contenders": [own | each if isinstance(each, dict) else each for each in change["contenders"]]}
     with pytest.raises(ModelError):
         ModelVersion.from_bytes(archive.pack({**meta, **change}, arrays))
 
@@ -294,9 +322,9 @@ def test_other_content_is_refused() -> None:
     """An array too many, one too few, or a text that is no table."""
     meta, arrays = parts(trained().version("m-000001", 0))
     with pytest.raises(ModelError):
-        ModelVersion.from_bytes(archive.pack(meta, {**arrays, "more": arrays["rows"]}))
+        ModelVersion.from_bytes(archive.pack(meta, {**arrays, "more": arrays["champion.rows"]}))
     with pytest.raises(ModelError):
-        ModelVersion.from_bytes(archive.pack(meta, {k: v for k, v in arrays.items() if k != "rows"}))
+        ModelVersion.from_bytes(archive.pack(meta, {k: v for k, v in arrays.items() if k != "champion.rows"}))
     listed: Any = json.loads("[1]")
     with pytest.raises(ModelError):
         ModelVersion.from_bytes(archive.pack(listed, arrays))
