@@ -61,7 +61,7 @@ def _records() -> list[Examples]:
 
 
 def _cut(examples: Examples, rows: NDArray[np.int64]) -> Examples:
-    columns = ("bins", "label", "weight", "label_time_ms", "sources")
+    columns = ("bins", "label", "weight", "label_time_ms", "sources", "propensity")
     return Examples(*(getattr(examples, name)[rows] for name in columns))
 
 
