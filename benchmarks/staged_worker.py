@@ -31,12 +31,13 @@ PLACES = (
     Place(DetectorCore, "assess", "rest of assess_batch"),
     Place(streams.scoring, "encode_plain", "encode ALLOW"),
     Place(streams.scoring, "encode_full", "encode the others"),
+    Place(Checkpointer, "batch_done", "checkpoint: copy what changed"),
 )
 # These wait now and then, with the loop free for others: their time is from call to return.
 WAITING = (
     Place(Producer, "send", "hand to the producer"),
     Place(Producer, "send_many", "hand to the producer"),
-    Place(Checkpointer, "checkpoint", "checkpoint: wait for acknowledgements, copy"),
+    Place(Checkpointer, "checkpoint", "checkpoint: wait for acknowledgements, copy what changed"),
 )
 _SAMPLE_S = 0.5
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -21,6 +21,7 @@ from detector.memory import (
     ARENA_UNITS,
     UNIT_WORDS,
     Memory,
+    mark,
     put,
     save,
 )
@@ -113,6 +114,7 @@ def _take_unused(memory: Memory, order: int) -> int:
     _free_unused(memory, start)
     memory[ARENA_TOP] = start + size
     memory[ARENA_ALLOCATED] += size
+    mark(memory, _place(memory, start), UNIT_WORDS << order)
     return _place(memory, start)
 
 
@@ -128,7 +130,7 @@ def _smallest_free(memory: Memory, order: int) -> int:
 def allocate_block(memory: Memory, order: int) -> int:
     """A block of this order, as the address of its first word; 0 where no room is left.
 
-    What it holds is saved already, and is nothing in particular.
+    What it holds is saved and marked already, and is nothing in particular.
     """
     if order > memory[ARENA_LARGEST]:
         return 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from detector.arena import allocate_block, entries_of, free_block, order_for
 from detector.jit import constants, kernel
-from detector.memory import Memory, save
+from detector.memory import Memory, mark, save
 
 # Words of a level.
 BLOCK, BOUNDS, CUT, TOP, SUMS = constants(5)
@@ -179,6 +179,8 @@ def _insert(memory: Memory, level: int, place: int, number: int) -> None:
         save(memory, start, (stop + 1 - place) * BUCKET_WORDS)
         for word in range((stop - place) * BUCKET_WORDS - 1, -1, -1):
             memory[start + BUCKET_WORDS + word] = memory[start + word]
+    else:
+        mark(memory, start, BUCKET_WORDS)
     for word in range(BUCKET_WORDS):
         memory[start + word] = 0
     memory[start] = number

@@ -73,6 +73,7 @@ from detector.memory import (
     find,
     info,
     link,
+    mark,
     release,
     save,
     set_info,
@@ -307,6 +308,8 @@ def append(
     half[column_start(memory, at, DEVICE) + entry] = tokens[2]
     half[column_start(memory, at, CATEGORY) + entry] = tokens[3]
     half[column_start(memory, at, RING) + entry] = ring
+    for column in range(_COLUMNS):
+        mark(memory, (column_start(memory, at, column) + entry) >> 1, 1)
     for window in range(WINDOW_COUNT):
         _count(memory, half, at, entry, window, 1)
     if attributes & ATTRIBUTE_TRUSTED:

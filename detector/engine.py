@@ -41,8 +41,6 @@ _UNIT = 2.0**-53
 _REVERSAL, _OUTCOME = int(Kind.REVERSAL), int(Kind.OUTCOME)
 _CATALOGUE_DIGEST = catalogue_digest()
 _NEW_MERCHANT = FEATURE_INDEX["card_merchant_is_new"]
-# More merchants than any table of entities holds; beyond it the oldest names are forgotten, which only people notice.
-_MAXIMUM_NAMES = 1_000_000
 
 
 def alert_id_of(card_token: str, transaction_id: str) -> str:
@@ -103,10 +101,8 @@ def _note_names(partition: PartitionState, batch: TransactionBatch, features: ND
     rows = np.flatnonzero(features[:, _NEW_MERCHANT] == 1.0)
     words = batch.merchant[rows, 0].view(np.int64)
     for row, word in zip(rows.tolist(), words.tolist(), strict=True):
-        if word not in partition.names:
-            partition.names[word] = str(batch.merchant_id[row])
-    while len(partition.names) > _MAXIMUM_NAMES:
-        del partition.names[next(iter(partition.names))]
+        if word not in partition.names.texts:
+            partition.names.note(word, str(batch.merchant_id[row]))
 
 
 def _flags(observed: Observed, degraded: NDArray[np.bool_], result: PolicyResult) -> NDArray[np.int64]:
@@ -154,7 +150,7 @@ def _alert_evidence(
         reasons=reasons,
         evidence=evidence,
         events=last_events(partition, payment_row),
-        names=partition.names,
+        names=partition.names.texts,
     )
 
 

@@ -10,6 +10,9 @@ Kernels change state as they walk a batch, yet an error must leave it as it was.
 the journal before it is written over (`save`, `put`), and `roll_back` puts it back, the last first. What lies beyond
 the used part of a table needs no saving: rolling back the header forgets it.
 
+What changed since it was last copied for a checkpoint is known by the line of eight words: a bit of a map is set by
+whatever saves a word, and by `mark` where words are written that needed no saving (`detector.changes`).
+
 The index over a table is open addressing with linear probing, at most half full, and deletion by shifting back, so
 nothing is ever rebuilt. An entry holds 32 bits of the hash word beside the row, so a look-up reads the row only where
 these agree; equality is always decided by the whole key. Source: Knuth, *The Art of Computer Programming* 3, 6.4,
@@ -38,12 +41,20 @@ ARENA_BASE, ARENA_MAP, ARENA_UNITS, ARENA_TOP, ARENA_LARGEST, ARENA_ALLOCATED = 
 ARENA_HEADS = 10
 ARENA_ORDERS = 22
 UNIT_WORDS = 16
-_DESCRIPTORS = ARENA_HEADS + ARENA_ORDERS
+# Where the map of changed lines starts: a word a page, a bit in it a line.
+MARKS = constants(ARENA_HEADS + ARENA_ORDERS + 1)[-1]
+_DESCRIPTORS = int(MARKS) + 1
 # A table's descriptor.
 BASE, WIDTH, CAPACITY, USED, FREE, LIVE, HAND, TAIL, CURSOR = constants(9)
 DESCRIPTOR_WORDS = 9
-# Words of a cache line: rows start on one.
+# Words of a cache line: rows start on one. Tables start on a page of 64 lines.
 LINE = 8
+LINE_SHIFT, PAGE_SHIFT, LINES_SHIFT = 3, 9, 6
+PAGE = 1 << PAGE_SHIFT
+# Bits n to 63, and bits 0 to n, as int64.
+_LAST_LINE = PAGE // LINE - 1
+_BITS_FROM = np.array([-1 << bit for bit in range(_LAST_LINE + 1)])
+_BITS_UP_TO = np.array([*((2 << bit) - 1 for bit in range(_LAST_LINE)), -1])
 _LINE_BYTES = 64
 _SMALLEST_INDEX = 128
 _TAG_BITS = 32
@@ -85,15 +96,21 @@ class TableSpec:
     @property
     def words(self) -> int:
         """Words that the table takes."""
-        return -(-self.rows * self.row_words // LINE) * LINE
+        return _whole_pages(self.rows * self.row_words)
+
+
+def _whole_pages(words: int) -> int:
+    """So many words or a little more, up to the end of a page."""
+    return -(-words // PAGE) * PAGE
 
 
 def reserve(specs: Sequence[TableSpec], journal_words: int, arena_units: int = 0) -> Memory:
     """Reserve a memory for tables and for an arena of units of 16 words; nothing is committed before it is written."""
-    header = -(-(_DESCRIPTORS + len(specs) * DESCRIPTOR_WORDS) // LINE) * LINE
-    journal = -(-journal_words // LINE) * LINE
-    map_words = -(-arena_units // LINE) * LINE
-    total = header + journal + sum(spec.words for spec in specs) + map_words + arena_units * UNIT_WORDS
+    header = _whole_pages(_DESCRIPTORS + len(specs) * DESCRIPTOR_WORDS)
+    journal, map_words = _whole_pages(journal_words), _whole_pages(arena_units)
+    arena = map_words + _whole_pages(arena_units * UNIT_WORDS)
+    marked = header + journal + sum(spec.words for spec in specs) + arena
+    total = marked + marked // PAGE
     room = np.zeros(total + LINE, dtype=np.int64)
     start = -room.ctypes.data % _LINE_BYTES // room.itemsize
     memory: Memory = room[start : start + total]
@@ -106,6 +123,7 @@ def reserve(specs: Sequence[TableSpec], journal_words: int, arena_units: int = 0
         position += spec.words
     memory[ARENA_MAP], memory[ARENA_BASE], memory[ARENA_UNITS] = position, position + map_words, arena_units
     memory[ARENA_LARGEST] = min(ARENA_ORDERS, max(1, arena_units).bit_length()) - 1
+    memory[MARKS] = marked
     return memory
 
 
@@ -167,8 +185,19 @@ def address(memory: Memory, table: int, row: int) -> int:
 
 
 @kernel
+def mark(memory: Memory, place: int, length: int) -> None:
+    """Note that words change, for the next checkpoint; `save` does so for what it saves."""
+    first, last = place >> LINE_SHIFT, (place + length - 1) >> LINE_SHIFT
+    for page in range(first >> LINES_SHIFT, (last >> LINES_SHIFT) + 1):
+        low = max(first - (page << LINES_SHIFT), 0)
+        high = min(last - (page << LINES_SHIFT), _LAST_LINE)
+        memory[memory[MARKS] + page] |= _BITS_FROM[low] & _BITS_UP_TO[high]
+
+
+@kernel
 def save(memory: Memory, place: int, length: int) -> None:
     """Save words to the journal, before they are written over."""
+    mark(memory, place, length)
     used = memory[JOURNAL_USED]
     if used + length + _ENTRY_WORDS > memory[JOURNAL_SIZE]:
         raise CapacityError
@@ -202,7 +231,7 @@ def has_room(memory: Memory, table: int, rows: int) -> bool:
 
 @kernel
 def allocate(memory: Memory, table: int) -> int:
-    """Take a row, zeroed: a freed one, else the next unused one. It needs no saving in this batch."""
+    """Take a row, zeroed: a freed one, else the next unused one. It needs no saving and no mark in this batch."""
     about = _DESCRIPTORS + table * DESCRIPTOR_WORDS
     row = memory[about + FREE]
     if row != 0:
@@ -215,6 +244,7 @@ def allocate(memory: Memory, table: int) -> int:
         memory[about + USED] = row + 1
     memory[about + LIVE] += 1
     start = address(memory, table, row)
+    mark(memory, start, memory[about + WIDTH])
     for index in range(memory[about + WIDTH]):
         memory[start + index] = 0
     return row

@@ -33,6 +33,7 @@ from detector.layout import (
     PAYMENT_REVIEW_SHARE,
     PAYMENT_SEQUENCE,
     PAYMENT_TIME,
+    PAYMENT_WORDS,
     PAYMENTS,
     REASONS,
     RING,
@@ -40,7 +41,7 @@ from detector.layout import (
     SCORE_BITS,
     SHARED_MERCHANT,
 )
-from detector.memory import CAPACITY, Memory, address, descriptor, table_rows
+from detector.memory import CAPACITY, Memory, address, descriptor, mark, table_rows
 from detector.observe import unpack_letters
 from detector.state import PartitionState
 from detector.vocabulary import Action, Channel, Flag, Kind
@@ -160,6 +161,7 @@ def store_decisions(
 def adopt_answer(state: PartitionState, row: int, decision: tuple[int, int, float, float]) -> None:
     """Put a decision given earlier (action, flags, score, anomaly) in place of the one kept; its bins stay."""
     action, flags, score, anomaly = decision
+    mark(state.memory, int(address(state.memory, PAYMENTS, row)), int(PAYMENT_WORDS))
     words = table_rows(state.memory, int(PAYMENTS))[row]
     words[DECIDED] = action | (flags << _FLAGS_SHIFT) | (_code(state, "") << _POLICY_SHIFT)
     words[SCORE_BITS], words[ANOMALY_BITS] = np.array([score, anomaly]).view(np.int64)
@@ -180,6 +182,7 @@ def was_refused(decided: int) -> bool:
 
 def store_reasons(state: PartitionState, row: int, codes: list[str]) -> None:
     """Keep a decision's reasons beside its payment."""
+    mark(state.memory, int(address(state.memory, PAYMENTS, row)) + int(REASONS), 1)
     table_rows(state.memory, int(PAYMENTS))[row, REASONS] = pack_codes(state, codes)
 
 

@@ -29,6 +29,7 @@ from detector.memory import (
     find,
     info,
     link,
+    mark,
     put,
     save_row,
     set_info,
@@ -85,6 +86,8 @@ def remember(memory: Memory, batch: Columns, record: int, time_ms: int, state: i
     else:
         set_info(memory, PAYMENTS, USED, row + 1)
         set_info(memory, BINS, USED, row + 1)
+        mark(memory, address(memory, PAYMENTS, row), info(memory, PAYMENTS, WIDTH))
+        mark(memory, address(memory, BINS, row), info(memory, BINS, WIDTH))
     at = address(memory, PAYMENTS, row)
     for index in range(info(memory, PAYMENTS, WIDTH)):
         memory[at + index] = 0

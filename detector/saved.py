@@ -1,22 +1,24 @@
-"""A memory as named arrays and back: what a checkpoint holds of it.
+"""State as a checkpoint holds it: changes in named arrays, a base beneath them, and both back into a memory.
 
-Indexes are not saved but made anew from their tables; the blocks of the arena may come to lie elsewhere, so their
-addresses are moved.
+Indexes are not saved but made anew from their tables. A memory of other capacities is moved table by table; the blocks
+of the arena then come to lie elsewhere, so their addresses are moved with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.changes import Changes, Chunk, Image, Room, layout_of, used_rows
 from detector.errors import StateError
 from detector.memory import (
     ARENA_ALLOCATED,
     ARENA_BASE,
     ARENA_HEADS,
+    ARENA_LARGEST,
     ARENA_MAP,
     ARENA_ORDERS,
     ARENA_TOP,
@@ -31,10 +33,10 @@ from detector.memory import (
     index_rows,
     table_rows,
 )
+from detector.names import Names
 
 Arrays = Mapping[str, NDArray[np.generic]]
-# Words of the header that describe the arena: those of `reserve`, and what has come of it.
-_ARENA = slice(int(ARENA_BASE), ARENA_HEADS + ARENA_ORDERS)
+_NAME_KEYS, _NAME_TEXTS, _CODES = "names.keys", "names.texts", "reason_codes"
 
 
 class Index(NamedTuple):
@@ -45,135 +47,186 @@ class Index(NamedTuple):
     live_field: int
 
 
-class Copies:
-    """Room for copies of tables, used again and again: to get fresh pages takes longer than to copy into them."""
+class Shape(NamedTuple):
+    """What a kind of memory is made of.
 
-    def __init__(self) -> None:
-        """Take no room yet."""
-        self._room: dict[str, NDArray[np.int64]] = {}
-
-    def copy(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Copy rows into the room of this name, over what it held."""
-        room = self._room.get(name)
-        if room is None or len(room) < len(rows):
-            room = self._room[name] = np.empty((len(rows) + len(rows) // 4, rows.shape[1]), dtype=np.int64)
-        copied = room[: len(rows)]
-        np.copyto(copied, rows)
-        return copied
-
-
-def _arena_words(memory: Memory, units: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first units of the arena and of its map, as views a row a unit."""
-    base, start = int(memory[ARENA_BASE]), int(memory[ARENA_MAP])
-    words = memory[base : base + units * UNIT_WORDS].reshape(units, UNIT_WORDS)
-    return words, memory[start : start + units].reshape(units, 1)
-
-
-def save_tables(memory: Memory, specs: tuple[TableSpec, ...], copies: Copies) -> dict[str, NDArray[np.generic]]:
-    """Copy the used part of each table and of the arena."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for table, spec in enumerate(specs):
-        if spec.is_index:
-            continue
-        used = 2 if spec.name == "progress" else int(descriptor(memory, table)[USED])
-        arrays[f"{spec.name}.rows"] = copies.copy(spec.name, table_rows(memory, table)[:used])
-        arrays[f"{spec.name}.info"] = descriptor(memory, table).copy()
-    words, orders = _arena_words(memory, int(memory[ARENA_TOP]))
-    arrays["arena.words"] = copies.copy("arena.words", words)
-    arrays["arena.map"] = copies.copy("arena.map", orders)
-    arrays["arena.info"] = memory[_ARENA].copy()
-    return arrays
-
-
-def _array(arrays: Arrays, name: str, columns: int) -> NDArray[np.int64]:
-    """A saved array of rows.
-
-    Raises:
-        StateError: it is missing or has another shape or type.
+    Attributes:
+        specs: its tables.
+        indexes: made anew when it is read.
+        owners: the table whose rows own blocks of the arena, and the fields that hold their addresses.
     """
-    found = arrays.get(name)
-    if found is None or found.dtype != np.int64 or found.ndim != 2 or found.shape[1] != columns:
-        message = f"saved state has no usable {name}"
-        raise StateError(message)
-    return found.view(np.int64)
+
+    specs: tuple[TableSpec, ...]
+    indexes: tuple[Index, ...]
+    owners: tuple[int, tuple[int, ...]]
 
 
-def _load_table(memory: Memory, table: int, spec: TableSpec, arrays: Arrays) -> None:
+class Texts(NamedTuple):
+    """What a partition keeps beside its memory."""
+
+    names: Names
+    codes: list[str]
+
+
+class Taken(NamedTuple):
+    """Changes that were taken to be written; `arrays` lie over the chunks until they are released or put back."""
+
+    arrays: Arrays
+    chunks: list[Chunk]
+
+
+class StateChanges:
+    """What has changed in one memory, and in the texts beside it, since it was last taken."""
+
+    def __init__(self, memory: Memory, shape: Shape, room: Room, texts: Texts | None = None) -> None:
+        """Watch from now on."""
+        self._changes = Changes(memory, shape.specs, room)
+        self._texts = texts
+        self.layout = layout_of(memory)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of copies that were not taken yet."""
+        return self._changes.held_bytes
+
+    def drain(self, most_lines: int) -> bool:
+        """Copy changed lines aside; see `Changes.drain`."""
+        return self._changes.drain(most_lines)
+
+    def take(self) -> Taken:
+        """Everything drained since the last call; the last drain, at this moment, has left nothing."""
+        chunks, arrays = self._changes.take()
+        if self._texts is not None:
+            arrays[_NAME_KEYS], arrays[_NAME_TEXTS] = self._texts.names.take_new()
+            arrays[_CODES] = np.array([code.encode() for code in self._texts.codes] or [b""], dtype=np.bytes_)
+        return Taken(arrays, chunks)
+
+    def release(self, taken: Taken) -> None:
+        """What was taken is written."""
+        self._changes.release(taken.chunks)
+
+    def put_back(self, taken: Taken) -> None:
+        """What was taken could not be written and counts as changed again; the caller stands between two batches."""
+        self._changes.put_back(taken.chunks)
+        if self._texts is not None:
+            self._texts.names.put_back(taken.arrays[_NAME_KEYS].view(np.int64))
+
+    def base_arrays(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
+        """Everything, to be read by another thread while batches go on; see `detector.changes`."""
+        yield from self._changes.base_arrays()
+        if self._texts is not None:
+            for number, (keys, texts) in enumerate(self._texts.names.chunks()):
+                yield f"{_NAME_KEYS}.{number}", keys
+                yield f"{_NAME_TEXTS}.{number}", texts
+
+
+class StateImage:
+    """Saved state that is being read back: a base, then changes in order."""
+
+    def __init__(self, layout: str) -> None:
+        """Prepare for a memory of this layout.
+
+        Raises:
+            StateError: the layout is not one.
+        """
+        self._image = Image(layout)
+        self.names = Names()
+        self.codes: list[str] = []
+
+    def room_for(self, name: str, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+        """Where an array is to be read into; None where any room will do."""
+        return self._image.room_for(name, shape)
+
+    def apply(self, arrays: Arrays) -> None:
+        """Take over changes, or what a base has beside its memory.
+
+        Raises:
+            StateError: they do not fit.
+        """
+        self._image.apply(arrays)
+        for name in arrays:
+            if name.startswith(_NAME_KEYS):
+                texts = arrays.get(_NAME_TEXTS + name.removeprefix(_NAME_KEYS))
+                if texts is None or texts.dtype.kind != "S":
+                    message = f"saved state has no texts for {name}"
+                    raise StateError(message)
+                self.names.load((arrays[name].view(np.int64), texts.view(texts.dtype)))
+        codes = arrays.get(_CODES)
+        if codes is not None:
+            self.codes = [bytes(code).decode() for code in codes if code]
+
+    def memory(self, own: Memory, shape: Shape) -> Memory:
+        """The memory that was saved, ready for use.
+
+        Args:
+            own: a freshly reserved memory of the configured capacities; taken only if those that were saved differ.
+            shape: what both are made of.
+
+        Raises:
+            StateError: it is not complete, or does not fit into the configured capacities.
+        """
+        memory = self._image.finish()
+        if self._image.layout != layout_of(own):
+            _move_tables(memory, own, shape)
+            memory = own
+        for index in shape.indexes:
+            used = int(descriptor(memory, index.table_id)[USED])
+            index_rows(memory, index.index_id, index.table_id, 1, used, index.live_field)
+        return memory
+
+
+def _move_table(saved: Memory, own: Memory, table: int, spec: TableSpec) -> None:
     """Fill one table.
 
     Raises:
-        StateError: it is missing, has another width, or does not fit the configured capacity.
+        StateError: it does not fit the configured capacity.
     """
-    room, own = table_rows(memory, table), descriptor(memory, table)
-    rows, words = _array(arrays, f"{spec.name}.rows", room.shape[1]), arrays.get(f"{spec.name}.info")
-    if words is None or words.shape != own.shape or words.dtype != np.int64:
-        message = f"saved state has no usable {spec.name}.info"
-        raise StateError(message)
-    if rows.shape[0] > room.shape[0]:
+    rows, room = used_rows(saved, table), table_rows(own, table)
+    about, words = descriptor(saved, table), descriptor(own, table)
+    if spec.name == "progress":
+        rows = table_rows(saved, table)
+    if rows.shape[0] > room.shape[0] or rows.shape[1] != room.shape[1]:
         message = (
             f"saved table {spec.name} of {rows.shape[0]} rows does not fit into {room.shape[0]}: raise its capacity"
         )
         raise StateError(message)
-    about = words.view(np.int64)
-    if spec.is_ring and int(about[CAPACITY]) != int(own[CAPACITY]) and int(about[HAND]) > int(about[CAPACITY]):
+    if spec.is_ring and int(about[CAPACITY]) != int(words[CAPACITY]) and int(about[HAND]) > int(about[CAPACITY]):
         message = f"{spec.name} has wrapped round at a capacity of {int(about[CAPACITY])}: keep that capacity"
         raise StateError(message)
     room[: rows.shape[0]] = rows
-    own[USED:] = about[USED:]
+    words[USED:] = about[USED:]
 
 
-def _load_arena(memory: Memory, arrays: Arrays) -> int:
+def _move_arena(saved: Memory, own: Memory) -> int:
     """Fill the arena; returns by how much the addresses of its blocks have moved.
 
     Raises:
-        StateError: it is missing or does not fit.
+        StateError: it does not fit.
     """
-    words, orders = _array(arrays, "arena.words", UNIT_WORDS), _array(arrays, "arena.map", 1)
-    saved = arrays.get("arena.info")
-    if saved is None or saved.shape != memory[_ARENA].shape or saved.dtype != np.int64 or len(words) != len(orders):
-        message = "saved state has no usable arena"
+    units = int(saved[ARENA_TOP])
+    if units > int(own[ARENA_UNITS]) or int(saved[ARENA_LARGEST]) > int(own[ARENA_LARGEST]):
+        message = f"a saved arena of {units} units does not fit into {int(own[ARENA_UNITS])}: raise its capacity"
         raise StateError(message)
-    if len(words) > int(memory[ARENA_UNITS]):
-        message = (
-            f"a saved arena of {len(words)} units does not fit into {int(memory[ARENA_UNITS])}: raise its capacity"
-        )
-        raise StateError(message)
-    room, room_map = _arena_words(memory, len(words))
-    room[:], room_map[:] = words, orders
-    header = np.zeros(_ARENA.stop, dtype=np.int64)
-    header[_ARENA] = saved.view(np.int64)
+    for word, size in ((ARENA_MAP, units), (ARENA_BASE, units * UNIT_WORDS)):
+        start, place = int(saved[word]), int(own[word])
+        own[place : place + size] = saved[start : start + size]
     for word in (ARENA_TOP, ARENA_ALLOCATED):
-        memory[word] = header[word]
-    memory[ARENA_HEADS : ARENA_HEADS + ARENA_ORDERS] = header[ARENA_HEADS : ARENA_HEADS + ARENA_ORDERS]
-    return int(memory[ARENA_BASE]) - int(header[ARENA_BASE])
+        own[word] = saved[word]
+    heads = slice(ARENA_HEADS, ARENA_HEADS + ARENA_ORDERS)
+    own[heads] = saved[heads]
+    return int(own[ARENA_BASE]) - int(saved[ARENA_BASE])
 
 
-def load_tables(
-    memory: Memory,
-    specs: tuple[TableSpec, ...],
-    indexes: tuple[Index, ...],
-    blocks: tuple[int, tuple[int, ...]],
-    arrays: Arrays,
-) -> None:
-    """Fill a freshly reserved memory from saved arrays.
-
-    Args:
-        memory: made by `reserve` for these tables.
-        specs: its tables.
-        indexes: made anew.
-        blocks: the table whose rows own blocks of the arena, and the fields that hold their addresses.
-        arrays: what `save_tables` made, under the same or a smaller capacity.
+def _move_tables(saved: Memory, own: Memory, shape: Shape) -> None:
+    """Fill a freshly reserved memory from one of other capacities.
 
     Raises:
-        StateError: an array is missing, has another width, or does not fit the configured capacity.
+        StateError: it does not fit the configured capacities.
     """
-    for table, spec in enumerate(specs):
+    for table, spec in enumerate(shape.specs):
         if not spec.is_index:
-            _load_table(memory, table, spec, arrays)
-    moved = _load_arena(memory, arrays)
-    owners = table_rows(memory, blocks[0])[: int(descriptor(memory, blocks[0])[USED])]
-    for field in blocks[1]:
+            _move_table(saved, own, table, spec)
+    moved = _move_arena(saved, own)
+    owners = used_rows(own, shape.owners[0])
+    for field in shape.owners[1]:
         owners[:, field] += np.where(owners[:, field] != 0, moved, 0)
-    for index in indexes:
-        used = int(descriptor(memory, index.table_id)[USED])
-        index_rows(memory, index.index_id, index.table_id, 1, used, index.live_field)

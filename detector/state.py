@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detector.arena import ENTRIES_PER_UNIT
 from detector.buckets import LEVEL_WORDS
 from detector.catalogue import CATALOGUE, DAY_MS, SHARED_WINDOWS_MS, WINDOWS_MS, catalogue_digest
+from detector.changes import Room
 from detector.digest import card_lines, digest_of, entity_lines
 from detector.directives import Directives
 from detector.errors import ConfigurationError, StateError
@@ -46,11 +46,12 @@ from detector.layout import (
 )
 from detector.lookahead import AHEAD_SHAPE
 from detector.memory import Memory, TableSpec, begin, reserve, roll_back, table_rows
+from detector.names import Names
 from detector.rates import RateTable
-from detector.saved import Copies, Index, load_tables, save_tables
+from detector.saved import Index, Shape, StateChanges, StateImage, Texts
 from detector.tokens import KEY_BYTES
 
-FORMAT = 4
+FORMAT = 5
 # A batch of 16,384 records saves about 150 words a record; more where blocks grow. Committed only as used.
 _JOURNAL_WORDS = 1 << 26
 
@@ -113,12 +114,13 @@ class StateConfig:
 class PartitionState:
     """Everything that belongs to one source partition."""
 
-    def __init__(self, memory: Memory) -> None:
-        """Wrap a memory; `names` maps a merchant's first fingerprint word to its text, for what people read."""
+    def __init__(self, memory: Memory, shape: Shape, room: Room, texts: Texts | None = None) -> None:
+        """Wrap a memory, new or, with its texts, restored."""
+        kept = Texts(Names(), []) if texts is None else texts
         self.memory = memory
-        self.names: dict[int, str] = {}
-        self.reason_codes: list[str] = []
-        self.copies = Copies()
+        self.names = kept.names
+        self.reason_codes = kept.codes
+        self.changes = StateChanges(memory, shape, room, kept)
 
     def _progress(self, word: int) -> int:
         """A word of the single progress row."""
@@ -173,6 +175,16 @@ _SHARED_INDEXES = (Index(int(ENTITY_INDEX), int(ENTITIES), int(LAST_TIME)),)
 _ENTITY_BLOCKS = (int(OUTCOMES), *range(LEVELS, LEVELS + LEVEL_WORDS * SHARED_WINDOW_COUNT, LEVEL_WORDS))
 
 
+def _partition_shape(config: StateConfig) -> Shape:
+    """What the memory of a partition is made of."""
+    return Shape(_partition_specs(config), _PARTITION_INDEXES, (int(CARDS), (int(BLOCK),)))
+
+
+def _shared_shape(config: StateConfig) -> Shape:
+    """What the memory of shared entities is made of."""
+    return Shape(_shared_specs(config), _SHARED_INDEXES, (int(ENTITIES), _ENTITY_BLOCKS))
+
+
 def _units(entries: int) -> int:
     """Units of an arena for so many entries."""
     return -(-entries // ENTRIES_PER_UNIT)
@@ -197,8 +209,8 @@ class EngineState:
         self.rates = rates
         self.directives = Directives()
         self.partitions: dict[int, PartitionState] = {}
-        self.shared = _reserve_shared(config)
-        self._shared_copies = Copies()
+        self._room = Room()
+        self.empty_shared()
         self.plan = plan(CATALOGUE)
         self.scratch = Scratch(
             np.zeros(VALUE_COUNT, dtype=np.float64),
@@ -209,7 +221,8 @@ class EngineState:
     def open_partition(self, partition: int) -> PartitionState:
         """The partition's state, empty if it was not open."""
         if partition not in self.partitions:
-            self.partitions[partition] = PartitionState(_reserve_partition(self.config))
+            memory = _reserve_partition(self.config)
+            self.partitions[partition] = PartitionState(memory, _partition_shape(self.config), self._room)
         return self.partitions[partition]
 
     def partition(self, partition: int) -> PartitionState:
@@ -258,45 +271,40 @@ class EngineState:
             lines += card_lines(state.memory, state.watermark_ms, lateness_ms)
         return digest_of(lines)
 
-    def snapshot(self, partition: int) -> dict[str, NDArray[np.generic]]:
-        """Copies of everything `restore` needs for a partition, by name; the next snapshot of it overwrites them."""
-        state = self.partition(partition)
-        arrays = save_tables(state.memory, _partition_specs(self.config), state.copies)
-        arrays["names.keys"] = np.array(list(state.names), dtype=np.int64)
-        arrays["names.texts"] = np.array([text.encode() for text in state.names.values()] or [b""], dtype=np.bytes_)
-        arrays["reason_codes"] = np.array([code.encode() for code in state.reason_codes] or [b""], dtype=np.bytes_)
-        return arrays
+    def changes(self, partition: int) -> StateChanges:
+        """What has changed in an open partition, for a checkpoint.
 
-    def restore(self, partition: int, arrays: Mapping[str, NDArray[np.generic]]) -> PartitionState:
+        Raises:
+            StateError: the partition is not open.
+        """
+        return self.partition(partition).changes
+
+    def restore(self, partition: int, image: StateImage) -> PartitionState:
         """Open a partition with saved state.
 
         Raises:
-            StateError: the arrays do not form a partition of this configuration.
+            StateError: it is not complete, or does not fit the configured capacities.
         """
-        state = PartitionState(_reserve_partition(self.config))
-        blocks = (int(CARDS), (int(BLOCK),))
-        load_tables(state.memory, _partition_specs(self.config), _PARTITION_INDEXES, blocks, arrays)
-        try:
-            keys, texts, codes = arrays["names.keys"], arrays["names.texts"], arrays["reason_codes"]
-        except KeyError as error:
-            message = f"saved state has no {error.args[0]}"
-            raise StateError(message) from None
-        state.names = {int(key): bytes(text).decode() for key, text in zip(keys, texts, strict=False)}
-        state.reason_codes = [bytes(code).decode() for code in codes if code]
+        shape = _partition_shape(self.config)
+        memory = image.memory(_reserve_partition(self.config), shape)
+        state = PartitionState(memory, shape, self._room, Texts(image.names, image.codes))
         self.partitions[partition] = state
         return state
 
-    def snapshot_shared(self) -> dict[str, NDArray[np.generic]]:
-        """Copies of everything `restore_shared` needs; the next snapshot overwrites them."""
-        return save_tables(self.shared, _shared_specs(self.config), self._shared_copies)
-
-    def restore_shared(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore_shared(self, image: StateImage) -> None:
         """Take over saved shared entities.
 
         Raises:
-            StateError: the arrays do not fit this configuration.
+            StateError: they are not complete, or do not fit the configured capacities.
         """
-        shared = _reserve_shared(self.config)
-        blocks = (int(ENTITIES), _ENTITY_BLOCKS)
-        load_tables(shared, _shared_specs(self.config), _SHARED_INDEXES, blocks, arrays)
-        self.shared = shared
+        shape = _shared_shape(self.config)
+        self._watch_shared(image.memory(_reserve_shared(self.config), shape))
+
+    def empty_shared(self) -> None:
+        """Forget all shared entities."""
+        self._watch_shared(_reserve_shared(self.config))
+
+    def _watch_shared(self, memory: Memory) -> None:
+        """Use a memory for the shared entities."""
+        self.shared = memory
+        self.shared_changes = StateChanges(memory, _shared_shape(self.config), self._room)

@@ -1,313 +1,365 @@
 """Checkpoints: state beside the offset it stands for, written so that a crash at any step does no harm.
 
-The protocol, by numbers (DESIGN, decision 3):
+The protocol, by numbers (DESIGN, decision 3; docs/guarantees.md has what each crash leaves):
 
-    1. At a batch boundary: copy the arrays; while later batches go on, wait until every output so far is acknowledged.
-    2. In a background thread: write each array of each partition as an object of its own, then its manifest.
-    3. Write the arrays of the shared entities, then their manifest, which names the positions of all partitions.
+    1. At a batch boundary: copy what changed; while later batches go on, wait until all outputs are acknowledged.
+    2. In a background thread: write the changes of each partition as one object, then its manifest.
+    3. Write the changes of the shared entities, then their manifest, which names the positions of all partitions.
     4. Commit the offsets to Kafka.
-    5. Remove what is older than the last ones.
+    5. Where that was accepted, remove what no checkpoint needs any more.
 
-    crash after   what is left                                     what a restart does
-    1             nothing new                                      starts from the checkpoint before, replays
-    2             partitions without shared entities, or a part    takes the last set that fits together, replays
-    3             a whole set, an older committed offset           starts from the set: its offset counts, not Kafka's
-    4, 5          one checkpoint too many                          removes it after the next one
+A state is a base and the changes behind it (`streams.chains`). A base is written by a thread of its own while the
+stream goes on, and counts from the first changes on that were taken after it was read to its end.
 
 Nothing is overwritten: a folder is named after the group's generation and the offsets it stands for, so a worker that
-lost its partition without knowing can write, but never win: readers take the highest generation first. A folder without
-a manifest, or with an array whose digest is wrong, does not exist for readers.
+lost its partition without knowing can write, but never win: readers take the highest generation first. It removes
+nothing either, for its commit is refused. A folder without a manifest, or with an object whose digest is wrong, does
+not exist for readers. A consumer group that was deleted begins its generations anew; its checkpoints are told from
+those before by an epoch.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
+import os
 import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import fsspec
 import msgspec
-import numpy as np
+from numpy import generic
 from numpy.typing import NDArray
 
+from streams.chains import ChainState
+from streams.checkpoint_format import (
+    FORMAT,
+    MANIFEST,
+    SHARED,
+    Chain,
+    FormatOnly,
+    Origin,
+    PartitionManifest,
+    Position,
+    SharedManifest,
+    StoredObject,
+    base_name,
+    folder_name,
+    generation_name,
+    generation_of,
+    is_base,
+    position_name,
+)
+from streams.checkpoint_objects import DamagedError, Room, read_object, write_object
+from streams.checkpoint_sets import CheckpointSet, PartitionCopy, Restored, RestoredSet, StateCopy
 from streams.errors import CheckpointError, ClusterError
 
-FORMAT = 1
-_MANIFEST = "manifest.json"
-_SHARED = "shared"
-_DIGEST_BYTES = 16
-
-Arrays = Mapping[str, NDArray[np.generic]]
+_CHANGES, _BASE = "changes.bin", "base.bin"
 logger = logging.getLogger(__name__)
 
-
-class Position(msgspec.Struct, frozen=True, order=True):
-    """How far a source partition has been applied: the next offsets of its transactions and labels."""
-
-    next_offset: int
-    label_next_offset: int
-
-
-class StoredArray(msgspec.Struct, frozen=True):
-    """One array of a checkpoint, as an object of its own."""
-
-    name: str
-    file: str
-    size_bytes: int
-    digest: str
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """What a checkpoint belongs to: elsewhere its offsets or its arrays mean something else.
-
-    Attributes:
-        cluster_id: Kafka's id of the cluster.
-        topic_ids: Kafka's ids of the source topics, by name, where the broker tells them: a topic made anew under the
-            same name counts its offsets anew.
-        config_digest: of the configuration that shapes state.
-    """
-
-    cluster_id: str
-    topic_ids: dict[str, str]
-    config_digest: str
-
-
-class PartitionManifest(msgspec.Struct, frozen=True):
-    """What a partition's checkpoint says of itself.
-
-    Attributes:
-        output_positions: per output ("topic/partition"), an offset behind which everything answered later stands.
-        created_ms: UTC epoch milliseconds.
-    """
-
-    format: int
-    origin: Origin
-    partition: int
-    generation: int
-    position: Position
-    watermark_ms: int
-    output_positions: dict[str, int]
-    created_ms: int
-    arrays: list[StoredArray]
-
-
-class SharedManifest(msgspec.Struct, frozen=True):
-    """What the checkpoint of a worker's shared entities says of itself: which positions it contains."""
-
-    format: int
-    origin: Origin
-    generation: int
-    positions: dict[str, Position]
-    created_ms: int
-    arrays: list[StoredArray]
-
-
 Manifest = TypeVar("Manifest", PartitionManifest, SharedManifest)
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionCopy:
-    """A partition as it stood at a batch boundary."""
-
-    partition: int
-    position: Position
-    watermark_ms: int
-    output_positions: Mapping[str, int]
-    arrays: Arrays
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointSet:
-    """All partitions of a worker, and its shared entities, at one batch boundary.
-
-    Attributes:
-        changed: partitions whose position differs from the checkpoint written last; only they are written.
-        positions: of all partitions, the unchanged ones included.
-    """
-
-    generation: int
-    created_ms: int
-    changed: tuple[PartitionCopy, ...]
-    positions: Mapping[int, Position]
-    shared: Arrays
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """A partition's checkpoint, read back and verified."""
-
-    manifest: PartitionManifest
-    arrays: Arrays
-
-
-@dataclass(frozen=True, slots=True)
-class RestoredSet:
-    """What a worker starts from.
-
-    Attributes:
-        partitions: those that have a checkpoint.
-        shared: arrays of the shared entities; None where no checkpoint has any.
-        shared_covers: partitions whose history the shared entities contain.
-    """
-
-    partitions: Mapping[int, Restored]
-    shared: Arrays | None
-    shared_covers: frozenset[int]
+NewRoom = Callable[[str], Room]
 
 
 class CheckpointStore:
     """Reads and writes checkpoints under one folder. All methods block; call them from a thread."""
 
-    def __init__(self, url: str, origin: Origin, *, kept: int = 2, pass_over_foreign: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        origin: Origin,
+        *,
+        kept: int = 2,
+        pass_over_foreign: bool = False,
+        on_damaged: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Work under `url` (any fsspec URL).
 
         Args:
             url: the folder.
             origin: what checkpoints must belong to.
-            kept: how many checkpoints of a partition are kept.
+            kept: how many bases of a state are kept, with all changes since the oldest.
             pass_over_foreign: take checkpoints of another origin for nonexistent instead of refusing to start.
+            on_damaged: told the path of each object or manifest that is not what was written.
         """
         self._files, root = fsspec.core.url_to_fs(url)
         self._root = root.rstrip("/")
         self._origin = origin
         self._kept = kept
         self._pass_over_foreign = pass_over_foreign
+        self._on_damaged = on_damaged
+        self._damaged: set[str] = set()
+        self._epoch = 0
+        self._chains: dict[int | None, ChainState] = {}
+        self._shared_seen: dict[str, SharedManifest | None] = {}
 
-    def write(self, copies: CheckpointSet) -> int:
-        """Write a set, manifests last, and remove what is older than the last ones; returns the bytes written.
+    # -- writing
+
+    def open_chain(self, subject: int | None, layout: str, chain: Chain | None) -> ChainState:
+        """Say what the next checkpoints of a partition, or of the shared entities (None), are built on.
+
+        Args:
+            subject: the partition.
+            layout: of its memory.
+            chain: what it was restored from; where that had another layout, or for None, a base comes first. That of
+                shared entities is never gone on with: another worker may have started from it as well.
+        """
+        home = f"{SHARED}/{uuid.uuid4().hex[:12]}" if subject is None else str(subject)
+        if chain is not None and chain.layout == layout and subject is not None:
+            self._chains[subject] = ChainState.of(home, chain)
+        else:
+            self._chains[subject] = ChainState(home, layout)
+        return self._chains[subject]
+
+    def chain(self, subject: int | None) -> ChainState:
+        """The chain of a state that was opened."""
+        return self._chains[subject]
+
+    def write_base(
+        self, chain: ChainState, folder: str, arrays: Iterable[tuple[str, NDArray[generic]]]
+    ) -> StoredObject:
+        """Write a base; no manifest names it yet.
+
+        Args:
+            chain: of the state.
+            folder: that of the next checkpoint, as `next_folder` says.
+            arrays: everything, perhaps changing while it is read.
 
         Raises:
-            CheckpointError: the store did not take it; what was written before stays valid.
+            CheckpointError: the store did not take it.
         """
         try:
-            written = sum(self._write_partition(copies, copy) for copy in copies.changed)
-            name = f"{copies.generation:010d}-{copies.created_ms:015d}-{uuid.uuid4().hex[:8]}"
-            folder = f"{self._root}/{_SHARED}/{name}"
-            arrays, size = self._write_arrays(folder, copies.shared)
-            positions = {str(partition): position for partition, position in copies.positions.items()}
-            manifest = SharedManifest(FORMAT, self._origin, copies.generation, positions, copies.created_ms, arrays)
-            self._write_object(f"{folder}/{_MANIFEST}", msgspec.json.encode(manifest))
-            self._prune(copies.positions)
+            return self._write_object(chain, f"{base_name(folder, uuid.uuid4().hex[:8])}/{_BASE}", arrays)
+        except OSError as error:
+            message = f"cannot write a base: {error}"
+            raise CheckpointError(message) from error
+
+    def next_folder(self, subject: int | None, generation: int, position: Position, created_ms: int) -> str:
+        """The folder that a checkpoint at this position gets."""
+        if subject is None:
+            return f"{generation_name(self._epoch, generation)}-{created_ms:015d}-{uuid.uuid4().hex[:8]}"
+        return folder_name(self._epoch, generation, position)
+
+    def write(self, copies: CheckpointSet) -> int:
+        """Write a set, manifests last; returns the bytes written.
+
+        Raises:
+            CheckpointError: the store did not take it; what was written before stays valid, and `copies.written` says
+                whose changes are safe.
+        """
+        try:
+            size = sum(self._write_partition(copies, copy) for copy in copies.changed)
+            return size + self._write_shared(copies)
         except OSError as error:
             message = f"cannot write a checkpoint: {error}"
             raise CheckpointError(message) from error
-        return written + size
 
     def _write_partition(self, copies: CheckpointSet, copy: PartitionCopy) -> int:
         """Write one partition; its manifest last."""
-        folder = f"{self._root}/{copy.partition}/{_folder_name(copies.generation, copy.position)}"
-        arrays, size = self._write_arrays(folder, copy.arrays)
+        folder = self.next_folder(copy.partition, copies.generation, copy.position, copies.created_ms)
+        size = self._write_changes(copies, copy.partition, folder, copy.state)
         manifest = PartitionManifest(
-            FORMAT, self._origin, copy.partition, copies.generation, copy.position, copy.watermark_ms,
-            dict(copy.output_positions), copies.created_ms, arrays,
+            FORMAT, self._origin, copy.partition, self._epoch, copies.generation, copy.position, copy.watermark_ms,
+            dict(copy.output_positions), copies.created_ms, copy.state.chain.chain(),
         )  # fmt: skip
-        self._write_object(f"{folder}/{_MANIFEST}", msgspec.json.encode(manifest))
+        self._write_manifest(copy.state.chain, folder, manifest)
         return size
 
-    def _write_arrays(self, folder: str, arrays: Arrays) -> tuple[list[StoredArray], int]:
-        """Write arrays as objects of their own; returns their entries and the bytes written."""
-        stored: list[StoredArray] = []
-        for number, (name, array) in enumerate(arrays.items()):
-            # As np.save writes it, without its copy of the whole.
-            header = io.BytesIO()
-            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-            parts = (header.getbuffer(), np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-            file = f"{number:03d}.npy"
-            self._write_object(f"{folder}/{file}", *parts)
-            stored.append(StoredArray(name, file, sum(part.nbytes for part in parts), _digest(*parts)))
-        return stored, sum(entry.size_bytes for entry in stored)
+    def _write_shared(self, copies: CheckpointSet) -> int:
+        """Write the shared entities; their manifest makes the set whole."""
+        folder = self.next_folder(None, copies.generation, Position(0, 0), copies.created_ms)
+        size = self._write_changes(copies, None, folder, copies.shared)
+        positions = {str(partition): position for partition, position in copies.positions.items()}
+        manifest = SharedManifest(
+            FORMAT, self._origin, self._epoch, copies.generation, positions, copies.created_ms,
+            copies.shared.chain.chain(),
+        )  # fmt: skip
+        self._write_manifest(copies.shared.chain, folder, manifest)
+        return size
 
-    def _write_object(self, path: str, *parts: bytes | memoryview) -> None:
+    def _write_changes(self, copies: CheckpointSet, subject: int | None, folder: str, state: StateCopy) -> int:
+        """Write the changes of one state as an object, and add it to the chain."""
+        stored = self._write_object(state.chain, f"{folder}/{_CHANGES}", state.arrays.items())
+        state.chain.add(stored, state.base, self._kept)
+        copies.written.add(subject)
+        return stored.size_bytes
+
+    def _write_object(
+        self, chain: ChainState, path: str, arrays: Iterable[tuple[str, NDArray[generic]]]
+    ) -> StoredObject:
         """Write one object whole."""
-        self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        with self._files.open(path, "wb") as stream:
-            for part in parts:
-                stream.write(part)
+        target = f"{self._root}/{chain.home}/{path}"
+        self._files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        with self._files.open(target, "wb") as stream:
+            return write_object(stream, path, arrays)
 
-    def load(self, partitions: Iterable[int]) -> RestoredSet:
+    def _write_manifest(self, chain: ChainState, folder: str, manifest: PartitionManifest | SharedManifest) -> None:
+        """Write what makes a checkpoint exist."""
+        with self._files.open(f"{self._root}/{chain.home}/{folder}/{MANIFEST}", "wb") as stream:
+            stream.write(msgspec.json.encode(manifest))
+
+    # -- reading
+
+    def load(self, partitions: Iterable[int], generation: int, new_room: NewRoom) -> RestoredSet:
         """Read what fits together best: shared entities that contain as many of the partitions as possible.
 
         A partition that no such set contains is read from its own latest checkpoint.
 
+        Args:
+            partitions: wanted.
+            generation: of the group, now.
+            new_room: makes room to read a state of some layout into.
+
         Raises:
-            ClusterError: checkpoints belong to another cluster.
-            CheckpointError: they belong to another configuration of state, or the store does not answer.
+            ClusterError: checkpoints belong to another cluster, to topics made anew, or to another consumer group.
+            CheckpointError: they belong to another configuration of state, have another format, or the store does not
+                answer.
         """
-        wanted = sorted(partitions)
         try:
             self._files.invalidate_cache()
-            manifests = {partition: self._partition_manifests(partition) for partition in wanted}
-            for folder, shared in self._shared_manifests(manifests):
-                restored = self._load_set(folder, shared, manifests)
+            found = {partition: self._checkpoints(str(partition)) for partition in sorted(partitions)}
+            self._check_formats(found)
+            self._count_epoch([name for names in found.values() for name in names], generation)
+            self._shared_seen.clear()
+            for path, shared in self._shared_manifests(found):
+                restored = self._load_set(path, shared, found, new_room)
                 if restored is not None:
                     return restored
-            latest = {partition: self._latest(manifests[partition], None) for partition in wanted}
+            latest = {
+                partition: self._latest(partition, self._in_sets(partition, names), new_room)
+                for partition, names in found.items()
+            }
         except OSError as error:
             message = f"cannot read checkpoints: {error}"
             raise CheckpointError(message) from error
-        return RestoredSet({p: found for p, found in latest.items() if found is not None}, None, frozenset())
+        return RestoredSet({p: kept for p, kept in latest.items() if kept is not None}, None, frozenset())
+
+    def _check_formats(self, found: Mapping[int, list[str]]) -> None:
+        """Refuse checkpoints of another format before anything of them is taken for something else."""
+        for partition, names in found.items():
+            if names:
+                self._read_manifest(f"{partition}/{names[0]}", PartitionManifest)
+
+    def _in_sets(self, partition: int, names: list[str]) -> list[str]:
+        """Of a partition's checkpoints those that some set names: of the others the set was never whole."""
+        for _ in self._shared_manifests({}):
+            pass  # all are seen then
+        seen = (shared.positions.get(str(partition)) for shared in self._shared_seen.values() if shared is not None)
+        named = {position_name(position) for position in seen if position is not None}
+        return [name for name in names if name.endswith(tuple(named))]
+
+    def _count_epoch(self, names: list[str], generation: int) -> None:
+        """Begin a new epoch where a checkpoint has a generation that the group has not reached."""
+        epoch, highest = max((generation_of(name) for name in names), default=(0, 0))
+        if highest > generation:
+            logger.warning(
+                "consumer group %s is in generation %d, its checkpoints in %d: it was deleted and made anew",
+                self._origin.group, generation, highest,
+            )  # fmt: skip
+            epoch += 1
+        self._epoch = max(self._epoch, epoch)
 
     def _load_set(
-        self, folder: str, shared: SharedManifest, manifests: Mapping[int, list[PartitionManifest]]
+        self, path: str, shared: SharedManifest, found: Mapping[int, list[str]], new_room: NewRoom
     ) -> RestoredSet | None:
         """Read the set around one checkpoint of shared entities; None where a part of it is damaged."""
-        arrays = self._read_arrays(f"{self._root}/{_SHARED}/{folder}", shared.arrays)
-        if arrays is None:
+        contained = _contained(shared, found)
+        with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as threads:
+            state = threads.submit(self._read_chain, path, shared.chain, new_room)
+            reads = {
+                partition: threads.submit(
+                    self._latest, partition, contained.get(partition) or self._in_sets(partition, names), new_room
+                )
+                for partition, names in found.items()
+            }
+            room = state.result()
+            restored = {partition: read.result() for partition, read in reads.items()}
+        if room is None or any(restored[partition] is None for partition in contained):
             return None
-        restored: dict[int, Restored] = {}
-        covered: set[int] = set()
-        for partition, available in manifests.items():
-            position = shared.positions.get(str(partition))
-            contained = position is not None and any(manifest.position == position for manifest in available)
-            found = self._latest(available, position if contained else None)
-            if found is None:
-                if contained:
-                    return None
-                continue
-            restored[partition] = found
-            if contained:
-                covered.add(partition)
-        return RestoredSet(restored, arrays, frozenset(covered))
+        kept = {partition: each for partition, each in restored.items() if each is not None}
+        return RestoredSet(kept, room, frozenset(contained))
 
-    def _latest(self, available: list[PartitionManifest], position: Position | None) -> Restored | None:
-        """Read the highest valid checkpoint, or that at `position`; a damaged one is passed over."""
-        for manifest in available:
-            if position is not None and manifest.position != position:
-                continue
-            folder = f"{self._root}/{manifest.partition}/{_folder_name(manifest.generation, manifest.position)}"
-            arrays = self._read_arrays(folder, manifest.arrays)
-            if arrays is not None:
-                return Restored(manifest, arrays)
+    def _latest(self, partition: int, names: list[str], new_room: NewRoom) -> Restored | None:
+        """Read the first of these checkpoints that is whole."""
+        for name in names:
+            manifest = self._read_manifest(f"{partition}/{name}", PartitionManifest)
+            if manifest is not None and self._belongs(manifest.origin):
+                room = self._read_chain(str(partition), manifest.chain, new_room)
+                if room is not None:
+                    return Restored(manifest, room)
         return None
 
-    def _partition_manifests(self, partition: int) -> list[PartitionManifest]:
-        """Manifests of a partition, the highest (generation, position) first."""
-        found = [self._read_manifest(f"{partition}/{name}", PartitionManifest) for name in self._names(str(partition))]
-        ours = [manifest for manifest in found if manifest is not None and self._belongs(manifest.origin)]
-        return sorted(ours, key=lambda manifest: (manifest.generation, manifest.position), reverse=True)
+    def _read_chain(self, folder: str, chain: Chain, new_room: NewRoom) -> Room | None:
+        """Put a state together: the newest base that is whole, and the changes behind it; None where one is damaged."""
+        for base in chain.bases:
+            changes = chain.changes[base.skips :]
+            if self._is_damaged(folder, base.object, *changes):
+                continue
+            room = new_room(chain.layout)
+            if all(self._read_object(folder, each, room) for each in (base.object, *changes)):
+                return room
+        return None
 
-    def _shared_manifests(self, manifests: Mapping[int, list[PartitionManifest]]) -> list[tuple[str, SharedManifest]]:
-        """Folders of shared entities, those that contain most partitions first, the newest first among equals."""
-        positions = {str(p): {manifest.position for manifest in available} for p, available in manifests.items()}
+    def _is_damaged(self, folder: str, *objects: StoredObject) -> bool:
+        """Whether one of these is known to be damaged."""
+        return any(f"{folder}/{stored.path}" in self._damaged for stored in objects)
 
-        def rank(found: tuple[str, SharedManifest]) -> tuple[int, int, int]:
-            manifest = found[1]
-            contained = sum(manifest.positions.get(p) in available for p, available in positions.items())
-            return contained, manifest.generation, manifest.created_ms
+    def _read_object(self, folder: str, stored: StoredObject, room: Room) -> bool:
+        """Read and verify an object; False where it is missing or damaged."""
+        path = f"{folder}/{stored.path}"
+        try:
+            with self._files.open(f"{self._root}/{path}", "rb") as stream:
+                read_object(stream, stored, room)
+        except FileNotFoundError:
+            self._note_damage(path, "is missing")
+        except DamagedError as error:
+            self._note_damage(path, str(error))
+        else:
+            return True
+        return False
 
-        found = [(name, self._read_manifest(f"{_SHARED}/{name}", SharedManifest)) for name in self._names(_SHARED)]
-        ours = [(name, manifest) for name, manifest in found if manifest is not None and self._belongs(manifest.origin)]
-        return sorted((entry for entry in ours if rank(entry)[0]), key=rank, reverse=True)
+    def _note_damage(self, path: str, what: str) -> None:
+        """Count an object or manifest that is not what was written, and pass it over."""
+        logger.warning("checkpoint: %s %s and is passed over", path, what)
+        self._damaged.add(path)
+        self._on_damaged(path)
+
+    def _checkpoints(self, folder: str) -> list[str]:
+        """Names of checkpoints in a folder, the highest first; bases are none."""
+        return sorted((name for name in self._names(folder) if not is_base(name)), reverse=True)
+
+    def _shared_manifests(self, found: Mapping[int, list[str]]) -> Iterator[tuple[str, SharedManifest]]:
+        """Checkpoints of shared entities and where they are: those that contain most partitions, the newest first."""
+        wanted = sum(bool(names) for names in found.values())
+        folders = [f"{SHARED}/{owner}" for owner in self._names(SHARED)]
+        places = [(name, folder) for folder in folders for name in self._checkpoints(folder)]
+        fewer: list[tuple[int, str, str, SharedManifest]] = []
+        for name, folder in sorted(places, reverse=True):
+            manifest = self._shared_manifest(f"{folder}/{name}")
+            if manifest is None:
+                continue
+            count = len(_contained(manifest, found))
+            if count and count == wanted:
+                yield folder, manifest
+            elif count:
+                fewer.append((count, name, folder, manifest))
+        for _, _, folder, manifest in sorted(fewer, key=lambda entry: entry[:3], reverse=True):
+            yield folder, manifest
+
+    def _shared_manifest(self, path: str) -> SharedManifest | None:
+        """A manifest of shared entities of ours, read once."""
+        if path not in self._shared_seen:
+            found = self._read_manifest(path, SharedManifest)
+            self._shared_seen[path] = found if found is not None and self._belongs(found.origin) else None
+        return self._shared_seen[path]
 
     def _belongs(self, origin: Origin) -> bool:
-        """Whether a checkpoint is of this cluster and configuration."""
+        """Whether a checkpoint is of this cluster, group and configuration."""
         ids = {topic: origin.topic_ids.get(topic, known) for topic, known in self._origin.topic_ids.items()}
         same_cluster = origin.cluster_id == self._origin.cluster_id and ids == self._origin.topic_ids
-        if same_cluster and origin.config_digest == self._origin.config_digest:
+        same_group, same_shape = origin.group == self._origin.group, origin.config_digest == self._origin.config_digest
+        if same_cluster and same_group and same_shape:
             return True
         if self._pass_over_foreign:
             return False
@@ -315,6 +367,12 @@ class CheckpointStore:
             message = (
                 f"checkpoints under {self._root} belong to cluster {origin.cluster_id} or to topics made anew since; "
                 "name another checkpoint folder to start without them"
+            )
+            raise ClusterError(message)
+        if not same_group:
+            message = (
+                f"checkpoints under {self._root} belong to consumer group {origin.group}, not to {self._origin.group}; "
+                "name another checkpoint folder, or the prefix of that group"
             )
             raise ClusterError(message)
         message = (
@@ -331,53 +389,74 @@ class CheckpointStore:
         return [str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in self._files.ls(path, detail=False)]
 
     def _read_manifest(self, folder: str, kind: type[Manifest]) -> Manifest | None:
-        """Read a manifest; None where there is none, or none that we can read."""
-        path = f"{self._root}/{folder}/{_MANIFEST}"
+        """Read a manifest; None where there is none, or a damaged one.
+
+        Raises:
+            CheckpointError: it has another format.
+        """
+        path = f"{folder}/{MANIFEST}"
+        if path in self._damaged:
+            return None
         try:
-            with self._files.open(path, "rb") as stream:
-                manifest = msgspec.json.decode(stream.read(), type=kind)
+            with self._files.open(f"{self._root}/{path}", "rb") as stream:
+                data = stream.read()
+            known = msgspec.json.decode(data, type=FormatOnly).format
+            if known == FORMAT:
+                return msgspec.json.decode(data, type=kind)
         except FileNotFoundError:
             return None
         except msgspec.DecodeError:
-            logger.warning("checkpoint %s has a damaged manifest and is passed over", folder)
+            self._note_damage(path, "is damaged")
             return None
-        return manifest if manifest.format == FORMAT else None
+        if self._pass_over_foreign:
+            return None
+        message = (
+            f"checkpoints under {self._root} have format {known}, this version reads {FORMAT}; start it with another "
+            "checkpoint folder, and state is built anew from the log, or start the version that wrote them"
+        )
+        raise CheckpointError(message)
 
-    def _read_arrays(self, folder: str, stored: list[StoredArray]) -> dict[str, NDArray[np.generic]] | None:
-        """Read and verify arrays; None where one is missing or damaged."""
-        arrays: dict[str, NDArray[np.generic]] = {}
-        for entry in stored:
-            try:
-                with self._files.open(f"{folder}/{entry.file}", "rb") as stream:
-                    data = stream.read()
-            except FileNotFoundError:
-                logger.warning("checkpoint %s lacks %s and is passed over", folder, entry.file)
-                return None
-            if len(data) != entry.size_bytes or _digest(data) != entry.digest:
-                logger.warning("checkpoint %s has a damaged %s and is passed over", folder, entry.file)
-                return None
-            arrays[entry.name] = np.load(io.BytesIO(data), allow_pickle=False)
-        return arrays
+    # -- removing
 
-    def _prune(self, positions: Mapping[int, Position]) -> None:
-        """Remove a partition's older checkpoints, and shared entities that no longer fit any."""
-        for partition in positions:
-            manifests = self._partition_manifests(partition)
-            keep = {_folder_name(manifest.generation, manifest.position) for manifest in manifests[: self._kept]}
-            newest = max(keep, default="")
-            # What is newer than the newest and has no manifest may be in the making by another worker.
-            for name in self._names(str(partition)):
-                if name not in keep and name < newest:
-                    self._remove(f"{partition}/{name}")
-        for name in self._names(_SHARED):
-            manifest = self._read_manifest(f"{_SHARED}/{name}", SharedManifest)
-            if manifest is not None and not self._fits(manifest):
-                self._remove(f"{_SHARED}/{name}")
+    def prune(self, partitions: Iterable[int]) -> None:
+        """Remove what the checkpoints of these partitions, and the shared entities, do not need any more.
+
+        Only after a commit that the group has accepted: whoever lost a partition must remove nothing of it.
+
+        Raises:
+            CheckpointError: the store did not answer.
+        """
+        try:
+            self._files.invalidate_cache()
+            own = self._chains[None].home
+            for chain in (*(self._chains[partition] for partition in partitions), self._chains[None]):
+                self._remove_before(chain.home, chain.oldest_folder())
+            newest = max((generation_of(name) for name in self._names(own)), default=(-1, -1))
+            for folder in (f"{SHARED}/{owner}" for owner in self._names(SHARED)):
+                if folder != own and self._is_left(folder, newest):
+                    self._remove(folder)
+        except OSError as error:
+            message = f"cannot remove old checkpoints: {error}"
+            raise CheckpointError(message) from error
+
+    def _remove_before(self, folder: str, oldest: str) -> None:
+        """Remove everything whose name comes before `oldest`."""
+        for name in self._names(folder):
+            if name < oldest:
+                self._remove(f"{folder}/{name}")
+
+    def _is_left(self, folder: str, newest: tuple[int, int]) -> bool:
+        """Whether shared entities were left behind by their worker, and fit no checkpoint of any partition any more."""
+        names = self._names(folder)
+        if any(generation_of(name) >= newest for name in names):
+            return False
+        manifests = (self._read_manifest(f"{folder}/{name}", SharedManifest) for name in names if not is_base(name))
+        return not any(manifest is not None and self._fits(manifest) for manifest in manifests)
 
     def _fits(self, shared: SharedManifest) -> bool:
         """Whether every partition of shared entities still has the checkpoint that goes with them."""
         return all(
-            any(name.endswith(_position_name(position)) for name in self._names(partition))
+            any(name.endswith(position_name(position)) for name in self._names(partition))
             for partition, position in shared.positions.items()
         )
 
@@ -389,19 +468,13 @@ class CheckpointStore:
             logger.debug("checkpoint %s was removed already", folder)
 
 
-def _position_name(position: Position) -> str:
-    """The part of a folder's name that says what it stands for."""
-    return f"{position.next_offset:019d}-{position.label_next_offset:019d}"
-
-
-def _folder_name(generation: int, position: Position) -> str:
-    """A folder's name; names sort as checkpoints do."""
-    return f"{generation:010d}-{_position_name(position)}"
-
-
-def _digest(*parts: bytes | memoryview) -> str:
-    """Digest of an object."""
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+def _contained(shared: SharedManifest, found: Mapping[int, list[str]]) -> dict[int, list[str]]:
+    """Per partition that shared entities contain, its checkpoints at just their position."""
+    contained: dict[int, list[str]] = {}
+    for partition, names in found.items():
+        position = shared.positions.get(str(partition))
+        if position is not None:
+            fitting = [name for name in names if name.endswith(position_name(position))]
+            if fitting:
+                contained[partition] = fitting
+    return contained

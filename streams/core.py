@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detector.examples import Examples
 from detector.transactions import TransactionBatch
-from streams.checkpoints import Arrays
+from streams.checkpoint_objects import Arrays, Room
 from streams.encoding import AssessmentsLike, Versions
 from streams.recovery import StandingDecision
 
@@ -68,6 +68,49 @@ class AssessedBatch(AssessmentsLike, Protocol):
         ...
 
 
+class Taken(Protocol):
+    """Changes that were taken to be written."""
+
+    @property
+    def arrays(self) -> Arrays:
+        """By name; whole until they are released or put back."""
+        ...
+
+
+class StateChanges(Protocol):
+    """What has changed in one state since it was last taken. Called between two batches, but for `base_arrays`."""
+
+    @property
+    def layout(self) -> str:
+        """What lies where: changes mean something only on top of a base of the same layout."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of copies that were not taken yet."""
+        ...
+
+    def drain(self, most_lines: int) -> bool:
+        """Copy changes aside, about so many lines of 64 bytes at the most; returns whether nothing is left to copy."""
+        ...
+
+    def take(self) -> Any:
+        """Everything copied since the last call, as `Taken`; the last `drain`, at this moment, has left nothing."""
+        ...
+
+    def release(self, taken: Any) -> None:
+        """What was taken is written: its room may be used again."""
+        ...
+
+    def put_back(self, taken: Any) -> None:
+        """What was taken could not be written: it has changed still."""
+        ...
+
+    def base_arrays(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
+        """Everything, to be read by another thread while batches go on; changes taken later put it right."""
+        ...
+
+
 class ScoringCore(Protocol):
     """The engine as the score role sees it: state by source partition, and what is done with it."""
 
@@ -79,7 +122,11 @@ class ScoringCore(Protocol):
         """Digest of the configuration that shapes state."""
         ...
 
-    def open(self, partition: int, arrays: Arrays | None) -> None:
+    def new_room(self, layout: str) -> Room:
+        """Room to read a saved state of this layout into; safe to call and to fill in another thread."""
+        ...
+
+    def open(self, partition: int, saved: Room | None) -> None:
         """Open a partition, empty or with saved state."""
         ...
 
@@ -91,16 +138,12 @@ class ScoringCore(Protocol):
         """How far an open partition has come."""
         ...
 
-    def snapshot(self, partition: int) -> Arrays:
-        """Copies of a partition's arrays, whole until the next snapshot of it."""
+    def changes(self, subject: int | None) -> StateChanges:
+        """What has changed in an open partition, or, for None, in the shared entities."""
         ...
 
-    def snapshot_shared(self) -> Arrays:
-        """Copies of the shared entities' arrays, whole until the next snapshot of them."""
-        ...
-
-    def restore_shared(self, arrays: Arrays) -> None:
-        """Take over saved shared entities."""
+    def open_shared(self, saved: Room | None) -> None:
+        """Take over saved shared entities, or forget all."""
         ...
 
     def build(self, columns: Mapping[str, Any], partition: int, offset: NDArray[np.int64]) -> TransactionBatch:

@@ -17,12 +17,13 @@ from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOW
 from detector.labels import apply_labels, build_label_batch, mature
 from detector.models.version import ModelVersion
 from detector.policy import Policy
+from detector.saved import StateImage
 from detector.state import EngineState, StateConfig
 from detector.transactions import TransactionBatch, build_batch
 from detector.usage import state_usage
 from detector.vocabulary import CardStatus, Kind
-from streams.checkpoints import Arrays
-from streams.core import AssessedBatch, LabelOutcome, Progress, StateUse, UnusableBroadcastError
+from streams.checkpoint_objects import Room
+from streams.core import AssessedBatch, LabelOutcome, Progress, StateChanges, StateUse, UnusableBroadcastError
 from streams.encoding import Versions
 from streams.recovery import StandingDecision
 from streams.topics import CARD_STATES, CONTROL, MODELS
@@ -92,18 +93,28 @@ class DetectorCore:
         }
         apply_labels(state, build_label_batch(labels, key=key))
         mature(state, 0, _WARM_UP_MS)
+        for changes in (state.changes(0), state.shared_changes):
+            changes.drain(1 << 20)
+            changes.put_back(changes.take())
+            changes.drain(1 << 20)
+            image = StateImage(changes.layout)
+            image.apply(changes.take().arrays)
 
     def config_digest(self) -> str:
         """See `ScoringCore`."""
         return self._state.config.digest()
 
-    def open(self, partition: int, arrays: Arrays | None) -> None:
+    def new_room(self, layout: str) -> Room:
         """See `ScoringCore`."""
-        if arrays is None:
-            self._state.drop_partition(partition)
+        return StateImage(layout)
+
+    def open(self, partition: int, saved: Room | None) -> None:
+        """See `ScoringCore`."""
+        self._state.drop_partition(partition)
+        if saved is None:
             self._state.open_partition(partition)
         else:
-            self._state.restore(partition, arrays)
+            self._state.restore(partition, cast("StateImage", saved))
 
     def drop(self, partition: int) -> None:
         """See `ScoringCore`."""
@@ -114,17 +125,16 @@ class DetectorCore:
         state = self._state.partition(partition)
         return Progress(state.next_offset, state.label_next_offset, state.watermark_ms)
 
-    def snapshot(self, partition: int) -> Arrays:
+    def changes(self, subject: int | None) -> StateChanges:
         """See `ScoringCore`."""
-        return self._state.snapshot(partition)
+        return self._state.shared_changes if subject is None else self._state.changes(subject)
 
-    def snapshot_shared(self) -> Arrays:
+    def open_shared(self, saved: Room | None) -> None:
         """See `ScoringCore`."""
-        return self._state.snapshot_shared()
-
-    def restore_shared(self, arrays: Arrays) -> None:
-        """See `ScoringCore`."""
-        self._state.restore_shared(arrays)
+        if saved is None:
+            self._state.empty_shared()
+        else:
+            self._state.restore_shared(cast("StateImage", saved))
 
     def build(self, columns: Mapping[str, Any], partition: int, offset: NDArray[np.int64]) -> TransactionBatch:
         """See `ScoringCore`."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from detector.errors import StateError
 from detector.vocabulary import Action, Label, LabelSource
-from streams.checkpoints import Position
+from streams.checkpoint_format import Position
 from streams.codecs import Decoded, LabelCodec
 from streams.core import LabelOutcome, ScoringCore
 from streams.examples import LABELLED, MATURED, Progress, examples_record

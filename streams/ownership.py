@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from streams.checkpoints import Arrays, CheckpointStore, Position, Restored
+from streams.checkpoint_format import Position
+from streams.checkpoint_objects import Room
+from streams.checkpoint_sets import Restored
+from streams.checkpoints import CheckpointStore
 from streams.core import ScoringCore
 from streams.producer import Producer
 from streams.records import RawRecord
@@ -62,8 +65,6 @@ class Ownership:
         """Own nothing at first; read what was answered by `open_tails`."""
         self._core = core
         self._open_tails = open_tails
-        # Kept for long, and a snapshot is overwritten by the next one.
-        self._nothing_shared: Arrays = {name: array.copy() for name, array in core.snapshot_shared().items()}
         self.generation = -1
         self.partitions: dict[int, OwnedPartition] = {}
 
@@ -87,13 +88,13 @@ class Ownership:
 
     def read(
         self, partitions: frozenset[int], store: CheckpointStore
-    ) -> tuple[Mapping[int, Restored], Arrays | None, dict[int, Answered]]:
+    ) -> tuple[Mapping[int, Restored], Room | None, dict[int, Answered]]:
         """Read checkpoints and the tails of outputs; blocks, touches nothing of this worker.
 
         Raises:
             StreamsError: the store or Kafka did not answer, or checkpoints belong elsewhere.
         """
-        found = store.load(partitions)
+        found = store.load(partitions, self.generation, self._core.new_room)
         uncovered = sorted(found.partitions.keys() - found.shared_covers)
         if uncovered:
             logger.warning("shared entities lack what partitions %s did before their checkpoints", uncovered)
@@ -108,15 +109,19 @@ class Ownership:
         self,
         opened: frozenset[int],
         restored: Mapping[int, Restored],
-        shared: Arrays | None,
+        shared: Room | None,
         answered: Mapping[int, Answered],
+        store: CheckpointStore,
     ) -> None:
-        """Take over what `read` found."""
+        """Take over what `read` found; checkpoints go on from it in `store`."""
         if not self.partitions:
-            self._core.restore_shared(self._nothing_shared if shared is None else shared)
+            self._core.open_shared(shared)
+            store.open_chain(None, self._core.changes(None).layout, None)
         for partition in opened:
             checkpoint = restored.get(partition)
-            self._core.open(partition, None if checkpoint is None else checkpoint.arrays)
+            self._core.open(partition, None if checkpoint is None else checkpoint.state)
+            chain = None if checkpoint is None else checkpoint.manifest.chain
+            store.open_chain(partition, self._core.changes(partition).layout, chain)
             position = Position(0, 0) if checkpoint is None else checkpoint.manifest.position
             self.partitions[partition] = OwnedPartition(
                 partition,

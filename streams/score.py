@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry
 
 from streams.card_numbers import CardNumberCheck
+from streams.checkpoint_format import Origin
 from streams.checkpointing import Checkpointer
-from streams.checkpoints import CheckpointStore, Origin
+from streams.checkpoints import CheckpointStore
 from streams.codecs import LabelCodec, TransactionCodec
 from streams.core import ScoringCore, UnusableBroadcastError
 from streams.doors import Doors, KafkaDoors
@@ -85,9 +86,10 @@ class ScoreRole:
         sources = {topic: facts.topic_ids[topic] for topic in (TRANSACTIONS, LABELS) if topic in facts.topic_ids}
         store = CheckpointStore(
             self._settings.checkpoint_url,
-            Origin(facts.cluster_id, sources, self._core.config_digest()),
+            Origin(facts.cluster_id, sources, self._core.config_digest(), self._settings.group("score")),
             kept=self._settings.checkpoints_kept,
             pass_over_foreign=self._settings.embedded,
+            on_damaged=lambda _: self._metrics.checkpoints_damaged.inc(),
         )
         self._checkpointer = Checkpointer(self._core, self._producer, store, self._shell.commit, self._metrics)
         self._metrics.model_in_use(self._core.versions().model)
@@ -129,7 +131,7 @@ class ScoreRole:
             await asyncio.to_thread(self._broadcast.wait_caught_up)
             self._take_broadcast()
             found = await asyncio.to_thread(self._ownership.read, opened, self._writer().store)
-            self._ownership.open(opened, *found)
+            self._ownership.open(opened, *found, self._writer().store)
             for partition in opened:
                 for record in self._ownership.partitions[partition].answered.missing_copies:
                     await self._producer.send(record)
@@ -151,7 +153,9 @@ class ScoreRole:
             return
         size = self._settings.batch_rows
         for start in range(0, len(records), size):
-            await self._scorer.score(owned, records[start : start + size])
+            piece = records[start : start + size]
+            await self._scorer.score(owned, piece)
+            self._writer().batch_done(self._ownership, len(piece))
             await asyncio.sleep(0)
 
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
@@ -175,11 +179,11 @@ class ScoreRole:
             raise RuntimeError(message)
         return self._checkpointer
 
-    async def _checkpoint(self, *, complete: bool) -> None:
-        """Mature, then checkpoint; the caller stands at a batch boundary."""
+    async def _checkpoint(self, *, complete: bool) -> bool:
+        """Mature, then checkpoint; the caller stands at a batch boundary. False where it is to be tried again."""
         for owned in self._ownership.partitions.values():
             await self._labeller.mature(owned)
-        await self._writer().checkpoint(self._ownership, self._clock(), complete=complete)
+        return await self._writer().checkpoint(self._ownership, self._clock(), complete=complete)
 
     def _take_broadcast(self) -> None:
         """Apply what was broadcast since the last batch."""
@@ -203,26 +207,26 @@ class ScoreRole:
         due_ms = self._clock() + interval_ms
         while True:
             await asyncio.sleep(_TICK_S)
-            checkpoint_due = self._clock() >= due_ms
-            if checkpoint_due:
-                due_ms = self._clock() + interval_ms
             try:
-                await self._shell.alone(self._tick(checkpoint_due=checkpoint_due))
+                is_done = await self._shell.alone(self._tick(checkpoint_due=self._clock() >= due_ms))
             except Exception as error:  # noqa: BLE001 - told to the owner of the role
                 await self._shell.break_down(error)
                 return
+            if is_done:
+                due_ms = self._clock() + interval_ms
 
-    async def _tick(self, *, checkpoint_due: bool) -> None:
-        """Between two fetches: directives, labels whose turn has come, lags, a checkpoint."""
+    async def _tick(self, *, checkpoint_due: bool) -> bool:
+        """Between two fetches: directives, labels whose turn has come, lags, a checkpoint; whether it is taken."""
         if not self._is_active:
-            return
+            return False
         self._take_broadcast()
         for owned in self._ownership.partitions.values():
             await self._labeller.release(owned, self._transactions_read)
         self._show_lags()
-        if checkpoint_due:
-            self._metrics.show_state(self._core.usage())
-            await self._checkpoint(complete=False)
+        if not checkpoint_due or not await self._checkpoint(complete=False):
+            return False
+        self._metrics.show_state(self._core.usage())
+        return True
 
     def _show_lags(self) -> None:
         """Bring the gauges of lag up to date."""

@@ -33,7 +33,7 @@ class StreamSettings:
         issuer_token_pattern: regular expression that the issuer's numeric card tokens match in full; such tokens are
             not taken for card numbers.
         checkpoint_interval_s: seconds between checkpoints.
-        checkpoints_kept: how many are kept for each partition.
+        checkpoints_kept: how many full copies (bases) are kept of each partition, with all changes since the oldest.
         session_timeout_s: a worker that is silent for so long loses its partitions.
         delivery_timeout_s: a record that Kafka has not acknowledged for so long ends the worker.
         recovery_timeout_s: reading back the output topics and the broadcast topics must end in this time.

@@ -306,6 +306,32 @@ _STATE = (
     _gauge(
         "checkpoint_duration_seconds", "seconds", "Seconds the last checkpoint took to write.", "SRE: storage", _SCORE
     ),
+    _gauge("checkpoint_base_bytes", "bytes", "Bytes of the last base that was written.", "SRE: storage", _SCORE),
+    _histogram(
+        "checkpoint_pause_seconds",
+        "seconds",
+        "How long the stream waited while changes were copied.",
+        "SRE: latency; developer: is it below 20 ms",
+        _SCORE,
+    ),
+    _counter(
+        "checkpoints_failed_total",
+        "Checkpoints and bases that were not written; what they held is in the next ones.",
+        "SRE: storage",
+        _SCORE,
+    ),
+    _counter(
+        "checkpoints_damaged_total",
+        "Objects and manifests of checkpoints that are not what was written, and were passed over.",
+        "SRE: storage",
+        _SCORE,
+    ),
+    _counter(
+        "commits_refused_total",
+        "Commits that the consumer group refused: another worker may own the partitions.",
+        "SRE: workers that were thought dead",
+        _SCORE,
+    ),
     _gauge(
         "state_rows",
         "",

@@ -11,7 +11,7 @@ import pytest
 from cardwatch.simulator import Simulator, WorldSettings
 from detector.catalogue import DAY_MS
 from detector.engine import adopt_decision, alert_id_of, assess_batch
-from detector.errors import ConfigurationError, ModelError, StaleOffsetError, StateError
+from detector.errors import ConfigurationError, ModelError, StaleOffsetError
 from detector.labels import apply_labels, build_label_batch, mature
 from detector.layout import ENTITIES, FORCED_EVICTIONS, LAST_TIME, PROGRESS
 from detector.memory import LIVE, descriptor, table_rows
@@ -23,6 +23,7 @@ from detector.transactions import TransactionBatch, build_batch
 from detector.vocabulary import Action, Flag, Kind, Label
 from tests.columns import columns_of
 from tests.detector.event_streams import START_MS
+from tests.detector.saving import whole
 from tests.detector.test_features_against_naive import CONFIG, KEY, model, policy
 
 ROWS = 600
@@ -115,33 +116,12 @@ def test_saved_state_goes_on_as_if_nothing_had_happened() -> None:
     state = new_state()
     assess_batch(state, batch[:400], model(), policy())
     other = EngineState(CONFIG, RATES)
-    other.restore(0, state.snapshot(0))
-    other.restore_shared(state.snapshot_shared())
+    other.restore(0, whole(state.partition(0).changes))
+    other.restore_shared(whole(state.shared_changes))
     assert other.digest() == state.digest()
     assert other.partition(0).next_offset == 400
     assert answers(other, batch[400:]) == answers(state, batch[400:])
-    assert other.partition(0).names == state.partition(0).names
-
-
-def test_state_of_another_shape_is_refused() -> None:
-    """Arrays that are missing, of another width or too many for the capacity are named, and nothing is loaded."""
-    state = new_state()
-    assess_batch(state, payments(50), model(), policy())
-    arrays = state.snapshot(0)
-    for name, broken in (
-        ("cards.rows", None),
-        ("cards.rows", arrays["cards.rows"][:, :-1]),
-        ("arena.info", arrays["arena.info"][:-1]),
-        ("arena.words", None),
-        ("names.keys", None),
-    ):
-        tampered = {key: value for key, value in arrays.items() if key != name}
-        if broken is not None:
-            tampered[name] = broken
-        with pytest.raises(StateError):
-            EngineState(CONFIG, RATES).restore(0, tampered)
-    with pytest.raises(StateError, match="not open"):
-        EngineState(CONFIG, RATES).snapshot(0)
+    assert other.partition(0).names.texts == state.partition(0).names.texts
 
 
 def test_a_duplicate_gets_the_decision_that_stands() -> None:
@@ -287,16 +267,3 @@ def test_a_simulated_day_is_assessed_and_remembered() -> None:
     assert np.isfinite(assessed.score).all()
     assert ((assessed.score >= 0) & (assessed.score <= 1)).all()
     assert state.partition(0).next_offset == 2_000
-
-
-def test_a_snapshot_is_a_copy_and_the_next_one_takes_its_room() -> None:
-    """What happens after a snapshot does not show in it; snapshots do not pile up in memory."""
-    state, batch = new_state(), payments(ROWS)
-    assess_batch(state, batch[:200], model(), policy())
-    first = state.snapshot(0)
-    before = {name: array.copy() for name, array in first.items()}
-    assess_batch(state, batch[200:], model(), policy())
-    assert all(np.array_equal(first[name], array) for name, array in before.items())
-    second = state.snapshot(0)
-    assert len(second["payments.rows"]) > len(before["payments.rows"])
-    assert np.shares_memory(state.snapshot(0)["payments.rows"], second["payments.rows"])

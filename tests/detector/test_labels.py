@@ -20,6 +20,7 @@ from detector.transactions import TransactionBatch, build_batch
 from detector.vocabulary import Action, CardStatus, Flag, Label, LabelSource
 from tests.columns import columns_of
 from tests.detector.event_streams import START_MS
+from tests.detector.saving import whole
 from tests.detector.test_features_against_naive import CONFIG, KEY, model, new_state, shipped
 
 _SHARE = 0.25
@@ -118,8 +119,8 @@ def test_the_share_that_counts_is_that_of_the_decision() -> None:
     drawn = _drawn(assess_batch(state, _payments(200), model(), _policy(_SHARE)))
     assess_batch(state, _payments(50, first=200), model(), _policy(0.5, "p-2"))
     restored = EngineState(CONFIG, state.rates)
-    restored.restore(0, state.snapshot(0))
-    restored.restore_shared(state.snapshot_shared())
+    restored.restore(0, whole(state.partition(0).changes))
+    restored.restore_shared(whole(state.shared_changes))
     for each in (state, restored):
         assert set(_label(each, drawn, Label.FRAUD).examples.propensity.tolist()) == {_SHARE}
 

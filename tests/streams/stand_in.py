@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from detector.examples import Examples
 from detector.texts import pack_code
 from detector.transactions import TransactionBatch, build_batch
 from detector.vocabulary import Action
-from streams.checkpoints import Arrays
+from streams.checkpoint_objects import Arrays, Room
 from streams.core import LabelOutcome, Progress, StateUse
 from streams.encoding import Versions
 from streams.recovery import StandingDecision
@@ -74,6 +74,45 @@ def examples_of(values: list[float], labels: list[int]) -> Examples:
     )
 
 
+class WholeState:
+    """A state without increments: every change is the whole, and so is its room."""
+
+    layout = "whole"
+    held_bytes = 0
+
+    def __init__(self, state: Callable[[], dict[str, Any]] = dict) -> None:
+        self._state = state
+        self.content: dict[str, Any] = {}
+
+    @property
+    def arrays(self) -> Arrays:
+        return self.content
+
+    def drain(self, most_lines: int) -> bool:  # noqa: ARG002 - there is nothing to copy
+        return True
+
+    def take(self) -> WholeState:
+        taken = WholeState()
+        taken.content = {"state": np.frombuffer(json.dumps(self._state()).encode(), dtype=np.uint8).copy()}
+        return taken
+
+    def release(self, taken: WholeState) -> None:
+        """Nothing is kept."""
+
+    def put_back(self, taken: WholeState) -> None:
+        """The next one is whole again."""
+
+    def base_arrays(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
+        yield "nothing", np.zeros(0, dtype=np.int64)
+
+    def room_for(self, name: str, shape: tuple[int, ...]) -> NDArray[np.int64] | None:  # noqa: ARG002
+        return None
+
+    def apply(self, arrays: Arrays) -> None:
+        if "state" in arrays:
+            self.content = json.loads(bytes(arrays["state"]).decode())
+
+
 class StandInCore:
     """Scores a payment by how many its card has made; freezes what is large. Fails on one currency."""
 
@@ -81,6 +120,7 @@ class StandInCore:
         self.partitions: dict[int, Partition] = {}
         self.model = model
         self.shared_payments = 0
+        self._changes: dict[int | None, WholeState] = {None: WholeState(lambda: {"payments": self.shared_payments})}
         self.adopted: list[tuple[int, int]] = []
         self.broadcast: list[tuple[str, bytes | None]] = []
 
@@ -90,10 +130,16 @@ class StandInCore:
     def config_digest(self) -> str:
         return "stand-in"
 
-    def open(self, partition: int, arrays: Arrays | None) -> None:
+    def new_room(self, layout: str) -> WholeState:
+        assert layout == WholeState.layout
+        return WholeState()
+
+    def open(self, partition: int, saved: Room | None) -> None:
         self.partitions[partition] = Partition()
-        if arrays is not None:
-            self.partitions[partition] = Partition(**json.loads(bytes(arrays["state"]).decode()))
+        if saved is not None:
+            assert isinstance(saved, WholeState)
+            self.partitions[partition] = Partition(**saved.content)
+        self._changes[partition] = WholeState(lambda: vars(self.partitions[partition]))
 
     def drop(self, partition: int) -> None:
         self.partitions.pop(partition, None)
@@ -102,14 +148,12 @@ class StandInCore:
         state = self.partitions[partition]
         return Progress(state.next_offset, state.label_next_offset, state.watermark_ms)
 
-    def snapshot(self, partition: int) -> Arrays:
-        return {"state": np.frombuffer(json.dumps(vars(self.partitions[partition])).encode(), dtype=np.uint8)}
+    def changes(self, subject: int | None) -> WholeState:
+        return self._changes[subject]
 
-    def snapshot_shared(self) -> Arrays:
-        return {"payments": np.array([self.shared_payments])}
-
-    def restore_shared(self, arrays: Arrays) -> None:
-        self.shared_payments = int(arrays["payments"][0])
+    def open_shared(self, saved: Room | None) -> None:
+        assert saved is None or isinstance(saved, WholeState)
+        self.shared_payments = 0 if saved is None else saved.content["payments"]
 
     def build(self, columns: Mapping[str, Any], partition: int, offset: NDArray[np.int64]) -> TransactionBatch:
         return build_batch(columns, key=KEY, partition=partition, offset=offset)

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from detector.vocabulary import Action
-from streams.checkpoints import Position
+from streams.checkpoint_format import Position
 from streams.events import HeaderList, iso_time, time_of
 from streams.examples import LABELLED, MATURED, UNLABELLED
 from streams.murmur2 import partition_of

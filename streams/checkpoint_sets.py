@@ -1,0 +1,77 @@
+"""What goes into a checkpoint store and comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from streams.chains import ChainState, ReadyBase
+from streams.checkpoint_format import PartitionManifest, Position
+from streams.checkpoint_objects import Arrays, Room
+
+
+@dataclass(frozen=True, slots=True)
+class StateCopy:
+    """What has changed in one state up to a batch boundary.
+
+    Attributes:
+        chain: what they are added to.
+        arrays: the changes.
+        base: one that was read to its end before, and that no manifest names yet.
+    """
+
+    chain: ChainState
+    arrays: Arrays
+    base: ReadyBase | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionCopy:
+    """A partition as it stood at a batch boundary."""
+
+    partition: int
+    position: Position
+    watermark_ms: int
+    output_positions: Mapping[str, int]
+    state: StateCopy
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSet:
+    """All partitions of a worker, and its shared entities, at one batch boundary.
+
+    Attributes:
+        changed: partitions whose position differs from the checkpoint written last; only they are written.
+        positions: of all partitions, the unchanged ones included.
+        written: filled as it goes: the partitions, and None for the shared entities, whose changes are in the store.
+    """
+
+    generation: int
+    created_ms: int
+    changed: tuple[PartitionCopy, ...]
+    positions: Mapping[int, Position]
+    shared: StateCopy
+    written: set[int | None] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A partition's checkpoint, read back and verified."""
+
+    manifest: PartitionManifest
+    state: Room
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredSet:
+    """What a worker starts from.
+
+    Attributes:
+        partitions: those that have a checkpoint.
+        shared: the shared entities; None where no checkpoint has any.
+        shared_covers: partitions whose history the shared entities contain.
+    """
+
+    partitions: Mapping[int, Restored]
+    shared: Room | None
+    shared_covers: frozenset[int]
