@@ -22,6 +22,7 @@ from api.answers import answer_error
 from api.errors import BodyIncompleteError, BodyTooLargeError, RequestError
 from telemetry.instruments import Instruments
 from telemetry.metric import Process
+from telemetry.tracing import trace_id_of
 
 logger = logging.getLogger("cardwatch.api.request")
 
@@ -100,9 +101,10 @@ class RequestGuard:
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         caller = scope.get("state", {}).get("caller", "-")
-        logger.info(
-            "%s %s %d %.1f ms caller=%s request=%s", method, route, status, seconds * 1e3, caller, answer.request_id
-        )
+        level = logging.WARNING if status >= _SERVER_ERROR else logging.INFO
+        story = (method, route, status, seconds * 1e3, caller, answer.request_id)
+        trace_id = trace_id_of(Headers(scope=scope).get("traceparent"))
+        logger.log(level, "%s %s %d %.1f ms caller=%s request=%s", *story, extra={"trace_id": trace_id})
 
 
 class _Answer:

@@ -27,6 +27,7 @@ from telemetry.errors import EndpointError
 from telemetry.exposition import process_registry
 from telemetry.metric import Process
 from telemetry.process import ProcessMetrics
+from telemetry.tracing import NO_SPANS, Spans
 from telemetry.vitals import Vitals
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def run_role(role: str, settings: Settings) -> None:
     try:
         streams = stream_settings(settings, f"{role}-{socket.gethostname()}-{os.getpid()}")
         registry, vitals = process_registry(), Vitals()
-        metrics = StreamMetrics(registry, Process(role), vitals)
+        metrics = StreamMetrics(registry, Process(role), vitals, _spans(settings))
         # Whatever is wrong in files and settings shows here, before anything is joined or listened to.
         role_in_loop = _makers(role)(settings, streams, metrics)
         ProcessMetrics(registry, Process(role), certificate_files(settings))
@@ -91,6 +92,10 @@ def run_role(role: str, settings: Settings) -> None:
         logger.exception("the role %s ended", role)
         message = f"the role {role} ended: {error}"
         raise ServiceError(message) from error
+
+
+def _spans(settings: Settings) -> Spans:
+    return Spans.from_environment() if settings.tracing.enabled else NO_SPANS
 
 
 def _makers(role: str) -> Callable[[Settings, StreamSettings, StreamMetrics], Callable[[], Role]]:

@@ -240,6 +240,13 @@ class LoggingSettings(Section):
     """What is written to the logs."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(description="DEBUG, INFO, WARNING or ERROR")
+    format: Literal["auto", "json", "text"] = Field(description="auto, json or text")
+
+
+class TracingSettings(Section):
+    """Spans of payments that come with a trace context."""
+
+    enabled: bool = Field(description="true or false")
 
 
 class Settings(BaseSettings):
@@ -264,6 +271,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings
     files: FileSettings
     logging: LoggingSettings
+    tracing: TracingSettings
 
 
 Tree = dict[str, Any]

@@ -16,6 +16,7 @@ from streams.records import TopicPartition
 from streams.rejections import Reason
 from telemetry.instruments import Instruments
 from telemetry.metric import Process
+from telemetry.tracing import NO_SPANS, Spans
 from telemetry.vitals import Vitals
 
 # A worker with no more records before it than this counts as caught up: less than a second of work.
@@ -28,7 +29,11 @@ class StreamMetrics:
     """The metrics of one worker process; what each means stands in telemetry/catalogue.py."""
 
     def __init__(
-        self, registry: CollectorRegistry, process: Process | None = None, vitals: Vitals | None = None
+        self,
+        registry: CollectorRegistry,
+        process: Process | None = None,
+        vitals: Vitals | None = None,
+        spans: Spans = NO_SPANS,
     ) -> None:
         """Register in `registry` what this kind of process has; once per registry.
 
@@ -36,9 +41,11 @@ class StreamMetrics:
             registry: of the process.
             process: its kind; None registers everything.
             vitals: what its probes show.
+            spans: of payments that are traced.
         """
         made = Instruments(registry, process)
         self.vitals = vitals or Vitals()
+        self.spans = spans
         self.transactions = made.counter("cardwatch_transactions_total")
         self.decisions = made.counters("cardwatch_decisions_total")
         self.scores = made.histogram("cardwatch_score_ratio")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -35,6 +36,7 @@ from streams.scoring import Clock, epoch_ms, put_aside
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
 from streams.topics import ALERTS, AUDIT, CARD_STATES, CASES, CONTROL, DEAD_LETTERS, LABELS, NOTIFICATIONS
+from telemetry.tracing import trace_id_of
 
 _TOPICS = (ALERTS, DEAD_LETTERS, CARD_STATES, CASES, NOTIFICATIONS, LABELS, CONTROL, AUDIT)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
@@ -186,6 +188,7 @@ class RespondRole:
             at = waiting.pop()
             if at.start == at.stop:
                 continue
+            began_ns = time.time_ns()
             try:
                 outcomes = await self._desk.respond(alerts[at], self._clock())
             except StoreSetupError:
@@ -201,14 +204,20 @@ class RespondRole:
                     middle = (at.start + at.stop) // 2
                     waiting += [slice(middle, at.stop), slice(at.start, middle)]
                     continue
-                logger.exception(
-                    "alert at offset %d of partition %d failed", sources[at.start].offset, partition.partition
-                )
+                logger.exception("an alert failed", extra=_place(partition, sources[at.start]))
                 await self._put_aside(partition, sources[at.start], "our own code failed on this alert")
             else:
                 pause_s = _FIRST_PAUSE_S
                 self._metrics.store_answered()
                 self._count(outcomes, sources[at])
+                self._trace(partition, sources[at], began_ns)
+
+    def _trace(self, partition: TopicPartition, sources: list[RawRecord], began_ns: int) -> None:
+        """Record the answer to alerts of payments that are traced."""
+        if self._metrics.spans.is_on:
+            for record in sources:
+                place = {"partition": partition.partition, "offset": record.offset}
+                self._metrics.spans.record("respond", _trace_of(record), began_ns, time.time_ns(), place)
 
     async def _pause(self, pause_s: float) -> None:
         """Wait, but not while somebody waits for us.
@@ -294,6 +303,20 @@ class RespondRole:
             await work
         except Exception as error:  # noqa: BLE001 - told to the owner of the role
             await self._shell.break_down(error)
+
+
+def _trace_of(record: RawRecord) -> bytes | None:
+    """The trace context of a record."""
+    return dict(record.headers).get(TRACE_HEADER)
+
+
+def _place(partition: TopicPartition, record: RawRecord) -> dict[str, Any]:
+    """Where an alert came from, for log lines."""
+    return {
+        "partition": partition.partition,
+        "offset": record.offset,
+        "trace_id": trace_id_of(_trace_of(record)),
+    }
 
 
 def _alert_of(record: RawRecord) -> Alert:

@@ -29,6 +29,7 @@ from streams.records import RawRecord, TopicPartition
 from streams.recovery import StandingDecision
 from streams.rejections import Reason, Rejected
 from streams.topics import ALERTS, DECISIONS, TRANSACTIONS
+from telemetry.tracing import trace_id_of
 
 Clock = Callable[[], int]
 _ACTIONS = {int(action): action.wire for action in Action}
@@ -38,6 +39,12 @@ logger = logging.getLogger(__name__)
 def epoch_ms() -> int:
     """The wall clock, UTC epoch milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def _place(partition: int, decoded: Decoded, row: int) -> dict[str, Any]:
+    """Where a payment came from, for log lines and spans."""
+    trace_id = trace_id_of(decoded.traceparents.get(row))
+    return {"partition": partition, "offset": int(decoded.offset[row]), "trace_id": trace_id}
 
 
 def cut(columns: Mapping[str, Any], rows: slice) -> dict[str, Any]:
@@ -92,7 +99,9 @@ class Scorer:
         fresh = records if records[0].offset >= start else [record for record in records if record.offset >= start]
         if not fresh:
             return
+        began_ns = time.time_ns()
         decoded = self._codec.decode(fresh, now_ms)
+        self._trace("decode", owned, decoded, slice(0, len(decoded.records)), began_ns)
         source = TopicPartition(TRANSACTIONS, owned.number)
         dead_letters = owned.answered.dead_letters
         await put_aside(decoded.rejected, source, dead_letters, self._producer, self._metrics, now_ms)
@@ -100,11 +109,14 @@ class Scorer:
             self._metrics.unknown_fields.labels(TRANSACTIONS).inc(decoded.unknown_fields)
         self._check_place(owned, decoded)
         for rows in self._stretches(owned, decoded.offset):
+            began_ns = time.time_ns()
             for at, assessed in self._assess(owned, decoded, rows):
+                self._trace("assess", owned, decoded, at, began_ns)
                 if assessed is None:
                     await self._fall_back(owned, decoded, at.start, now_ms)
                 else:
                     await self._answer(owned, decoded, assessed, at.start, now_ms)
+                began_ns = time.time_ns()
         owned.position = type(owned.position)(fresh[-1].offset + 1, owned.position.label_next_offset)
         owned.seen_to_ms = max(owned.seen_to_ms, int(fresh[-1].timestamp))
         if owned.answered.decisions and owned.position.next_offset > owned.answered.last_decided:
@@ -112,6 +124,14 @@ class Scorer:
         self._metrics.transactions.inc(len(decoded.records))
         self._metrics.batch_records.observe_many(np.array([float(len(records))]))
         self._metrics.record_ahead.set(max(0.0, (fresh[-1].timestamp - now_ms) / 1000))
+
+    def _trace(self, step: str, owned: OwnedPartition, decoded: Decoded, rows: slice, began_ns: int) -> None:
+        """Record a step for those of its payments that are traced."""
+        if self._metrics.spans.is_on and decoded.traceparents:
+            for row, trace in decoded.traceparents.items():
+                if rows.start <= row < rows.stop:
+                    place = {"partition": owned.number, "offset": int(decoded.offset[row])}
+                    self._metrics.spans.record(step, trace, began_ns, time.time_ns(), place)
 
     def _check_place(self, owned: OwnedPartition, decoded: Decoded) -> None:
         """Look whether a sampled card's partition is the one that Kafka's partitioner gives it."""
@@ -142,7 +162,7 @@ class Scorer:
             except Exception as error:
                 if at.stop - at.start == 1:
                     # The record's content is not logged, and the traceback holds none of it.
-                    logger.exception("partition %d offset %d failed", owned.number, int(decoded.offset[at.start]))
+                    logger.exception("a payment failed", extra=_place(owned.number, decoded, at.start))
                     yield at, None
                     continue
                 logger.warning("a batch of %d failed (%s) and is halved", at.stop - at.start, type(error).__name__)
@@ -222,7 +242,8 @@ class Scorer:
                 await self._fall_back(owned, decoded, first_row + row, now_ms)
                 continue
             action = int(assessed.action[row])
-            await self._producer.send(decision, self._latency_noter(timestamps[row : row + 1]))
+            place = _place(owned.number, decoded, first_row + row)
+            await self._producer.send(decision, self._latency_noter(timestamps[row : row + 1], trace, place))
             self._metrics.decided(_ACTIONS[action], versions.policy)
             if action != Action.ALLOW:
                 await self._producer.send(decision._replace(topic=ALERTS))
@@ -250,13 +271,24 @@ class Scorer:
             return encode_full(assessed, versions, row, timestamp_ms=timestamp_ms, now_ms=now_ms, traceparent=trace)
         except Exception:
             batch = assessed.batch
-            logger.exception("partition %d offset %d cannot be written", batch.partition, int(batch.offset[row]))
+            place = {"partition": batch.partition, "offset": int(batch.offset[row]), "trace_id": trace_id_of(trace)}
+            logger.exception("a decision cannot be written", extra=place)
             return None
 
-    def _latency_noter(self, timestamps_ms: NDArray[np.int64]) -> Callable[[], None]:
-        """What notes the latency of a batch when its last decision is acknowledged."""
+    def _latency_noter(
+        self, timestamps_ms: NDArray[np.int64], trace: bytes | None = None, place: Mapping[str, Any] | None = None
+    ) -> Callable[[], None]:
+        """What notes the latency of a batch when its last decision is acknowledged; of one payment its trace, too."""
+        sent_ns = time.time_ns()
+        trace_id = trace_id_of(trace)
 
         def note() -> None:
-            self._metrics.decision_latency.observe_many((self._clock() - timestamps_ms) / 1000.0)
+            latency_s = (self._clock() - timestamps_ms) / 1000.0
+            self._metrics.decision_latency.observe_many(latency_s)
+            if trace_id is not None and place is not None:
+                acknowledged_ns = time.time_ns()
+                self._metrics.decision_latency.exemplify(float(latency_s[0]), trace_id, acknowledged_ns / 1e9)
+                where = {name: value for name, value in place.items() if name != "trace_id"}
+                self._metrics.spans.record("produce", trace, sent_ns, acknowledged_ns, where)
 
         return note

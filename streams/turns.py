@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from streams.errors import WorkerError
 from streams.records import RawRecord, TopicPartition
+from telemetry.logs import log_context
 
 Result = TypeVar("Result")
 
@@ -117,7 +118,8 @@ class Turns:
         """Give one partition's records to the handler. A cancelled fetcher waits for the batch to be whole."""
         if partition not in self.taken:
             return
-        await self.alone(self._handler.batch(partition, records))
+        with log_context(topic=partition.topic, partition=partition.partition, offset=records[0].offset):
+            await self.alone(self._handler.batch(partition, records))
         self.note_progress()
 
     async def take_over(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import sys
 import time
 from pathlib import Path
 
 from cardwatch.services import CONFIG_VARIABLE, Layers
 from cardwatch.settings import Settings, Tree
-
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+from telemetry.logs import configure
 
 
 def layers_of(args: argparse.Namespace) -> Layers:
@@ -31,11 +28,8 @@ def layers_of(args: argparse.Namespace) -> Layers:
 
 
 def log_to_stderr(settings: Settings) -> None:
-    """Write logs to stderr in UTC, of the configured level and above."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(level=settings.logging.level, format=_LOG_FORMAT, stream=sys.stderr, force=True)
-    # httpx would write every address it asks, with its query.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    """Write logs to stderr in UTC, of the configured level and above, as JSON outside a terminal."""
+    configure(settings.logging.level, settings.logging.format)
 
 
 def now_ms() -> int:
