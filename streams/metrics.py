@@ -63,6 +63,25 @@ class StreamMetrics:
         self.decision_latency = made.histogram("cardwatch_decision_latency_seconds")
         self.freeze_latency = made.histogram("cardwatch_freeze_latency_seconds")
         self.batch_records = made.histogram("cardwatch_batch_records")
+        self._make_learning(made)
+        self._make_state(made)
+        self.outbox_age = made.gauge("cardwatch_outbox_age_seconds")
+        self.store_failures = made.counters("cardwatch_store_failures_total")
+        self.breaker_open = made.gauges("cardwatch_freeze_breaker_open")
+        self.broadcast_rejected = made.counters("cardwatch_broadcast_rejected_total")
+        self.producer_queue = made.gauge("cardwatch_producer_queue_records")
+        self.producer_errors = made.counter("cardwatch_producer_errors_total")
+        self._producer_errors = 0
+        made.gauge("cardwatch_ready").set_function(lambda: float(self.vitals.ready().is_good))
+        made.gauge("cardwatch_start_progress_ratio").set_function(lambda: self.vitals.share)
+        # A rate over a counter that appears with the first error would miss that error.
+        for reason in Reason:
+            self.dead_letters.labels(reason.value)
+        # Before the first checkpoint it is as old as the process.
+        self._age_from_now(self.checkpoint_age)
+
+    def _make_learning(self, made: Instruments) -> None:
+        """What tells of models, labels and drift."""
         self.model = made.info("cardwatch_model_info")
         self.model_age = made.gauge("cardwatch_model_age_seconds")
         self.model_loss = made.gauges("cardwatch_model_log_loss")
@@ -79,6 +98,9 @@ class StreamMetrics:
         self.labels = made.counters("cardwatch_labels_total")
         self.label_delay = made.histograms("cardwatch_label_delay_seconds")
         self.alert_labels = made.counters("cardwatch_alert_labels_total")
+
+    def _make_state(self, made: Instruments) -> None:
+        """What tells of state and checkpoints."""
         self.state_rows = made.gauges("cardwatch_state_rows")
         self.state_capacity = made.gauges("cardwatch_state_capacity_rows")
         self.state_bytes = made.gauges("cardwatch_state_bytes")
@@ -92,20 +114,6 @@ class StreamMetrics:
         self.checkpoints_failed = made.counter("cardwatch_checkpoints_failed_total")
         self.checkpoints_damaged = made.counter("cardwatch_checkpoints_damaged_total")
         self.commits_refused = made.counter("cardwatch_commits_refused_total")
-        self.outbox_age = made.gauge("cardwatch_outbox_age_seconds")
-        self.store_failures = made.counters("cardwatch_store_failures_total")
-        self.breaker_open = made.gauges("cardwatch_freeze_breaker_open")
-        self.broadcast_rejected = made.counters("cardwatch_broadcast_rejected_total")
-        self.producer_queue = made.gauge("cardwatch_producer_queue_records")
-        self.producer_errors = made.counter("cardwatch_producer_errors_total")
-        self._producer_errors = 0
-        made.gauge("cardwatch_ready").set_function(lambda: float(self.vitals.ready().is_good))
-        made.gauge("cardwatch_start_progress_ratio").set_function(lambda: self.vitals.share)
-        # A rate over a counter that appears with the first error would miss that error.
-        for reason in Reason:
-            self.dead_letters.labels(reason.value)
-        # Before the first checkpoint it is as old as the process.
-        self._age_from_now(self.checkpoint_age)
 
     def decided(self, action: str, policy: str, count: int = 1) -> None:
         """Count decisions of one action."""

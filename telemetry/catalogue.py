@@ -7,7 +7,16 @@ file is imported: no process shows more than 2,000 series, whatever it is fed.
 from __future__ import annotations
 
 from telemetry.errors import CatalogueError
-from telemetry.metric import Kind, Label, Metric, Process
+from telemetry.metric import Label, Metric, Process
+from telemetry.rows import API as _API
+from telemetry.rows import LEARN as _LEARN
+from telemetry.rows import RESPOND as _RESPOND
+from telemetry.rows import SCORE as _SCORE
+from telemetry.rows import WORKERS as _WORKERS
+from telemetry.rows import counter as _counter
+from telemetry.rows import gauge as _gauge
+from telemetry.rows import histogram as _histogram
+from telemetry.rows import info as _info
 
 MOST_SERIES = 2_000
 # What Prometheus' own client says of a process and of Python.
@@ -15,10 +24,6 @@ PROCESS_SERIES = 40
 
 OVERFLOWS = "cardwatch_metric_overflows_total"
 
-# Prometheus' own buckets start at 5 ms, where half of ours would be in the first. 250 ms and 2 s are objectives.
-LATENCY_BUCKETS_S = (
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0,
-)  # fmt: skip
 _BATCH_BUCKETS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)
 _SCORE_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.99)
 _HOUR_S = 3600.0
@@ -40,44 +45,6 @@ _REASON = Label("reason", 24, "why, a word of the contract")
 _SOURCE = Label("source", 5, "agent, cardholder, chargeback, network, import")
 _TABLE = Label("table", 6, "cards, events, payments, entities, buckets")
 _TOPIC = Label("topic", 12, "a topic")
-
-_SCORE, _RESPOND, _LEARN, _API = (
-    frozenset({process}) for process in (Process.SCORE, Process.RESPOND, Process.LEARN, Process.API)
-)
-_WORKERS = _SCORE | _RESPOND | _LEARN
-_ALL = _WORKERS | _API
-
-
-def _counter(
-    name: str, meaning: str, readers: str, processes: frozenset[Process], *labels: Label, most_sets: int = 0
-) -> Metric:
-    return Metric(f"cardwatch_{name}", Kind.COUNTER, "", meaning, readers, processes, labels, most_sets=most_sets)
-
-
-def _gauge(
-    name: str, unit: str, meaning: str, readers: str, processes: frozenset[Process], *labels: Label, most_sets: int = 0
-) -> Metric:
-    return Metric(f"cardwatch_{name}", Kind.GAUGE, unit, meaning, readers, processes, labels, most_sets=most_sets)
-
-
-def _histogram(
-    name: str,
-    unit: str,
-    meaning: str,
-    readers: str,
-    processes: frozenset[Process],
-    *labels: Label,
-    buckets: tuple[float, ...] = LATENCY_BUCKETS_S,
-    most_sets: int = 0,
-) -> Metric:
-    return Metric(
-        f"cardwatch_{name}", Kind.HISTOGRAM, unit, meaning, readers, processes, labels, buckets, most_sets
-    )  # fmt: skip
-
-
-def _info(name: str, meaning: str, readers: str, processes: frozenset[Process]) -> Metric:
-    return Metric(f"cardwatch_{name}", Kind.INFO, "", meaning, readers, processes)
-
 
 _FLOW = (
     _counter(
@@ -415,17 +382,23 @@ _CASEWORK = (
 )
 
 _PROCESS = (
-    _info("build_info", "Version and kind of this process.", "SRE: what runs where", _ALL),
+    _info("build_info", "Version and kind of this process.", "SRE: what runs where", _WORKERS | _API),
     _gauge(
         "start_progress_ratio", "ratio", "How far the start has come; 1 once started.", "SRE: a long replay", _WORKERS
     ),
     _gauge("ready", "", "1 while /readyz says yes.", "SRE: rolling restarts", _WORKERS),
-    _counter("log_lines_total", "Log lines, by level.", "SRE: a burst of warnings", _ALL, Label("level", 5, "a level")),
+    _counter(
+        "log_lines_total",
+        "Log lines, by level.",
+        "SRE: a burst of warnings",
+        _WORKERS | _API,
+        Label("level", 5, "a level"),
+    ),
     _counter(
         OVERFLOWS.removeprefix("cardwatch_"),
         "Times a metric was told of more label sets than its bound; see docs/metrics.md.",
         "developer: a label that grows",
-        _ALL,
+        _WORKERS | _API,
         Label("metric", 64, "name of a metric"),
     ),
     _gauge(
@@ -433,7 +406,7 @@ _PROCESS = (
         "seconds",
         "When the first certificate in a configured file ends, as Unix time.",
         "SRE: CertificateExpiring",
-        _ALL,
+        _WORKERS | _API,
         Label("setting", 8, "the setting that names the file"),
     ),
 )
