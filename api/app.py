@@ -26,6 +26,7 @@ from api.routes.acting import router as acting_router
 from api.routes.breakers import router as breakers_router
 from api.routes.cards import router as cards_router
 from api.routes.cases import router as cases_router
+from api.routes.lists import router as lists_router
 from api.routes.operations import router as operations_router
 from api.routes.transactions import BULK_PATH
 from api.routes.transactions import router as transactions_router
@@ -76,8 +77,8 @@ def create_app(
     )
     sessions = Sessions(settings.session_secret, settings.session_lifetime_ms, auth, lambda: secrets.token_urlsafe(16))
     app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions, scoring)
-    routers = (cards_router, cases_router, acting_router, breakers_router, transactions_router, operations_router)
-    for router in (*routers, console_router):
+    routers = (cards_router, cases_router, acting_router, breakers_router, lists_router, transactions_router)
+    for router in (*routers, operations_router, console_router):
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
         app.add_exception_handler(kind, _answer_error)

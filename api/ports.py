@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from casework.authority import Authority, Person
 from casework.breaker import Breaker
 from casework.commands import Command
+from casework.lists import ListEntry, ListKey
 from casework.playbook import Playbook
 from casework.views import CardView, CaseFilters, CaseView, Opening, Override, Page, Preview
 from detector.vocabulary import CardStatus
@@ -69,6 +70,12 @@ class DeskPort(Protocol):
         self, case_id: str, commands: tuple[Command, ...], by: Person, *, now_ms: int, nonce: str
     ) -> Preview:
         """What `act` would do now."""
+
+    async def list_entries(self, *, now_ms: int) -> list[ListEntry]:
+        """What is blocked, allowed or watched now."""
+
+    async def put_on_list(self, key: ListKey, by: Person, reason: str, until_ms: int, *, now_ms: int) -> ListEntry:
+        """Put something on a list until then, or with 0 take it off."""
 
     async def next_case(self, by: Person, *, now_ms: int) -> CaseView | None:
         """Take the most urgent case that nobody works on."""

@@ -16,6 +16,7 @@ from casework.cards import OutcomeKind
 from casework.cases import CaseEventType, CaseState, Contact, Disposition, Facts, Severity
 from casework.desk import DEFAULT_PAGE_CASES, MAXIMUM_PAGE_CASES
 from casework.kinds import CaseKind
+from casework.lists import Effect, Subject
 from casework.verification import Method
 from casework.views import CardAction
 from detector.vocabulary import Action, CardStatus, WireEnum
@@ -291,6 +292,34 @@ class CaseEventOut(View):
     note: str | None
     told: dict[str, Any] | None = Field(description="What payment systems or the scorer were told")
     facts: Annotated[dict[str, Any], BeforeValidator(_facts)] = Field(description="What it set of the case, by name")
+
+
+class ListChangeIn(Command):
+    """Put something on one of the desk's lists, or take it off."""
+
+    effect: Effect = Field(description="block declines, allow lets pass whatever models say, watch has it reviewed")
+    subject: Subject
+    value: str = Field(min_length=1, max_length=64, description="A token, an id, or a country's code")
+    reason: Reason
+    until_ms: int = Field(ge=0, le=4_102_444_800_000, description="Until when, UTC epoch milliseconds; 0 takes it off")
+
+
+class ListEntryOut(View):
+    """One entry of the desk's lists."""
+
+    effect: Effect
+    subject: Subject
+    value: str
+    owner: str = Field(description="Who changed it last")
+    reason: str
+    set_ms: TimeMs
+    until_ms: int = Field(description="Until when it holds; 0 where it was taken off")
+
+
+class ListsOut(BaseModel):
+    """What holds now."""
+
+    entries: list[ListEntryOut]
 
 
 class ToldOut(View):

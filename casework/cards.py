@@ -15,8 +15,8 @@ MAXIMUM_RECENT_ALERTS = 20
 MAXIMUM_KNOWN_CASES = 20
 
 CARD_LIFECYCLE: dict[CardStatus, frozenset[CardStatus]] = {
-    CardStatus.ACTIVE: frozenset({CardStatus.FROZEN, CardStatus.BLOCKED}),
-    CardStatus.FROZEN: frozenset({CardStatus.ACTIVE, CardStatus.BLOCKED}),
+    CardStatus.ACTIVE: frozenset({CardStatus.FROZEN, CardStatus.BLOCKED, CardStatus.REISSUED}),
+    CardStatus.FROZEN: frozenset({CardStatus.ACTIVE, CardStatus.BLOCKED, CardStatus.REISSUED}),
     CardStatus.BLOCKED: frozenset({CardStatus.REISSUED}),
     CardStatus.REISSUED: frozenset(),
 }

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from casework import listing, plans
 from casework.alerts import Alert
-from casework.authority import Authority
+from casework.authority import Authority, Person
 from casework.breaker import Breaker
 from casework.cards import OutcomeKind
 from casework.cases import CaseState
@@ -27,6 +27,8 @@ from casework.handling import (
     not_found,
 )
 from casework.ids import alert_step_id
+from casework.list_book import ListBook
+from casework.lists import ListEntry, ListKey
 from casework.outbox import OutboxEntry
 from casework.playbook import Playbook
 from casework.store import NO_STEP, Snapshot, Step, Store
@@ -52,6 +54,7 @@ class Desk(Handling):
         """See `Handling`."""
         super().__init__(store, playbook, authority, code_key)
         self._gate = FreezeGate(store, playbook)
+        self._lists = ListBook(store, authority, playbook.longest_allowance_ms)
 
     @property
     def shards(self) -> int:
@@ -171,6 +174,27 @@ class Desk(Handling):
         check_length("reason", reason, MAXIMUM_REASON_CHARACTERS)
         check_length("actor", actor, MAXIMUM_ACTOR_CHARACTERS)
         return await self._gate.release(policy_version, actor, reason, now_ms)
+
+    async def list_entries(self, *, now_ms: int) -> list[ListEntry]:
+        """What is blocked, allowed or watched now, by name."""
+        return await self._lists.entries(now_ms)
+
+    async def put_on_list(self, key: ListKey, by: Person, reason: str, until_ms: int, *, now_ms: int) -> ListEntry:
+        """Put something on a list until then, or with 0 take it off; the scorer is told, and so is the audit.
+
+        Args:
+            key: what, on which list.
+            by: whose decision it is.
+            reason: why, in the person's words: 1 to 2,000 characters.
+            until_ms: until when.
+            now_ms: when it is decided.
+
+        Raises:
+            NotAuthorisedError: the role may not edit lists.
+            InvalidCommandError: something is out of bounds.
+        """
+        check_length("reason", reason, MAXIMUM_REASON_CHARACTERS)
+        return await self._lists.put(key, by, reason, until_ms, now_ms)
 
     async def card(self, card_token: str) -> CardView:
         """Show a card. One nobody ever spoke of is active, with `sequence` 0.

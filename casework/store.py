@@ -14,6 +14,7 @@ from typing import Protocol
 from casework.breaker import Breaker
 from casework.cards import CardRecord
 from casework.cases import Case, CaseEvent, CaseState
+from casework.lists import ListEntry
 from casework.outbox import OutboxEntry, OutboxMessage
 from casework.views import CardView, CaseView, Outcome
 
@@ -94,6 +95,16 @@ class BreakerStep:
 
 
 @dataclass(frozen=True, slots=True)
+class ListStep:
+    """A change of one entry of the desk's lists, with what must be told of it: all of it or nothing."""
+
+    before: ListEntry | None
+    after: ListEntry
+    messages: tuple[OutboxMessage, ...]
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredCase:
     """A case with all its events, oldest first."""
 
@@ -159,6 +170,19 @@ class Store(Protocol):
 
     async def list_breakers(self) -> list[Breaker]:
         """Every breaker that is known, in any order."""
+
+    async def load_list_entry(self, name: str) -> ListEntry | None:
+        """Read an entry of the desk's lists by its name; None where there never was one."""
+
+    async def commit_list_entry(self, step: ListStep) -> bool:
+        """Carry a change out if the entry is still at the revision it was planned on; whether it was.
+
+        Raises:
+            OutboxFullError: the outbox of its shard is full.
+        """
+
+    async def list_entries(self) -> list[ListEntry]:
+        """Every entry there ever was, in any order; one that was taken off has no time left."""
 
     async def load_case(self, case_id: str) -> StoredCase | None:
         """Read a case with its events; None where there is none."""

@@ -1,4 +1,4 @@
-"""What people and other systems told the scorer: states of cards, and reasons that are damped on a card.
+"""What people and other systems told the scorer: states of cards, reasons damped on a card, travel, what is allowed.
 
 Small dictionaries, since only a few cards are ever frozen or damped. They are read at batch boundaries and follow the
 compacted topics; they are not part of the digest of feature state. A batch is looked up by the fingerprints of its
@@ -8,14 +8,49 @@ cards: the few that are known are sorted, so that a batch costs no Python a row.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.texts import pack_code
 from detector.tokens import fingerprint_many, matching
+from detector.transactions import COUNTRY_LETTERS
 from detector.vocabulary import CardStatus
 
 Fingerprints = NDArray[np.uint64]
+
+# What being somewhere else speaks through: a cardholder who said that they would be there is no reason for suspicion.
+TRAVEL_REASONS = ("impossible_travel", "far_from_last", "far_from_home", "new_country", "ip_country_differs")
+ALLOWED_COLUMNS = ("card", "merchant", "terminal", "device", "country")
+
+
+class Payments(Protocol):
+    """What directives look at of a batch: fingerprints, uint64 (n, 2), 0 where nothing is given, and countries."""
+
+    @property
+    def card(self) -> Fingerprints:
+        """Of card tokens."""
+
+    @property
+    def merchant(self) -> Fingerprints:
+        """Of merchants."""
+
+    @property
+    def terminal(self) -> Fingerprints:
+        """Of terminals."""
+
+    @property
+    def device(self) -> Fingerprints:
+        """Of devices."""
+
+    @property
+    def country(self) -> Fingerprints:
+        """Of countries."""
+
+    @property
+    def country_code(self) -> NDArray[np.int64]:
+        """Packed ISO codes, 0 where missing."""
 
 
 class _Known:
@@ -44,6 +79,76 @@ class Directives:
         self._stated: _Known | None = None
         self._status_codes = np.zeros(0, dtype=np.int64)
         self._damped_cards: _Known | None = None
+        self._travel: dict[str, tuple[frozenset[int], int]] = {}
+        self._travellers: _Known | None = None
+        self._allowed_at: dict[str, dict[str, int]] = {}
+        self._allowed_cards: _Known | None = None
+        self._allowed: dict[str, dict[str, int]] = {column: {} for column in ALLOWED_COLUMNS}
+        self._allowed_words: dict[str, _Known] = {}
+
+    def travel(self, card_token: str, countries: Sequence[str], until_ms: int) -> None:
+        """The cardholder is in one of these countries (ISO 3166-1 alpha-2) until `until_ms` of event time.
+
+        It replaces what was said before; no country takes it back.
+        """
+        self._travellers = None
+        if countries:
+            self._travel[card_token] = (
+                frozenset(pack_code(country, COUNTRY_LETTERS) for country in countries),
+                until_ms,
+            )
+        else:
+            self._travel.pop(card_token, None)
+
+    def allow_merchant(self, card_token: str, merchant_id: str, until_ms: int) -> None:
+        """Let the card pay at a merchant until `until_ms` of event time, whatever models and reviewing rules say."""
+        self._allowed_cards = None
+        self._allowed_at.setdefault(card_token, {})[merchant_id] = until_ms
+
+    def allow(self, column: str, value: str, until_ms: int) -> None:
+        """Let everything with this card, merchant, terminal, device or country pay until then; 0 takes it back.
+
+        Args:
+            column: one of `ALLOWED_COLUMNS`.
+            value: the token or code.
+            until_ms: event time.
+        """
+        self._allowed_words.pop(column, None)
+        if until_ms > 0:
+            self._allowed[column][value] = until_ms
+        else:
+            self._allowed[column].pop(value, None)
+
+    def exempt(self, batch: Payments, time_ms: NDArray[np.int64], key: bytes) -> NDArray[np.bool_] | None:
+        """Rows on which neither models nor rules that freeze or review may act; None where there are none.
+
+        Args:
+            batch: the payments.
+            time_ms: int64, event time of each row.
+            key: that the fingerprints were made with.
+        """
+        exempt = np.zeros(len(time_ms), dtype=np.bool_)
+        if self._allowed_at:
+            self._exempt_cards(exempt, batch, time_ms, key)
+        for column, allowed in self._allowed.items():
+            if allowed:
+                known = self._allowed_words.get(column)
+                if known is None or known.key != key:
+                    known = self._allowed_words[column] = _Known(list(allowed), key)
+                until = np.array([*(allowed[value] for value in known.card_tokens), 0], dtype=np.int64)
+                exempt |= time_ms < until[known.places(getattr(batch, column))]
+        return exempt if exempt.any() else None
+
+    def _exempt_cards(self, exempt: NDArray[np.bool_], batch: Payments, time_ms: NDArray[np.int64], key: bytes) -> None:
+        """Mark rows of cards that may pay at their merchant."""
+        if self._allowed_cards is None or self._allowed_cards.key != key:
+            self._allowed_cards = _Known(list(self._allowed_at), key)
+        places = self._allowed_cards.places(batch.card)
+        for row in np.flatnonzero(places >= 0).tolist():
+            allowed = self._allowed_at[self._allowed_cards.card_tokens[places[row]]]
+            current = [merchant_id for merchant_id, until_ms in allowed.items() if time_ms[row] < until_ms]
+            if current:
+                exempt[row] = _Known(current, key).places(batch.merchant[row : row + 1])[0] >= 0
 
     def set_card_state(self, card_token: str, status: CardStatus, command_time_ms: int) -> None:
         """Take over a card's state unless a younger command is already known."""
@@ -80,14 +185,32 @@ class Directives:
         codes_of_rows: NDArray[np.int64] = self._status_codes[self._stated.places(cards)]
         return codes_of_rows
 
-    def damped_reasons(self, cards: Fingerprints, time_ms: NDArray[np.int64], key: bytes) -> list[tuple[int, str]]:
-        """Pairs of (row, reason code) that are damped at the row's time.
+    def damped_reasons(self, batch: Payments, time_ms: NDArray[np.int64], key: bytes) -> list[tuple[int, str]]:
+        """Pairs of (row, reason code) that are damped at the row's time, by people's word or because of travel.
 
         Args:
-            cards: uint64 (n, 2) fingerprints of card tokens.
+            batch: the payments.
             time_ms: int64, event time of each row.
             key: that the fingerprints were made with.
         """
+        return self._damped_by_word(batch.card, time_ms, key) + self._damped_by_travel(batch, time_ms, key)
+
+    def _damped_by_travel(self, batch: Payments, time_ms: NDArray[np.int64], key: bytes) -> list[tuple[int, str]]:
+        """What is damped for cardholders who are where they said they would be."""
+        if not self._travel:
+            return []
+        if self._travellers is None or self._travellers.key != key:
+            self._travellers = _Known(list(self._travel), key)
+        places = self._travellers.places(batch.card)
+        pairs: list[tuple[int, str]] = []
+        for row in np.flatnonzero(places >= 0).tolist():
+            countries, until_ms = self._travel[self._travellers.card_tokens[places[row]]]
+            if time_ms[row] < until_ms and int(batch.country_code[row]) in countries:
+                pairs += [(row, reason) for reason in TRAVEL_REASONS]
+        return pairs
+
+    def _damped_by_word(self, cards: Fingerprints, time_ms: NDArray[np.int64], key: bytes) -> list[tuple[int, str]]:
+        """What is damped by directives for the card."""
         if not self._damped:
             return []
         if self._damped_cards is None or self._damped_cards.key != key:

@@ -87,11 +87,14 @@ def _policy_inputs(
         country_code=batch.country_code,
         merchant=batch.merchant,
         card=batch.card,
+        terminal=batch.terminal,
+        device=batch.device,
         fingerprint_key=state.config.fingerprint_key,
         card_status=state.directives.card_statuses(batch.card, state.config.fingerprint_key),
         cold_start=model.is_cold,
         random_unit=_random_unit(batch),
-        damped=state.directives.damped_reasons(batch.card, observed.effective_time_ms, state.config.fingerprint_key),
+        damped=state.directives.damped_reasons(batch, observed.effective_time_ms, state.config.fingerprint_key),
+        exempt=state.directives.exempt(batch, observed.effective_time_ms, state.config.fingerprint_key),
         model=model,
     )
 

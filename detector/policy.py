@@ -61,12 +61,13 @@ class PolicyInputs:
         kind, channel, entry_mode: int64 codes of the vocabulary.
         mcc: int64, 0 where missing.
         country_code: int64, ISO 3166-1 alpha-2 codes as `texts.pack_letters` packs them, 0 where missing.
-        merchant, card: uint64 (n, 2) fingerprints, 0 where missing.
+        merchant, card, terminal, device: uint64 (n, 2) fingerprints, 0 where missing.
         fingerprint_key: what they were made with.
         card_status: int64 codes of `CardStatus`.
         cold_start: whether the model has learned too few frauds to freeze.
         random_unit: float64 in [0, 1), uniform, decided by the transaction's identity alone.
         damped: (row, reason code) pairs on which a person has overruled us.
+        exempt: rows that a person allowed whatever models and reviewing or freezing rules say; None: none.
         model: the version that scored; it says what a high anomaly score is, and what spoke where reasons are damped.
     """
 
@@ -83,11 +84,14 @@ class PolicyInputs:
     country_code: NDArray[np.int64]
     merchant: NDArray[np.uint64]
     card: NDArray[np.uint64]
+    terminal: NDArray[np.uint64]
+    device: NDArray[np.uint64]
     fingerprint_key: bytes
     card_status: NDArray[np.int64]
     cold_start: bool
     random_unit: NDArray[np.float64]
     damped: Sequence[tuple[int, str]]
+    exempt: NDArray[np.bool_] | None
     model: ModelVersion
 
 
@@ -295,11 +299,32 @@ class Policy:
         )  # fmt: skip
         if inputs.damped:
             self._damp(inputs, wishes.model_action, hits, wishes.action, wishes.drivers)
+        if inputs.exempt is not None:
+            self._exempt(inputs.exempt, hits, wishes.action, wishes.drivers)
         flags = np.full(len(kind), int(Flag.COLD_START) if inputs.cold_start else 0, dtype=np.int64)
         _settle_rows(
             kind, inputs.card_status, inputs.random_unit, self.random_review_share, wishes.action, wishes.drivers, flags
         )
         return PolicyResult(wishes.action, flags, hits, wishes.expected_loss, wishes.drivers, self.rules)
+
+    def list_values(self) -> dict[str, Values]:
+        """What is on each list that a rule names."""
+        conditions = (condition for rule in self.rules for condition in rule.conditions)
+        return {condition.list_name: condition.values for condition in conditions if condition.list_name}
+
+    def _exempt(
+        self,
+        exempt: NDArray[np.bool_],
+        hits: NDArray[np.int64],
+        action: NDArray[np.int64],
+        drivers: NDArray[np.int64],
+    ) -> None:
+        """Let allowed payments pass; rules that decline still do, for who is blocked is so for everybody."""
+        for row in np.flatnonzero(exempt & (action > _ALLOW)).tolist():
+            declines = any(
+                hits[row] >> bit & 1 and rule.action is Action.DECLINE for bit, rule in enumerate(self.rules)
+            )
+            action[row], drivers[row] = (_DECLINE, RULE) if declines else (_ALLOW, 0)
 
     @cached_property
     def _terms(self) -> _Terms:

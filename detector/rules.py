@@ -38,7 +38,7 @@ _NUMBERS = ("score", "anomaly", "amount_minor", "amount_reference", "mcc")
 _ENUMERATIONS: dict[str, type[WireEnum]] = {"kind": Kind, "channel": Channel, "entry_mode": EntryMode}
 # Texts that are codes of so many letters, and tokens; each with the column that holds the codes or the fingerprints.
 _CODES = {"currency": ("currency", CURRENCY_LETTERS), "country": ("country_code", COUNTRY_LETTERS)}
-_TOKENS = {"merchant_id": "merchant", "card_token": "card"}
+_TOKENS = {"merchant_id": "merchant", "card_token": "card", "terminal_id": "terminal", "device_id": "device"}
 _TEXTS = (*_CODES, *_TOKENS)
 FIELDS: tuple[str, ...] = (*_NUMBERS, *_ENUMERATIONS, *_TEXTS)
 # Fields in which code 0 means "not given".

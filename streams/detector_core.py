@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.assessments import Assessments
+from detector.desk_lists import DeskLists
 from detector.engine import adopt_decision, assess_batch
 from detector.errors import ModelError
 from detector.examples import Examples
@@ -52,8 +53,50 @@ class _Damp(msgspec.Struct, tag_field="kind", tag="damp"):
     until_ms: int
 
 
+class _Watch(msgspec.Struct, tag_field="kind", tag="watch"):
+    card_token: str
+    until_ms: int
+
+
+class _AllowMerchant(msgspec.Struct, tag_field="kind", tag="allow_merchant"):
+    card_token: str
+    merchant_id: str
+    until_ms: int
+
+
+class _Travel(msgspec.Struct, tag_field="kind", tag="travel"):
+    card_token: str
+    countries: list[str]
+    until_ms: int
+
+
+class _Inherit(msgspec.Struct, tag_field="kind", tag="inherit"):
+    card_token: str
+    new_card_token: str
+
+
+class _ListEntry(msgspec.Struct, tag_field="kind", tag="list_entry"):
+    effect: Literal["block", "allow", "watch"]
+    subject: Literal["card", "merchant", "terminal", "device", "country"]
+    value: str
+    until_ms: int
+
+
+_Directive = _Damp | _Watch | _AllowMerchant | _Travel | _Inherit | _ListEntry
+# The lists that rules of policy.toml name.
+_LIST_NAMES = {
+    (effect, subject): f"{adjective}_{plural}"
+    for effect, adjective in (("block", "blocked"), ("watch", "watched"))
+    for subject, plural in (
+        ("card", "cards"),
+        ("merchant", "merchants"),
+        ("terminal", "terminals"),
+        ("device", "devices"),
+        ("country", "countries"),
+    )
+}
 _card_states = msgspec.json.Decoder(_CardState)
-_directives = msgspec.json.Decoder(_Damp)
+_directives: msgspec.json.Decoder[_Directive] = msgspec.json.Decoder(_Directive)
 
 
 class DetectorCore:
@@ -64,6 +107,7 @@ class DetectorCore:
         self._state = state
         self._model = model
         self._policy = policy
+        self._lists = DeskLists()
 
     def warm_up(self) -> None:
         """See `ScoringCore`. Compiling takes most of a minute where nothing is cached, and lets nothing else run."""
@@ -142,7 +186,9 @@ class DetectorCore:
 
     def assess(self, batch: TransactionBatch) -> AssessedBatch:
         """See `ScoringCore`."""
-        return assess_batch(self._state, batch, self._model, self._policy)
+        times = batch.event_time_ms
+        policy = self._lists.over(self._policy, int(times.max()) if len(times) else 0)
+        return assess_batch(self._state, batch, self._model, policy)
 
     def adopt(self, assessed: AssessedBatch, row: int, standing: StandingDecision) -> None:
         """See `ScoringCore`."""
@@ -174,6 +220,22 @@ class DetectorCore:
         """See `ScoringCore`."""
         return Versions(self._model.name, self._policy.version, self._state.rates.version, tuple(self._policy.rule_ids))
 
+    def _obey(self, directive: _Directive) -> None:
+        """Do what the desk says from the next batch on."""
+        directives = self._state.directives
+        if isinstance(directive, _Damp):
+            directives.damp(directive.card_token, directive.reasons, directive.until_ms)
+        elif isinstance(directive, _Watch):
+            self._lists.put(_LIST_NAMES["watch", "card"], directive.card_token, directive.until_ms)
+        elif isinstance(directive, _AllowMerchant):
+            directives.allow_merchant(directive.card_token, directive.merchant_id, directive.until_ms)
+        elif isinstance(directive, _Travel):
+            directives.travel(directive.card_token, directive.countries, directive.until_ms)
+        elif isinstance(directive, _ListEntry) and directive.effect == "allow":
+            directives.allow(directive.subject, directive.value, directive.until_ms)
+        elif isinstance(directive, _ListEntry):
+            self._lists.put(_LIST_NAMES[directive.effect, directive.subject], directive.value, directive.until_ms)
+
     def take_over(self, topic: str, value: bytes | None) -> None:
         """See `ScoringCore`."""
         if value is None:
@@ -188,8 +250,7 @@ class DetectorCore:
                 status = CardStatus(_STATUSES[state.state])
                 self._state.directives.set_card_state(state.card_token, status, state.command_time_ms)
             elif topic == CONTROL:
-                damp = _directives.decode(value)
-                self._state.directives.damp(damp.card_token, damp.reasons, damp.until_ms)
+                self._obey(_directives.decode(value))
         except (ModelError, msgspec.DecodeError, KeyError) as error:
             # What was read is not repeated: it may hold anything.
             message = f"{topic}: {type(error).__name__}"

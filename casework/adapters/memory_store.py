@@ -11,8 +11,9 @@ from casework.cards import CardRecord
 from casework.cases import CaseState, queue_position
 from casework.errors import OutboxFullError, StoreSetupError
 from casework.ids import shard_of_card
+from casework.lists import ListEntry
 from casework.outbox import OutboxEntry, OutboxMessage
-from casework.store import UNWRITTEN, BreakerStep, ListedCase, Recorded, Snapshot, Step, StoredCase
+from casework.store import UNWRITTEN, BreakerStep, ListedCase, ListStep, Recorded, Snapshot, Step, StoredCase
 from casework.ticking import alarm_ms
 
 
@@ -30,6 +31,7 @@ class MemoryStore:
         self._cases: dict[str, StoredCase] = {}
         self._recorded: dict[str, Recorded] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._list_entries: dict[str, ListEntry] = {}
         self._forget_at: defaultdict[int, list[tuple[dict[str, Recorded] | dict[str, StoredCase], str]]] = defaultdict(
             list
         )
@@ -122,6 +124,26 @@ class MemoryStore:
         self._breakers[policy_version] = step.after
         self._write_out(outbox, step.messages, step.time_ms)
         return True
+
+    async def load_list_entry(self, name: str) -> ListEntry | None:
+        """Read an entry."""
+        return self._list_entries.get(name)
+
+    async def commit_list_entry(self, step: ListStep) -> bool:
+        """Change an entry."""
+        name = step.after.name
+        if self._list_entries.get(name) != step.before:
+            return False
+        outbox = self._outboxes[shard_of_card(name, self._shards)]
+        if len(outbox) >= self._outbox_limit:
+            raise self._outbox_full()
+        self._list_entries[name] = step.after
+        self._write_out(outbox, step.messages, step.time_ms)
+        return True
+
+    async def list_entries(self) -> list[ListEntry]:
+        """Every entry."""
+        return list(self._list_entries.values())
 
     async def list_breakers(self) -> list[Breaker]:
         """Every breaker."""

@@ -9,6 +9,7 @@ Keys, all of a shard under the hash tag `{shard}` so that a step is atomic on a 
     cardwatch:{7}:step:<step id>           what is known of a step; expires
     cardwatch:{7}:alarms                   sorted set of case ids by when time has something to do with them
     cardwatch:{7}:outbox                   stream
+    cardwatch:{7}:lists                    hash by entry of the desk's lists: revision, a blank, the entry
     cardwatch:{7}:breakers                 hash by policy version: revision, a blank, the circuit breaker
 
 A card's version is the id of the step that wrote it last, and a case changes only together with its card, so comparing
@@ -32,8 +33,9 @@ from casework.cards import SYSTEM_ACTOR, CardRecord
 from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, queue_position
 from casework.errors import OutboxFullError, StoreError, StoreSetupError, UnconfirmedError
 from casework.ids import MAXIMUM_SHARDS, shard_of_card, shard_of_case
+from casework.lists import ListEntry
 from casework.outbox import OutboxEntry, OutboxMessage
-from casework.store import UNWRITTEN, BreakerStep, ListedCase, Recorded, Snapshot, Step, StoredCase
+from casework.store import UNWRITTEN, BreakerStep, ListedCase, ListStep, Recorded, Snapshot, Step, StoredCase
 from casework.ticking import alarm_ms
 
 FORMAT = 1
@@ -47,6 +49,7 @@ _case_decoder = msgspec.json.Decoder(Case)
 _event_decoder = msgspec.json.Decoder(CaseEvent)
 _recorded_decoder = msgspec.json.Decoder(Recorded)
 _breaker_decoder = msgspec.json.Decoder(Breaker)
+_list_entry_decoder = msgspec.json.Decoder(ListEntry)
 _headers_decoder = msgspec.json.Decoder(dict[str, str])
 
 Decoded = TypeVar("Decoded")
@@ -88,7 +91,7 @@ class RedisStore:
         self._redis = redis
         self._settings = settings
         self._commit_script = Script.shipped("commit.lua")
-        self._breaker_script = Script.shipped("breaker.lua")
+        self._entry_script = Script.shipped("entry.lua")
 
     @property
     def shards(self) -> int:
@@ -232,7 +235,7 @@ class RedisStore:
     async def load_breaker(self, policy_version: str) -> Breaker:
         """Read a breaker."""
         found = await self._redis.command("HGET", self._breakers_key(policy_version), policy_version)
-        return _breaker(found) or Breaker(policy_version)
+        return _behind_revision(_breaker_decoder, found) or Breaker(policy_version)
 
     async def commit_breaker(self, step: BreakerStep) -> bool:
         """Change a breaker."""
@@ -249,7 +252,7 @@ class RedisStore:
             step.time_ms,
             *_message_parts(step.messages),
         )
-        applied = self._applied(await self._redis.evaluate(self._breaker_script, [command]))[0]
+        applied = self._applied(await self._redis.evaluate(self._entry_script, [command]))[0]
         if applied and step.messages and step.after.actor != SYSTEM_ACTOR:
             await self._confirm(shard_of_card(policy_version, self.shards))
         return applied
@@ -258,8 +261,44 @@ class RedisStore:
         """Read the breakers of all shards."""
         keys = [self._shard_key(shard, "breakers") for shard in range(self.shards)]
         answers = await self._redis.pipelined([("HVALS", key) for key in keys])
-        found = (_breaker(raw) for values in answers for raw in values)
+        found = (_behind_revision(_breaker_decoder, raw) for values in answers for raw in values)
         return [breaker for breaker in found if breaker is not None]
+
+    # ---------------------------------------------------------------------------------------------------------- lists
+
+    async def load_list_entry(self, name: str) -> ListEntry | None:
+        """Read an entry."""
+        found = await self._redis.command("HGET", self._lists_key(name), name)
+        return _behind_revision(_list_entry_decoder, found)
+
+    async def commit_list_entry(self, step: ListStep) -> bool:
+        """Change an entry."""
+        name = step.after.name
+        command = (
+            2,
+            self._lists_key(name),
+            self._outbox_key(shard_of_card(name, self.shards)),
+            name,
+            0 if step.before is None else step.before.revision,
+            step.after.revision,
+            _encoder.encode(step.after),
+            self._settings.outbox_limit,
+            step.time_ms,
+            *_message_parts(step.messages),
+        )
+        return self._applied(await self._redis.evaluate(self._entry_script, [command]))[0]
+
+    async def list_entries(self) -> list[ListEntry]:
+        """Read the entries of all shards."""
+        answers = await self._redis.pipelined(
+            [("HVALS", self._shard_key(shard, "lists")) for shard in range(self.shards)]
+        )
+        found = (_behind_revision(_list_entry_decoder, raw) for values in answers for raw in values)
+        return [entry for entry in found if entry is not None]
+
+    def _lists_key(self, name: str) -> str:
+        """The key of the entries among which this one is."""
+        return self._shard_key(shard_of_card(name, self.shards), "lists")
 
     # ---------------------------------------------------------------------------------------------------------- cases
 
@@ -376,9 +415,9 @@ def _message_parts(messages: Sequence[OutboxMessage]) -> tuple[str | bytes, ...]
     )
 
 
-def _breaker(raw: bytes | None) -> Breaker | None:
-    """A breaker as `breaker.lua` writes it, behind its revision."""
-    return None if raw is None else _decoded(_breaker_decoder, raw.partition(b" ")[2])
+def _behind_revision(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decoded | None:
+    """An entry as `entry.lua` writes it, behind its revision."""
+    return None if raw is None else _decoded(decoder, raw.partition(b" ")[2])
 
 
 def _text(raw: bytes | str | None) -> str:

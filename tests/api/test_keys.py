@@ -9,7 +9,7 @@ import pytest
 from api.errors import AuthenticationError, KeyConfigurationError
 from api.keys import ApiKey, ApiKeys, hash_key
 from api.roles import Permission, Role
-from tests.api.support import SECRETS, Scoring, World, keys, world
+from tests.api.support import NOW_MS, SECRETS, Scoring, World, keys, world
 
 # The part of the matrix that routes ask for, in the words of those who may; the whole of it is in tests/casework.
 PEOPLE = {Role.AGENT, Role.SENIOR_AGENT, Role.SUPERVISOR}
@@ -23,6 +23,8 @@ MAY = {
     Permission.CASE_TAKE: PEOPLE,
     Permission.CASE_OVERRIDE: PEOPLE,
     Permission.METRICS_READ: {Role.SRE},
+    Permission.LISTS_READ: PEOPLE,
+    Permission.LISTS_EDIT: {Role.SUPERVISOR},
     Permission.BREAKER_READ: {Role.SENIOR_AGENT, Role.SUPERVISOR, Role.SRE},
     Permission.BREAKER_RELEASE: {Role.SENIOR_AGENT, Role.SUPERVISOR, Role.SRE},
     Permission.PAYMENT_DECIDE: {Role.PAYMENT_SYSTEM},
@@ -40,6 +42,12 @@ REQUESTS: dict[Permission, tuple[str, str, Any]] = {
         "POST",
         "/v1/cases",
         {"card_token": "tok_9", "kind": "account_access", "details": {"problem": "forgot"}, "note": "PIN forgotten."},
+    ),
+    Permission.LISTS_READ: ("GET", "/v1/lists", None),
+    Permission.LISTS_EDIT: (
+        "POST",
+        "/v1/lists",
+        {"effect": "block", "subject": "merchant", "value": "m-1", "reason": "Skimmer.", "until_ms": NOW_MS + 1_000},
     ),
     Permission.CASE_TAKE: ("POST", "/v1/cases/next", None),
     Permission.CASE_OVERRIDE: ("POST", "/v1/cases/{case}/override", DECISION),

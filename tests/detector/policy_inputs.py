@@ -60,8 +60,9 @@ def inputs(count: int, **columns: Any) -> PolicyInputs:
     """Inputs of plain, unsuspicious purchases, with some columns replaced; a scalar fills its column."""
     plain: dict[str, Any] = {
         "score": 0.0, "anomaly": 0.0, "amount_minor": 5_000, "currency": "EUR", "kind": 0, "channel": 0,
-        "entry_mode": 0, "mcc": 0, "country_code": None, "merchant_id": None, "card_token": "card", "card_status": 0,
-        "cold_start": False, "random_unit": 0.5, "damped": (), "model": _MODEL,
+        "entry_mode": 0, "mcc": 0, "country_code": None, "merchant_id": None, "card_token": "card",
+        "terminal_id": None, "device_id": None, "card_status": 0,
+        "cold_start": False, "random_unit": 0.5, "damped": (), "exempt": None, "model": _MODEL,
         "features": np.full((count, FEATURE_COUNT), np.nan, dtype=np.float32),
     }  # fmt: skip
     plain |= columns
@@ -70,7 +71,7 @@ def inputs(count: int, **columns: Any) -> PolicyInputs:
         plain[name] = np.broadcast_to(np.asarray(plain[name], dtype=np.float64), (count,)).copy()
     for name in ("amount_minor", "amount_reference", "kind", "channel", "entry_mode", "mcc", "card_status"):
         plain[name] = np.broadcast_to(np.asarray(plain[name], dtype=np.int64), (count,)).copy()
-    for name in ("currency", "country_code", "merchant_id", "card_token"):
+    for name in ("currency", "country_code", "merchant_id", "card_token", "terminal_id", "device_id"):
         if not isinstance(plain[name], list):
             plain[name] = [plain[name]] * count
     plain["currency"], plain["country_code"] = (
@@ -78,6 +79,8 @@ def inputs(count: int, **columns: Any) -> PolicyInputs:
         pack_letters(plain["country_code"], 2),
     )
     plain["merchant"] = fingerprint_many(plain.pop("merchant_id"), _KEY)
+    plain["terminal"] = fingerprint_many(plain.pop("terminal_id"), _KEY)
+    plain["device"] = fingerprint_many(plain.pop("device_id"), _KEY)
     plain["card"] = fingerprint_many(plain.pop("card_token"), _KEY)
     return PolicyInputs(**plain, fingerprint_key=_KEY)
 
@@ -86,7 +89,7 @@ def cut(whole: PolicyInputs, start: int, stop: int) -> PolicyInputs:
     """Rows `start` to `stop` of some inputs."""
     columns = {f.name: getattr(whole, f.name) for f in fields(whole)}
     for name, column in columns.items():
-        if name not in {"cold_start", "damped", "model", "fingerprint_key"}:
+        if name not in {"cold_start", "damped", "model", "fingerprint_key"} and column is not None:
             columns[name] = column[start:stop]
     columns["damped"] = [(row - start, code) for row, code in whole.damped if start <= row < stop]
     return PolicyInputs(**columns)

@@ -55,6 +55,8 @@ def test_comparisons_of_features_equal_naive_twin(name: str, limit: float, value
         ("country", "country_code", ["PH", None, "DE"], "not_in", ["DE"], [True, False, False]),
         ("merchant_id", "merchant_id", ["m-1", None, "m-2"], "!=", "m-1", [False, False, True]),
         ("card_token", "card_token", ["c-1", "c-2"], "in", ["c-2"], [False, True]),
+        ("terminal_id", "terminal_id", ["t-1", None, "t-2"], "in", ["t-2"], [False, False, True]),
+        ("device_id", "device_id", ["d-1", None, "d-2"], "not_in", ["d-2"], [True, False, False]),
     ],
 )
 def test_fields(field: str, column: str, values: list[Any], op: str, value: Any, expected: list[bool]) -> None:

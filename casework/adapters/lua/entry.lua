@@ -1,7 +1,8 @@
--- A circuit breaker changes, and what must be told of it enters the outbox, or nothing happens.
+-- An entry of a hash changes (a circuit breaker, an entry of the desk's lists), and what must be told of it enters the
+-- outbox, or nothing happens.
 --
--- KEYS  1 the breakers of the shard, a hash by policy version        2 the outbox
--- ARGV  1 the policy version    2 its revision before    3 its revision after    4 the breaker
+-- KEYS  1 the hash               2 the outbox
+-- ARGV  1 the entry's name       2 its revision before    3 its revision after    4 the entry
 --       5 the outbox's limit in entries                  6 the change's time
 --       then for each message: topic, key, value, headers.
 -- Returns "applied", "stale" (it has changed) or "full" (the outbox has no room).

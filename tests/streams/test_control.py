@@ -1,0 +1,119 @@
+"""What the desk says on the control topic changes what the scorer answers from the next batch on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from casework.orders import directive_draft
+from detector.models import ModelsConfig, Trainer
+from detector.policy import Policy
+from detector.rates import RateTable
+from detector.state import EngineState, StateConfig
+from detector.vocabulary import Action
+from streams.core import UnusableBroadcastError
+from streams.detector_core import DetectorCore
+from streams.topics import CONTROL
+from tests.detector.policy_inputs import shipped
+
+pytestmark = pytest.mark.compiled
+NOW_MS = 1_760_000_000_000
+LATER_MS = NOW_MS + 60_000
+
+
+class Scorer:
+    """A core with one partition, and payments of one card after another."""
+
+    def __init__(self) -> None:
+        config = StateConfig(bytes(16), cards=64, events=256, payments=64, entities=64, buckets=1024)
+        rates = RateTable.from_mapping(shipped("rates.toml"))
+        model = Trainer(ModelsConfig.from_mapping(shipped("models.toml"))).version("m-000000", 0)
+        policy = Policy.from_mapping(shipped("policy.toml") | {"random_review_share": 0.0})
+        self.core = DetectorCore(EngineState(config, rates), model, policy)
+        self.core.open(0, None)
+        self.paid = 0
+
+    def pay(self, **fields: Any) -> Action:
+        """What a plain payment is answered."""
+        self.paid += 1
+        columns = {
+            "transaction_id": f"t-{self.paid}",
+            "card_token": "card-1",
+            "event_time_ms": NOW_MS + self.paid,
+            "amount_minor": 500,
+            "currency": "EUR",
+            "merchant_id": "m-1",
+            "terminal_id": f"terminal-{self.paid}",
+            "device_id": f"device-{self.paid}",
+            "country": "DE",
+        } | fields
+        batch = self.core.build({name: [value] for name, value in columns.items()}, 0, np.array([self.paid]))
+        return Action(int(self.core.assess(batch).action[0]))
+
+    def tell(self, **told: Any) -> None:
+        """Take over a directive, in the very words in which the desk writes it."""
+        body = dict(directive_draft({"card_token": "card-1", **told}).body) if told["kind"] != "list_entry" else told
+        self.core.take_over(CONTROL, msgspec.json.encode(body))
+
+
+@pytest.fixture(name="scorer", scope="module")
+def fixture_scorer() -> Scorer:
+    return Scorer()
+
+
+def test_a_watched_card_is_reviewed_until_then(scorer: Scorer) -> None:
+    """Every payment of it, and of no other."""
+    assert scorer.pay() is Action.ALLOW
+    scorer.tell(kind="watch", until_ms=LATER_MS)
+    assert scorer.pay() is Action.REVIEW
+    assert scorer.pay(card_token="card-2") is Action.ALLOW
+    scorer.tell(kind="allow_merchant", merchant_id="m-1", until_ms=LATER_MS)
+    assert scorer.pay() is Action.ALLOW
+    assert scorer.pay(merchant_id="m-2") is Action.REVIEW
+    scorer.tell(kind="watch", until_ms=0)
+    assert scorer.pay(merchant_id="m-2") is Action.ALLOW
+
+
+@pytest.mark.parametrize("subject", ["card", "merchant", "terminal", "device", "country"])
+def test_lists_block_watch_and_allow(scorer: Scorer, subject: str) -> None:
+    """Each kind of entity, until the entry is taken off; what is blocked is so even where it is allowed."""
+    field, value = {
+        "card": ("card_token", f"listed-{subject}"),
+        "country": ("country", "KP"),
+    }.get(subject, (f"{subject}_id", f"listed-{subject}"))
+    plain = {"card_token": f"card-of-{subject}", "merchant_id": f"m-of-{subject}"}
+    entry = {"kind": "list_entry", "subject": subject, "value": value}
+    scorer.tell(**entry, effect="watch", until_ms=LATER_MS)
+    assert scorer.pay(**(plain | {field: value})) is Action.REVIEW
+    assert scorer.pay(**plain) is Action.ALLOW
+    scorer.tell(**entry, effect="allow", until_ms=LATER_MS)
+    assert scorer.pay(**(plain | {field: value})) is Action.ALLOW
+    scorer.tell(**entry, effect="block", until_ms=LATER_MS)
+    assert scorer.pay(**(plain | {field: value})) is Action.DECLINE
+    for effect in ("block", "allow", "watch"):
+        scorer.tell(**entry, effect=effect, until_ms=0)
+    assert scorer.pay(**(plain | {field: value})) is Action.ALLOW
+
+
+def test_an_entry_ends_by_the_time_of_payments(scorer: Scorer) -> None:
+    """Without another word from the desk."""
+    scorer.tell(kind="list_entry", subject="merchant", value="m-9", effect="block", until_ms=NOW_MS + 50_000)
+    assert scorer.pay(merchant_id="m-9", card_token="card-9") is Action.DECLINE
+    assert scorer.pay(merchant_id="m-9", card_token="card-9", event_time_ms=NOW_MS + 50_000) is Action.ALLOW
+
+
+@pytest.mark.parametrize("value", [b"{}", b'{"kind":"melt"}', b'{"kind":"watch","card_token":"c"}', b"x"])
+def test_what_is_no_directive_changes_nothing(scorer: Scorer, value: bytes) -> None:
+    """It is counted by the caller and the stream goes on."""
+    with pytest.raises(UnusableBroadcastError):
+        scorer.core.take_over(CONTROL, value)
+
+
+def test_travel_and_inheritance_are_understood(scorer: Scorer) -> None:
+    """They do not disturb the stream."""
+    scorer.tell(kind="travel", countries=["JP"], until_ms=LATER_MS)
+    scorer.tell(kind="inherit", new_card_token="card-new")
+    assert scorer.pay(country="JP", card_token="card-8") is Action.ALLOW
