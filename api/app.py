@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from api.answers import answer_error
+from api.console.desk_routes import router as desk_console_router
 from api.console.routes import router as console_router
 from api.console.sessions import Sessions
 from api.context import ApiSettings, Context
@@ -78,7 +79,7 @@ def create_app(
     sessions = Sessions(settings.session_secret, settings.session_lifetime_ms, auth, lambda: secrets.token_urlsafe(16))
     app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions, scoring)
     routers = (cards_router, cases_router, acting_router, breakers_router, lists_router, transactions_router)
-    for router in (*routers, operations_router, console_router):
+    for router in (*routers, operations_router, console_router, desk_console_router):
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
         app.add_exception_handler(kind, _answer_error)

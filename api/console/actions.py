@@ -232,20 +232,17 @@ def read_command(form: Mapping[str, str], now_ms: int) -> Command:
         FormError: a field is missing or impossible; names it.
     """
     given: dict[str, object] = {"do": form.get("do", "")}
-    details: dict[str, object] = {}
     chosen = [name.removeprefix("answer.") for name in form if name.startswith("answer.")]
     if chosen:
         given["answer"] = ",".join(sorted(chosen))
     for name, value in form.items():
         text = value.replace("\r\n", "\n").strip()
-        if name.startswith(_DETAIL) and text:
-            details[name.removeprefix(_DETAIL)] = _read(name.removeprefix(_DETAIL), text)
-        elif name.startswith("f.") and text:
+        if name.startswith("f.") and text:
             given[name.removeprefix("f.")] = _read(name.removeprefix("f."), text)
         elif name.startswith("span.") and text in _SPANS:
             given[name.removeprefix("span.")] = now_ms + int(text) * _HOUR_MS
     if given["do"] == "describe":
-        given["details"] = details
+        given["details"] = read_details(form)
     if given["do"] == "customer":
         given |= {name: f"f.{name}" in form for name in ("waiting", "vulnerable")}
     try:
@@ -253,6 +250,12 @@ def read_command(form: Mapping[str, str], now_ms: int) -> Command:
     except msgspec.ValidationError as error:
         raise FormError(field=_field_of(str(error), str(given["do"]))) from None
     return command
+
+
+def read_details(form: Mapping[str, str]) -> dict[str, object]:
+    """A kind's own fields, as far as they were filled in."""
+    given = {name.removeprefix(_DETAIL): value.strip() for name, value in form.items() if name.startswith(_DETAIL)}
+    return {name: _read(name, text) for name, text in given.items() if text}
 
 
 def _read(name: str, text: str) -> object:

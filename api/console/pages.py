@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -19,7 +19,9 @@ from api.console.sessions import Session
 from api.console.words import ReasonText
 from api.problems import Problem
 from api.roles import Authority, Permission
-from casework.cases import Case, CaseAlert, CaseEvent, CaseState, Disposition
+from casework.cases import Case, CaseAlert, CaseEvent, CaseState, Contact, Disposition
+from casework.kinds import KINDS, CaseKind
+from casework.lists import Effect, ListEntry, Subject
 from casework.views import CardAction, CaseView, Page, Preview
 from detector.vocabulary import Action, CardStatus
 
@@ -153,6 +155,56 @@ def _queue_line(case: Case, texts: Mapping[str, ReasonText], now_ms: int) -> Que
         more_reasons=max(0, len(reasons) - _SHOWN_REASONS),
         amount=words.money(case.expected_loss_minor, case.currency),
         age=words.age(now_ms, case.opened_ms),
+    )
+
+
+def lists_page(
+    session: Session,
+    entries: Sequence[ListEntry],
+    texts: DeskWords,
+    authority: Authority,
+    *,
+    problem: Problem | None = None,
+    done: bool = False,
+) -> HTMLResponse:
+    """What is blocked, allowed or watched, and for those who may, the forms to change it."""
+    return _render(
+        "lists.html",
+        status_code=problem.status if problem else 200,
+        session=session,
+        entries=entries,
+        may_edit=authority.permits(session.key.role, Permission.LISTS_EDIT),
+        effects=[effect.value for effect in Effect],
+        subjects=[subject.value for subject in Subject],
+        spans=spans(texts),
+        problem=problem,
+        done=done,
+    )
+
+
+def open_case_page(
+    session: Session,
+    kind: CaseKind,
+    texts: DeskWords,
+    idempotency_key: str,
+    draft: Mapping[str, str],
+    problem: Problem | None = None,
+) -> HTMLResponse:
+    """The form that opens a case of a kind, with the kind's own fields."""
+    fields = KINDS[kind].fields
+    return _render(
+        "open_case.html",
+        status_code=problem.status if problem else 200,
+        session=session,
+        kind=kind.value,
+        title=texts.choice(f"kinds.{kind}"),
+        kinds=[(each.value, texts.choice(f"kinds.{each}")) for each in CaseKind if each is not CaseKind.FRAUD_ALERT],
+        channels=[channel.value for channel in Contact],
+        fields=fields,
+        labels={field.name: texts.field(field.name) for field in fields},
+        idempotency_key=idempotency_key,
+        draft=draft,
+        problem=problem,
     )
 
 

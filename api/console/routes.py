@@ -41,7 +41,7 @@ router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
 
 PAGE_CASES = 50
 _MAXIMUM_FIELDS = 40
-_SEE_OTHER = 303
+SEE_OTHER = 303
 _ONE_DAY_S, _ONE_YEAR_S = 86_400, 31_536_000
 _MAXIMUM_VERSION_DIGITS = 15
 
@@ -117,7 +117,7 @@ async def sign_in(request: Request, context: ContextOf, form: Form) -> Response:
         return sign_in_page(failed=True)
     context.desk.authority.require(session.key.person, Permission.CONSOLE)
     request.state.caller = session.key.name
-    response = RedirectResponse(CONSOLE_PATH, status_code=_SEE_OTHER)
+    response = RedirectResponse(CONSOLE_PATH, status_code=SEE_OTHER)
     response.set_cookie(
         COOKIE_NAME,
         session.cookie,
@@ -133,7 +133,7 @@ async def sign_in(request: Request, context: ContextOf, form: Form) -> Response:
 @router.post("/sign-out")
 async def sign_out(_form: OwnForm) -> Response:
     """End the session in this browser."""
-    response = RedirectResponse(SIGN_IN_PATH, status_code=_SEE_OTHER)
+    response = RedirectResponse(SIGN_IN_PATH, status_code=SEE_OTHER)
     response.delete_cookie(COOKIE_NAME, path=CONSOLE_PATH, httponly=True, samesite="strict")
     return response
 
@@ -173,13 +173,13 @@ async def override(session: SignedIn, context: ContextOf, case_id: CaseId, form:
             case_id,
             command,
             now_ms=context.now_ms(),
-            idempotency_key=_idempotency_key(form),
+            idempotency_key=idempotency_key_of(form),
             if_match=version,
         )
     except (RequestError, CommandError) as error:
         draft = Draft(_new_draft().idempotency_key, form.get("disposition", ""), form.get("card_action", ""), note)
         return await _case_page(session, context, case_id, CasePageState(draft, problem_of(error)))
-    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=1", status_code=_SEE_OTHER)
+    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=1", status_code=SEE_OTHER)
 
 
 @router.post("/next")
@@ -187,7 +187,7 @@ async def take_next(session: SignedIn, context: ContextOf, _form: OwnForm) -> Re
     """Take the most urgent case and go to it; where there is none, back to the queue."""
     view = await context.desk.next_case(session.key.person, now_ms=context.now_ms())
     path = "" if view is None else f"/cases/{quote(view.case.case_id, safe='')}"
-    return RedirectResponse(f"{CONSOLE_PATH}{path}", status_code=_SEE_OTHER)
+    return RedirectResponse(f"{CONSOLE_PATH}{path}", status_code=SEE_OTHER)
 
 
 @router.post("/cases/{case_id}/act")
@@ -207,12 +207,12 @@ async def act(session: SignedIn, context: ContextOf, case_id: CaseId, form: OwnF
             session.key.person,
             now_ms=context.now_ms(),
             nonce=fresh_nonce(),
-            idempotency_key=_idempotency_key(form),
+            idempotency_key=idempotency_key_of(form),
             if_match=_version(form),
         )
     except (RequestError, CommandError) as error:
         return await _case_page(session, context, case_id, CasePageState(_new_draft(), problem_of(error)))
-    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=1", status_code=_SEE_OTHER)
+    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=1", status_code=SEE_OTHER)
 
 
 async def _case_page(session: Session, context: Context, case_id: str, state: CasePageState) -> Response:
@@ -234,7 +234,8 @@ def _note(form: dict[str, str]) -> str:
     return note
 
 
-def _idempotency_key(form: dict[str, str]) -> str:
+def idempotency_key_of(form: dict[str, str]) -> str:
+    """What makes a form that is sent twice one write."""
     key = form.get("idempotency_key", "")
     if not key.replace("-", "").replace("_", "").isalnum() or not key.isascii() or len(key) > 128:
         raise FormError(field="idempotency_key")
