@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from cardwatch import wiring
 from cardwatch.embedded import DataDirectory
@@ -15,13 +17,16 @@ from cardwatch.settings import Settings
 from cardwatch.store_clock import StoreClock
 from cardwatch.vitals import Watched, certificate_files
 from cardwatch.wiring import fingerprint_key
-from casework.errors import CaseworkError, StoreUnavailableError
+from casework.errors import CaseworkError, StoreEmptyError, StoreUnavailableError
 from detector.errors import DetectorError
 from streams import errors as streams_errors
 from streams.app import Role, run_worker
 from streams.metrics import StreamMetrics
+from streams.reconciliation import Reconciler
 from streams.respond import RespondRole
+from streams.scoring import epoch_ms
 from streams.settings import StreamSettings
+from streams.topic_tail import knows_cards, read_since
 from telemetry.endpoint import serve
 from telemetry.errors import EndpointError
 from telemetry.exposition import process_registry
@@ -120,8 +125,18 @@ class RespondWithDesk:
     def __init__(self, settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> None:
         """Make store, desk and role inside the event loop that they live in."""
         self._store = wiring.redis_store(settings)
+        playbook = wiring.playbook(settings)
         self._desk = wiring.responding_desk(settings, self._store)
-        self._role = RespondRole(self._desk, streams, metrics)
+        reconciler = Reconciler(
+            self._store,
+            self._desk,
+            partial(read_since, streams),
+            (playbook.outcome_memory_ms, playbook.closed_case_memory_ms),
+            epoch_ms,
+            metrics,
+        )
+        self._streams = streams
+        self._role = RespondRole(self._desk, streams, metrics, reconciler=reconciler)
         self._clock = StoreClock(settings, metrics)
 
     async def start(self) -> None:
@@ -129,9 +144,13 @@ class RespondWithDesk:
 
         Raises:
             WorkerError: Redis does not answer; a supervisor starts the worker again.
-            StoreSetupError: Redis was set up for another number of shards.
+            StoreSetupError: Redis was set up for another number of shards, or it lost everything: Kafka knows cards
+                that it does not.
         """
         try:
+            if not await self._store.is_set_up() and await asyncio.to_thread(knows_cards, self._streams):
+                message = "Redis is empty, but Kafka knows cards: `cardwatch rebuild redis` builds it anew from Kafka"
+                raise StoreEmptyError(message)
             await self._desk.open()
         except StoreUnavailableError as error:
             message = "Redis does not answer"

@@ -7,7 +7,8 @@ import re
 from cardwatch.errors import SettingsError
 from cardwatch.settings import Settings, configured_toml
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisClient, RedisConnection, connect
-from casework.adapters.redis_store import RedisStore, RedisStoreSettings
+from casework.adapters.redis_restore import RestorableRedisStore
+from casework.adapters.redis_store import RedisStoreSettings
 from casework.authority import Authority
 from casework.desk import Desk
 from casework.playbook import Playbook
@@ -86,13 +87,13 @@ def redis_client(settings: Settings) -> RedisClient:
     return connect(address, redis_policy(settings))
 
 
-def redis_store(settings: Settings) -> RedisStore:
+def redis_store(settings: Settings) -> RestorableRedisStore:
     """The store on Redis; it connects on first use."""
     redis = settings.redis
     connection = RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas)
     confirm_within_s = redis.confirm_within_s if redis.confirm == "kafka" else None
     layout = RedisStoreSettings(redis.shards, redis.outbox_limit, confirm_within_s=confirm_within_s)
-    return RedisStore(connection, layout)
+    return RestorableRedisStore(connection, layout)
 
 
 def authority(settings: Settings) -> Authority:
@@ -121,12 +122,12 @@ def code_secret(settings: Settings) -> bytes:
     return bytes.fromhex(digits)
 
 
-def desk(settings: Settings, store: RedisStore) -> Desk:
+def desk(settings: Settings, store: RestorableRedisStore) -> Desk:
     """The desk on that store, for people; await its `open` before anything else."""
     return Desk(store, playbook(settings), authority(settings), code_secret(settings))
 
 
-def responding_desk(settings: Settings, store: RedisStore) -> Desk:
+def responding_desk(settings: Settings, store: RestorableRedisStore) -> Desk:
     """The desk on that store, for workers: nobody verifies anybody's identity there."""
     return Desk(store, playbook(settings), authority(settings), b"")
 

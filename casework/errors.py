@@ -21,11 +21,13 @@ CaseworkError
 ├── SendError                   a notice could not be handed to its sender
 └── StoreError                  the system of record did not do it
     ├── StoreUnavailableError   no answer: whether it was done is unknown, asking again is safe
+    │   ├── StoreFencedError    it was restarted or took over, and is being compared with Kafka
     │   └── UnconfirmedError    it was done, and Kafka has not acknowledged it yet
     ├── StoreFullError          the store has no memory left; it refuses writes and forgets nothing
     ├── StoreContentionError    others kept changing the same card; asking again is safe
     ├── OutboxFullError         the relay is so far behind that nothing more is accepted
     └── StoreSetupError         the store was set up for another number of shards or format
+        └── StoreEmptyError     it was not set up, or lost everything
 """
 
 from __future__ import annotations
@@ -202,6 +204,10 @@ class StoreUnavailableError(StoreError):
     """The store gave no answer. Whether the step was done is unknown; asking again is safe."""
 
 
+class StoreFencedError(StoreUnavailableError):
+    """The store was restarted or took over from another: it takes no writes until it was compared with the topics."""
+
+
 class UnconfirmedError(StoreUnavailableError):
     """It was done, but Kafka has not acknowledged it in time; asking again with the same key is safe."""
 
@@ -220,3 +226,7 @@ class OutboxFullError(StoreError):
 
 class StoreSetupError(StoreError):
     """The store was set up with another number of shards or in another format."""
+
+
+class StoreEmptyError(StoreSetupError):
+    """The store was never set up, or lost everything."""

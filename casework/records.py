@@ -52,6 +52,7 @@ def card_state_draft(card_token: str, change: CardChange) -> Draft:
     body = {
         "card_token": card_token,
         "state": change.state.wire,
+        "sequence": change.sequence,
         "reason": change.reason,
         "alert_id": change.alert_id,
         "case_id": change.case_id,

@@ -10,28 +10,33 @@ from streams.records import TopicPartition
 from streams.rejections import Rejected
 from streams.topics import DEAD_LETTERS
 
-REASON_HEADER = "reason"
+REASON_HEADER, DETAIL_HEADER = "reason", "detail"
+# "1" where something was taken out, so that this is not the record that came; "0" where it is.
+ALTERED_HEADER = "altered"
 _TYPE = "cardwatch.dead_letter.v1"
 _SOURCE = "/cardwatch/streams"
 _TOPIC_HEADER, _PARTITION_HEADER, _OFFSET_HEADER = "source_topic", "source_partition", "source_offset"
-_ORIGINAL = "original_"
+ORIGINAL = "original_"
 
 
 def dead_letter(rejected: Rejected, source: TopicPartition, now_ms: int) -> Outgoing:
     """Make the record for `payments.transactions.dlq.v1`, in the partition of the source."""
     record = rejected.record
+    key, value, kept = redact_bytes(record.key), redact_bytes(record.value), redact_headers(record.headers)
+    altered = (key, value, kept) != (record.key, record.value, list(record.headers))
     event_id = f"{source.topic}/{source.partition}/{record.offset}"
     headers: HeaderList = [
         (REASON_HEADER, rejected.reason.value.encode()),
-        ("detail", redact_text(rejected.detail).encode()),
+        (DETAIL_HEADER, redact_text(rejected.detail).encode()),
         (_TOPIC_HEADER, source.topic.encode()),
         (_PARTITION_HEADER, str(source.partition).encode()),
         (_OFFSET_HEADER, str(record.offset).encode()),
         ("source_timestamp_ms", str(record.timestamp).encode()),
         *cloud_event(event_id, _TYPE, _SOURCE, now_ms),
-        *((_ORIGINAL + name, value) for name, value in redact_headers(record.headers)),
+        (ALTERED_HEADER, b"1" if altered else b"0"),
+        *((ORIGINAL + name, content) for name, content in kept),
     ]
-    return Outgoing(DEAD_LETTERS, source.partition, redact_bytes(record.key), redact_bytes(record.value), headers)
+    return Outgoing(DEAD_LETTERS, source.partition, key, value, headers)
 
 
 def origin_of(headers: Mapping[str, bytes | None]) -> tuple[TopicPartition, int] | None:

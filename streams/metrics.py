@@ -67,6 +67,7 @@ class StreamMetrics:
         self._make_state(made)
         self.outbox_age = made.gauge("cardwatch_outbox_age_seconds")
         self.store_failures = made.counters("cardwatch_store_failures_total")
+        self.fenced_shards = made.gauge("cardwatch_store_fenced_shards")
         self.breaker_open = made.gauges("cardwatch_freeze_breaker_open")
         self.broadcast_rejected = made.counters("cardwatch_broadcast_rejected_total")
         self.producer_queue = made.gauge("cardwatch_producer_queue_records")

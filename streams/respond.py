@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from casework.alerts import Alert, decode_alert
+from casework.alerts import Alert
 from casework.breaker import Breaker
 from casework.cards import OutcomeKind
 from casework.cases import CaseState
@@ -23,12 +23,13 @@ from casework.errors import AlertError, StoreError, StoreSetupError
 from casework.outbox import OutboxEntry
 from casework.views import Outcome
 from detector.vocabulary import Action
+from streams.alert_records import alert_of
 from streams.card_numbers import redact_text
 from streams.codecs import TRACE_HEADER
 from streams.doors import Doors, KafkaDoors
 from streams.encoding import RECORD_TIME_HEADER
-from streams.events import TIME_HEADER, time_of
 from streams.metrics import StreamMetrics
+from streams.reconciliation import Reconciler
 from streams.records import RawRecord, TopicPartition
 from streams.rejections import Reason, Rejected
 from streams.relay import Relay
@@ -98,14 +99,25 @@ class RespondRole:
         metrics: StreamMetrics,
         clock: Clock = epoch_ms,
         doors: Doors | None = None,
+        reconciler: Reconciler | None = None,
     ) -> None:
-        """Respond through `desk`; nothing connects before `start`. Without `doors`, those to Kafka are taken."""
+        """Respond through `desk`; nothing connects before `start`.
+
+        Args:
+            desk: answers alerts.
+            settings: of the streams.
+            metrics: what is counted.
+            clock: UTC epoch milliseconds.
+            doors: to Kafka; the real ones if not given.
+            reconciler: looks after a store that can fall behind what topics say.
+        """
         self._desk = desk
         self._metrics = metrics
         self._clock = clock
         self._doors = doors or KafkaDoors(settings)
         self._producer = self._doors.producer()
         self._shell = self._doors.shell("respond", (ALERTS,), self)
+        self._reconciler = reconciler
         self._relay = Relay(desk, self._producer, settings, metrics, clock)
         self._done: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
@@ -127,6 +139,9 @@ class RespondRole:
             asyncio.create_task(self._told(self._relay.run()), name="relay"),
             asyncio.create_task(self._told(self._tick_for_ever()), name="clock of cases"),
         ]
+        if self._reconciler is not None:
+            self._reconciler.partitions = facts.partitions
+            self._tasks.append(asyncio.create_task(self._told(self._reconciler.run()), name="reconciler"))
 
     async def stop(self) -> None:
         """Finish the batch in hand, commit, relay what is in flight, and leave the group."""
@@ -145,7 +160,7 @@ class RespondRole:
         logger.info("responding to partitions %s in generation %d", sorted(p.partition for p in partitions), generation)
         self._interrupted.clear()
         self._done, self._committed = {}, {}
-        self._relay.owned = frozenset(partition.partition for partition in partitions)
+        self._own(frozenset(partition.partition for partition in partitions))
         return dict.fromkeys(partitions)
 
     async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
@@ -154,7 +169,7 @@ class RespondRole:
         sources: list[RawRecord] = []
         for record in records:
             try:
-                alerts.append(_alert_of(record))
+                alerts.append(alert_of(record))
                 sources.append(record)
             except AlertError as error:
                 await self._put_aside(partition, record, redact_text(str(error)))
@@ -169,7 +184,7 @@ class RespondRole:
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
         """Commit what is done; see `BatchHandler`."""
         logger.info("partitions revoked: %s", sorted(partition.partition for partition in partitions))
-        self._relay.owned = frozenset()
+        self._own(frozenset())
         await self._commit()
 
     async def stopping(self) -> None:
@@ -179,6 +194,12 @@ class RespondRole:
     def interrupt(self) -> None:
         """Stop waiting for the store; see `BatchHandler`."""
         self._interrupted.set()
+
+    def _own(self, partitions: frozenset[int]) -> None:
+        """Look after the outboxes, and the store's shards, that go with these partitions."""
+        self._relay.owned = partitions
+        if self._reconciler is not None:
+            self._reconciler.owned = partitions
 
     async def _respond(self, partition: TopicPartition, alerts: list[Alert], sources: list[RawRecord]) -> None:
         """Let the desk answer, waiting for its store as long as it takes, halving what breaks our own code."""
@@ -317,19 +338,3 @@ def _place(partition: TopicPartition, record: RawRecord) -> dict[str, Any]:
         "offset": record.offset,
         "trace_id": trace_id_of(_trace_of(record)),
     }
-
-
-def _alert_of(record: RawRecord) -> Alert:
-    """Decode an alert with the headers that belong to it.
-
-    Raises:
-        AlertError: it is not an alert of the contract.
-    """
-    headers = dict(record.headers)
-    decided, trace = headers.get(TIME_HEADER), headers.get(TRACE_HEADER)
-    decided_ms: int | None = None
-    if decided is not None:
-        with contextlib.suppress(ValueError):
-            decided_ms = time_of(decided.decode(errors="replace"))
-    traceparent = None if trace is None else trace.decode(errors="replace")
-    return decode_alert(record.value or b"", decided_ms=decided_ms, traceparent=traceparent)

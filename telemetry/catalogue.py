@@ -365,6 +365,13 @@ _CASEWORK = (
         Label("error", 12, "class of the error"),
     ),
     _gauge(
+        "store_fenced_shards",
+        "",
+        "Shards of Redis that take no writes until they were compared with Kafka.",
+        "SRE: RedisRefusingWrites",
+        _RESPOND,
+    ),
+    _gauge(
         "freeze_breaker_open",
         "",
         "1 while freezes of this version of the policy are held for people.",

@@ -29,7 +29,7 @@ from cardwatch.metrics import write_url
 from cardwatch.services import connected
 from cardwatch.settings import Settings, configured_toml, shipped_toml
 from cardwatch.vitals import certificate_files
-from casework.errors import CaseworkError, StoreSetupError, StoreUnavailableError
+from casework.errors import CaseworkError, StoreEmptyError, StoreSetupError, StoreUnavailableError
 from detector.errors import DetectorError
 from telemetry.exposition import process_registry
 from telemetry.metric import Process
@@ -93,19 +93,22 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _refuse_another_setup(settings: Settings) -> None:
-    """Find out before serving whether Redis was set up otherwise. A Redis that is away is waited for by /readyz.
+    """Find out before serving whether Redis was set up otherwise.
+
+    One that is away is waited for by /readyz, and so is one that the respond role has not set up yet: only that role
+    looks into Kafka first, whether Redis should hold something.
 
     Raises:
         SettingsError: it was set up for another number of shards.
     """
     store = wiring.redis_store(settings)
     try:
-        await store.open(create=True)
+        await store.open(create=False)
+    except (StoreUnavailableError, StoreEmptyError):
+        pass
     except StoreSetupError as error:
         message = f"redis.shards: {error}"
         raise SettingsError(message) from None
-    except StoreUnavailableError:
-        pass
     finally:
         await store.close()
 

@@ -9,7 +9,7 @@ from itertools import islice
 from casework.breaker import Breaker
 from casework.cards import CardRecord
 from casework.cases import CaseState, queue_position
-from casework.errors import OutboxFullError, StoreSetupError
+from casework.errors import OutboxFullError, StoreEmptyError
 from casework.ids import shard_of_card
 from casework.lists import ListEntry
 from casework.outbox import OutboxEntry, OutboxMessage
@@ -48,7 +48,7 @@ class MemoryStore:
         """Set up if asked to."""
         if not self._is_set_up and not create:
             message = "the store is not set up"
-            raise StoreSetupError(message)
+            raise StoreEmptyError(message)
         self._is_set_up = True
 
     async def ping(self) -> None:

@@ -196,8 +196,11 @@ class RedisConnection:
         self._circuit = _Circuit(policy, clock_s)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, those to sentinels as well, which redis-py's client leaves open."""
         await self.client.aclose()
+        manager = getattr(getattr(self.client, "connection_pool", None), "sentinel_manager", None)
+        for sentinel in () if manager is None else manager.sentinels:
+            await sentinel.aclose()
 
     async def command(self, *command: Any) -> Any:
         """Send one command."""

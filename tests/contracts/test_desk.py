@@ -85,6 +85,7 @@ def test_a_freeze_is_card_case_notice_and_outbox(bench: Bench) -> None:
         "actor": "cardwatch",
         "command_id": card.history[0].command_id,
         "command_time_ms": NOW_MS,
+        "sequence": 1,
     }
     assert records["fraud.cases.v1"][0]["alert"]["action"] == "FREEZE"
     assert records["fraud.cases.v1"][1]["card_change"]["state"] == "frozen"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -71,8 +70,8 @@ def _sentinel(directory: Path, port: int, master: int) -> ServerProcess:
     settings.write_text(
         _SENTINEL_SETTINGS.format(host=LOOPBACK, port=port, directory=directory, service=SERVICE, master=master)
     )
-    program = shutil.which("redis-sentinel") or ""
-    process = ServerProcess([program, str(settings)], directory / "sentinel.log")
+    # What Debian's `redis-sentinel` is a link to.
+    process = ServerProcess([redis_program() or "", str(settings), "--sentinel"], directory / "sentinel.log")
     process.start(lambda: _answers(port), seconds=_START_SECONDS)
     return process
 

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the record under the step's id     2 the card             3 the case it touches (or any key of the shard)
 --       4 the outbox                         5 the list that held the case       6 the list that holds it now
---       7 the alarms: cases by when time has something to do with them
+--       7 the alarms: cases by when time has something to do with them          8 the shard's fence
 -- ARGV  1 the card's version before          2 its version after    3 the card
 --       4 the record                         5 for how many ms to remember it    6 the outbox's limit in entries
 --       7 the case, "" if none is touched    8 its position before, "" if none   9 its position now
@@ -11,7 +11,11 @@
 --      12 the step's time                   13 the case's alarm, "" for none
 --      14 the case's id                     15 number of events     16... pairs of sequence and event,
 --      then for each message: topic, key, value, headers.
--- Returns "applied", "stale" (done before, or the card has changed) or "full" (the outbox has no room).
+-- Returns "applied", "stale" (done before, or the card has changed), "full" (the outbox has no room) or "fenced" (see
+-- fence.lua).
+
+local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if redis.call('GET', KEYS[#KEYS]) ~= run_id then return 'fenced' end
 
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'stale' end
 local version = redis.call('HGET', KEYS[2], 'version') or ''

@@ -1,0 +1,69 @@
+"""`cardwatch rebuild redis`: cards, cases and what is known of alerts, anew from Kafka."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from datetime import UTC, datetime
+from functools import partial
+
+from cardwatch import wiring
+from cardwatch.commands.common import layers_of, now_ms
+from cardwatch.commands.store import topics_and_store
+from cardwatch.errors import EXIT_OK, SettingsError
+from cardwatch.services import connected
+from casework.adapters.redis_restore import RestorableRedisStore
+from casework.playbook import Playbook
+from streams.reconciliation import EVERYTHING, Reconciler, Report
+from streams.settings import StreamSettings
+from streams.topic_tail import read_since
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `cardwatch rebuild`."""
+    parser.add_argument("what", choices=["redis"], help="what to rebuild")
+    parser.add_argument(
+        "--wipe", action="store_true", help="remove what Redis holds of cardwatch first; stop respond and api before"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Rebuild, and say up to where.
+
+    Raises:
+        CardwatchError: settings are wrong, Redis holds something, or Kafka or Redis does not answer.
+    """
+    settings = connected(layers_of(args))
+
+    async def rebuild(store: RestorableRedisStore, streams: StreamSettings, playbook: Playbook) -> Report:
+        if await store.is_set_up():
+            if not args.wipe:
+                message = "Redis holds data of cardwatch; `cardwatch audit` compares it with Kafka, --wipe removes it"
+                raise SettingsError(message)
+            print(f"removed {await store.wipe():,} keys")
+        await store.set_up_fenced()
+        memories_ms = (playbook.outcome_memory_ms, playbook.closed_case_memory_ms)
+        reconciler = Reconciler(
+            store, wiring.responding_desk(settings, store), partial(read_since, streams), memories_ms, now_ms
+        )
+        shards = range(store.shards)
+        report = await reconciler.bring_up(shards, EVERYTHING)
+        report.alerts_again = await reconciler.answer_again(dict.fromkeys(shards, EVERYTHING))
+        return report
+
+    report = asyncio.run(topics_and_store(settings, rebuild))
+    for topic, count in sorted(report.records.items()):
+        newest = f", the newest of {_moment(report.newest_ms[topic])}" if topic in report.newest_ms else ""
+        print(f"{topic:28} {count:10,} records{newest}")
+    print(f"put back: {report.put_back:,} cards, {report.cases:,} cases")
+    print(f"alerts without a trace, handled again: {report.alerts_again:,}")
+    if report.newest_ms:
+        print(
+            f"This is what the outbox had relayed up to {_moment(max(report.newest_ms.values()))}. What a person "
+            "commanded and the outbox had not relayed by then is lost; freezes by alerts are not."
+        )
+    return EXIT_OK
+
+
+def _moment(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
