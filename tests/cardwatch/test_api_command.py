@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import socket
 import sys
@@ -19,6 +20,8 @@ from cardwatch.errors import StoryError
 from cardwatch.metrics import PROCESS_VARIABLE, read_url
 from cardwatch.services import Layers
 from cardwatch.supervisor import ProcessSpec, Supervisor
+from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
+from casework.adapters.redis_store import RedisStore, RedisStoreSettings
 
 KEY = "an agent's key"
 SECRETS = {"session_secret": "ab" * 32}
@@ -31,11 +34,21 @@ def data(tmp_path: Path) -> DataDirectory:
     return directory
 
 
+async def set_up(data: DataDirectory) -> None:
+    """Set Redis up, as the respond role does before the API is ready."""
+    policy = ConnectionPolicy()
+    connection = RedisConnection(connect(RedisAddress(redis_url(data)), policy), policy)
+    store = RedisStore(connection, RedisStoreSettings())
+    await store.open(create=True)
+    await store.close()
+
+
 @pytest.fixture
 def redis(data: DataDirectory) -> Iterator[Supervisor]:
     tree = Supervisor(data.logs, say=print)
     try:
         tree.start(redis_spec(data))
+        asyncio.run(set_up(data))
         yield tree
     finally:
         tree.stop()
@@ -107,7 +120,6 @@ def test_a_redis_with_other_shards_is_refused(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         arguments = ["api", "--port", port, "--redis", redis_url(data), "--data-dir", str(data.root)]
-        # The first start sets Redis up before it finds the port taken.
         assert main(arguments) == 3
         monkeypatch.setenv("CARDWATCH_REDIS__SHARDS", "4")
         assert main(arguments) == 2
