@@ -27,6 +27,7 @@ from casework.cards import (
 )
 from casework.cases import Case, CaseEvent, CaseEventType, fold
 from casework.errors import IllegalCaseMoveError
+from casework.lists import ListEntry
 from casework.outbox import AUDIT_TOPIC, CARDS_STATE_TOPIC, CASES_TOPIC, CONTROL_TOPIC, NOTIFICATIONS_TOPIC
 from casework.store import StoredCase
 from casework.views import Outcome
@@ -69,6 +70,7 @@ class Told:
     Attributes:
         cards: by card token.
         breakers: as the audit tells them last, by policy version.
+        lists: entries of the desk's lists as the audit tells them last, by name.
         notices: ids of all notices.
         counts: records read, by topic; those that are none of ours under "unreadable".
         newest_ms: time of the newest record, by topic.
@@ -76,6 +78,7 @@ class Told:
 
     cards: defaultdict[str, ToldOfCard] = field(default_factory=lambda: defaultdict(ToldOfCard))
     breakers: dict[str, Breaker] = field(default_factory=dict)
+    lists: dict[str, ListEntry] = field(default_factory=dict)
     notices: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     newest_ms: dict[str, int] = field(default_factory=dict)
@@ -120,6 +123,12 @@ class Told:
                 card.damping = Damping(time_ms, tuple(body["reasons"]), body["until_ms"])
 
     def _take_audit(self, body: dict[str, Any], _time_ms: int) -> None:
+        if body["kind"] == "list_entry":
+            entry = msgspec.convert(body | {"set_ms": body["time_ms"]}, ListEntry)
+            known_entry = self.lists.get(entry.name)
+            if known_entry is None or entry.revision > known_entry.revision:
+                self.lists[entry.name] = entry
+            return
         states = {"freeze_breaker_opened": BreakerState.OPEN, "freeze_breaker_released": BreakerState.CLOSED}
         state = states.get(body["kind"])
         policy_version = str(body["subject"]).removeprefix("policy:")

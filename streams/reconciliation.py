@@ -21,6 +21,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -29,6 +30,7 @@ from casework.alerts import Alert
 from casework.breaker import Breaker
 from casework.errors import AlertError, StoreEmptyError, StoreError
 from casework.ids import alert_step_id, notification_id_of, shard_of_card
+from casework.lists import ListEntry
 from casework.outbox import OutboxEntry
 from casework.picture import TOLD_TOPICS, Held, Told, asked_outcome, bring_up, outcomes_of
 from casework.store import StoredCase
@@ -100,6 +102,14 @@ class RestorableStore(Protocol):
 
     async def put_back_breaker(self, breaker: Breaker) -> bool:
         """Put a circuit breaker back; False where its shard takes writes again."""
+        ...
+
+    async def load_list_entry(self, name: str) -> ListEntry | None:
+        """Read an entry of the desk's lists."""
+        ...
+
+    async def put_back_list_entry(self, entry: ListEntry) -> bool:
+        """Put an entry of the desk's lists back; False where its shard takes writes again."""
         ...
 
     async def note_again(self, shard: int, since_ms: int) -> bool:
@@ -243,11 +253,7 @@ class Reconciler:
         for start in range(0, len(tokens), _CARDS_AT_ONCE):
             for held in await self._store.held(tokens[start : start + _CARDS_AT_ONCE]):
                 await self._put_back(held, told, report)
-        for policy_version, breaker in told.breakers.items():
-            if shard_of_card(policy_version, self._store.shards) in set(shards):
-                known = await self._store.load_breaker(policy_version)
-                if breaker.changed_ms > known.changed_ms:
-                    await self._store.put_back_breaker(breaker)
+        await self._put_back_entries(set(shards), told)
         await self._know_asked(shards, told, since_ms)
         for shard in shards:
             await self._store.note_again(shard, since_ms)
@@ -292,6 +298,19 @@ class Reconciler:
             await self._store.put_back(wanted, held.cases, outcomes_of(wanted), self._memories_ms)
             report.put_back += 1
             report.cases += len(wanted.cases)
+
+    async def _put_back_entries(self, shards: AbstractSet[int], told: Told) -> None:
+        """Circuit breakers and entries of the desk's lists."""
+        for policy_version, breaker in told.breakers.items():
+            if shard_of_card(policy_version, self._store.shards) in shards:
+                known = await self._store.load_breaker(policy_version)
+                if breaker.changed_ms > known.changed_ms:
+                    await self._store.put_back_breaker(breaker)
+        for name, entry in told.lists.items():
+            if shard_of_card(name, self._store.shards) in shards:
+                present = await self._store.load_list_entry(name)
+                if present is None or entry.revision > present.revision:
+                    await self._store.put_back_list_entry(entry)
 
     async def _know_asked(self, shards: Sequence[int], told: Told, since_ms: int) -> None:
         """Record the outcome of alerts whose cardholder was asked: nobody shall be asked twice."""

@@ -16,6 +16,7 @@ from casework.cards import CardRecord
 from casework.cases import CaseState, queue_position
 from casework.errors import StoreError
 from casework.ids import alert_step_id, shard_of_card
+from casework.lists import ListEntry
 from casework.picture import Held
 from casework.store import NO_STEP, Recorded, StoredCase
 from casework.ticking import alarm_ms
@@ -146,10 +147,16 @@ class RestorableRedisStore(RedisStore):
 
     async def put_back_breaker(self, breaker: Breaker) -> bool:
         """Put a circuit breaker back; False where its shard takes writes again."""
-        policy_version = breaker.policy_version
-        document = f"{breaker.revision} {_encoder.encode(breaker).decode()}"
-        shard = shard_of_card(policy_version, self.shards)
-        return await self._restore(shard, [("HSET", self._breakers_key(policy_version), (policy_version, document))])
+        return await self._put_back_entry("breakers", breaker.policy_version, breaker)
+
+    async def put_back_list_entry(self, entry: ListEntry) -> bool:
+        """Put an entry of the desk's lists back; False where its shard takes writes again."""
+        return await self._put_back_entry("lists", entry.name, entry)
+
+    async def _put_back_entry(self, kind: str, name: str, entry: Breaker | ListEntry) -> bool:
+        shard = shard_of_card(name, self.shards)
+        document = f"{entry.revision} {_encoder.encode(entry).decode()}"
+        return await self._restore(shard, [("HSET", self._shard_key(shard, kind), (name, document))])
 
     async def note_again(self, shard: int, since_ms: int) -> bool:
         """Note that a shard's alerts since then are to be handled again; False where it takes writes again."""

@@ -263,24 +263,10 @@ class RedisStore:
 
     async def commit_breaker(self, step: BreakerStep) -> bool:
         """Change a breaker."""
-        policy_version = step.after.policy_version
-        shard = shard_of_card(policy_version, self.shards)
-        command = (
-            3,
-            self._breakers_key(policy_version),
-            self._outbox_key(shard),
-            self._fence_key(shard),
-            policy_version,
-            step.before.revision,
-            step.after.revision,
-            _encoder.encode(step.after),
-            self._settings.outbox_limit,
-            step.time_ms,
-            *_message_parts(step.messages),
-        )
-        applied = self._applied(await self._redis.evaluate(self._entry_script, [command]))[0]
+        policy_version, before = step.after.policy_version, step.before.revision
+        applied = await self._commit_entry("breakers", policy_version, before, step)
         if applied and step.messages and step.after.actor != SYSTEM_ACTOR:
-            await self._confirm(shard)
+            await self._confirm(shard_of_card(policy_version, self.shards))
         return applied
 
     async def list_breakers(self) -> list[Breaker]:
@@ -299,13 +285,22 @@ class RedisStore:
 
     async def commit_list_entry(self, step: ListStep) -> bool:
         """Change an entry."""
-        name = step.after.name
+        before = 0 if step.before is None else step.before.revision
+        applied = await self._commit_entry("lists", step.after.name, before, step)
+        if applied:
+            await self._confirm(shard_of_card(step.after.name, self.shards))
+        return applied
+
+    async def _commit_entry(self, kind: str, name: str, revision_before: int, step: BreakerStep | ListStep) -> bool:
+        """Change an entry of one of a shard's hashes."""
+        shard = shard_of_card(name, self.shards)
         command = (
-            2,
-            self._lists_key(name),
-            self._outbox_key(shard_of_card(name, self.shards)),
+            3,
+            self._shard_key(shard, kind),
+            self._outbox_key(shard),
+            self._fence_key(shard),
             name,
-            0 if step.before is None else step.before.revision,
+            revision_before,
             step.after.revision,
             _encoder.encode(step.after),
             self._settings.outbox_limit,

@@ -18,6 +18,7 @@ from casework.breaker import BreakerLimits
 from casework.cards import OutcomeKind
 from casework.cases import Disposition
 from casework.errors import StoreEmptyError, StoreFencedError
+from casework.lists import Effect, ListKey, Subject
 from casework.views import CardAction, Outcome, Override
 from detector.vocabulary import Action, CardStatus
 from streams.audit import AuditReport, audit
@@ -25,7 +26,7 @@ from streams.events import iso_time
 from streams.reconciliation import EVERYTHING, Reconciler, Report
 from streams.records import ReadRecord
 from streams.topics import ALERTS
-from tests.casework.examples import NOW_MS, SENIOR, alert, desk_on, playbook, verify
+from tests.casework.examples import NOW_MS, SENIOR, SUPERVISOR, alert, desk_on, playbook, verify
 from tests.contracts.conftest import Bench
 
 pytestmark = pytest.mark.redis
@@ -152,6 +153,8 @@ def story(site: Site, name: str) -> dict[str, Outcome]:
     outcomes = site.respond(*alerts_of(name))
     site.decide(outcomes[0].case_id, NOW_MS + 10)
     site.run(site.desk.set_card_state("card-7", CardStatus.FROZEN, "Lost.", SENIOR, now_ms=NOW_MS + 20))
+    key = ListKey(Effect.BLOCK, Subject.MERCHANT, f"merchant-{name}")
+    site.run(site.desk.put_on_list(key, SUPERVISOR, "Tested cards.", NOW_MS + 10**9, now_ms=NOW_MS + 20))
     return {outcome.alert_id: outcome for outcome in outcomes}
 
 
@@ -167,7 +170,7 @@ def shown(site: Site) -> list[Any]:
         )
         for view in views
     ]
-    return [told, cases]
+    return [told, cases, sorted(site.run(site.store.list_entries()), key=lambda entry: entry.name)]
 
 
 def test_a_whole_redis_agrees_with_its_topics(site: Site) -> None:

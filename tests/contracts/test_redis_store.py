@@ -59,7 +59,7 @@ def test_all_keys_of_a_card_share_their_shard(redis_bench: Bench) -> None:
     outcome = redis_bench.run(desk.respond([alert("a")], NOW_MS))[0]
     redis_bench.run(verify(desk, outcome.case_id or "", NOW_MS + 1))
     redis_bench.run(desk.override(outcome.case_id or "", CLOSE, now_ms=NOW_MS + 1, idempotency_key="k"))
-    keys = [key for key in keys_of(redis_bench, store) if not key.endswith((":setup", ":breakers"))]
+    keys = [key for key in keys_of(redis_bench, store) if not key.endswith((":setup", ":breakers", ":fence"))]
     assert len({key.split(":")[1] for key in keys}) == 1
     assert sorted({key.split(":")[2] for key in keys}) == ["card", "case", "cases", "outbox", "step"]
 
