@@ -33,6 +33,13 @@ test: $(INSTALLED) ## Run the tests on embedded services, with coverage, and the
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
+# The first seed that `make sim` plays; with ARGS="--count 1000" it plays many.
+SEED ?= 0
+
+.PHONY: sim
+sim: $(INSTALLED) ## Play one seed of the simulation and show what happened (SEED=17)
+	@$(BIN)/python -W ignore -m tests.sim $(SEED) $(ARGS)
+
 .PHONY: check
 check: $(INSTALLED) ## Lint, format check, types, floors, tidiness
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ StreamsError
 │   └── ClusterError       checkpoints belong to another Kafka cluster
 ├── SeamError              Faust is not what the batch seam was written for
 ├── ProducerError          Kafka did not acknowledge what was sent; nothing after it may be counted as done
+│   └── FencedError        another worker writes the answers of our partition: it has been given away
 ├── CheckpointError        a checkpoint could not be written, or is damaged
 ├── RecoveryError          the output topics could not be read back
 ├── GatewayError           payments for waiting callers cannot be taken now; the same again later is safe
@@ -38,6 +39,10 @@ class SeamError(StreamsError):
 
 class ProducerError(StreamsError):
     """A record was not acknowledged. The worker ends and starts again from its checkpoint."""
+
+
+class FencedError(ProducerError):
+    """Somebody else has written answers to our partition since it was taken over: one of the two has lost it."""
 
 
 class CheckpointError(StreamsError):

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as KafkaProducer
 
-from streams.errors import ProducerError, TopicError
+from streams.errors import FencedError, ProducerError, TopicError
 from streams.events import Outgoing
 from streams.records import TopicPartition
 from streams.settings import StreamSettings
@@ -135,6 +135,15 @@ class _Flight:
         self.known = 0
 
 
+class Gap(NamedTuple):
+    """Offsets of a partition that lie between ours: somebody else has written there."""
+
+    partition: TopicPartition
+    offsets: range
+
+
+# Whether another worker has written a gap.
+Examine = Callable[[Gap], Awaitable[bool]]
 # What was sent before a moment and was under way then.
 Fence = tuple[_Flight, ...]
 
@@ -142,25 +151,40 @@ Fence = tuple[_Flight, ...]
 class _Receipt:
     """Counts the acknowledgements of records sent together to one partition."""
 
-    __slots__ = ("_flight", "_on_done", "_producer", "_remaining")
+    __slots__ = ("_copy", "_flight", "_on_done", "_producer", "_records", "_remaining")
 
-    def __init__(self, producer: Producer, flight: _Flight, records: int, on_done: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        flight: _Flight,
+        records: int,
+        on_done: Callable[[], None] | None,
+        copy: Outgoing | None = None,
+    ) -> None:
         self._producer = producer
         self._flight = flight
+        self._records = records
         self._remaining = records
         self._on_done = on_done
+        self._copy = copy
 
     def __call__(self, error: KafkaError | None, message: Any) -> None:
-        """Take one delivery report; runs in the producer's thread."""
+        """Take one delivery report; runs in the producer's thread.
+
+        The fate of a record counts as known only when all that follows from it is noted: whoever waits goes on at once.
+        """
         producer = self._producer
         if error is not None:
             producer.fail(ProducerError(f"{message.topic()}: {error.name()}"))
-        self._flight.known += 1
         self._remaining -= 1
         if self._remaining == 0 and error is None:
-            producer.positions[TopicPartition(message.topic(), message.partition())] = message.offset() + 1
+            place = TopicPartition(message.topic(), message.partition())
+            producer.arrived(place, message.offset() + 1, self._records)
             if self._on_done is not None:
                 self._on_done()
+            if self._copy is not None:
+                producer.send_copy(self._copy, self._flight, place)
+        self._flight.known += 1
 
 
 class Producer:
@@ -179,6 +203,11 @@ class Producer:
             timeout_s: a record that is not acknowledged for so long has failed.
         """
         self.positions: dict[TopicPartition, int] = {}
+        self._examine: dict[TopicPartition, Examine] = {}
+        # What the event loop and the producer's thread both change; both hold it for a moment only.
+        self._lock = threading.Lock()
+        self._gaps: list[Gap] = []
+        self._held: list[tuple[Outgoing, _Flight, TopicPartition]] = []
         self._flights: list[_Flight] = [_Flight()]
         self.errors = 0
         self._failure: ProducerError | None = None
@@ -202,12 +231,74 @@ class Producer:
         if self._failure is not None:
             raise self._failure
 
-    async def send(self, record: Outgoing, on_done: Callable[[], None] | None = None) -> None:
+    def write_alone(self, partition: TopicPartition, end: int, examine: Examine) -> None:
+        """Be the only worker that writes a partition, from now on, where it ends at `end`.
+
+        An acknowledgement shows where somebody else has written in between. `examine` looks whether that was another
+        worker; then one of the two has lost the partition without knowing. Both of them fail, and whoever takes over
+        reads what stands. Until that is known, no copy of what went to this partition leaves.
+        """
+        self.positions[partition] = end
+        self._examine[partition] = examine
+
+    def arrived(self, partition: TopicPartition, end: int, records: int) -> None:
+        """Note that records sent together are in the log, and end at `end`; runs in the producer's thread."""
+        if partition in self._examine and self.positions[partition] + records != end:
+            with self._lock:
+                self._gaps.append(Gap(partition, range(self.positions[partition], end - records)))
+        self.positions[partition] = end
+
+    def send_copy(self, copy: Outgoing, flight: _Flight, partition: TopicPartition) -> None:
+        """Queue the copy of a record that is in its place in `partition`; runs in the producer's thread.
+
+        After a failure nothing is copied: the record may not be the one that stands. Who takes over sends what lacks.
+        """
+        with self._lock:
+            if any(gap.partition == partition for gap in self._gaps):
+                self._held.append((copy, flight, partition))
+            else:
+                self._copy(copy, flight)
+
+    def _copy(self, copy: Outgoing, flight: _Flight) -> None:
+        if self._failure is not None:
+            return
+        partition = -1 if copy.partition is None else copy.partition
+        receipt = _Receipt(self, flight, 1, None)
+        try:
+            self._kafka.produce(copy.topic, copy.value, copy.key, partition, on_delivery=receipt, headers=copy.headers)
+        except (BufferError, KafkaException) as error:
+            self.fail(ProducerError(f"{copy.topic}: {type(error).__name__}"))
+
+    async def examine_gaps(self) -> None:
+        """Look what others have written between our records, and let go what waited for that.
+
+        Raises:
+            FencedError: another worker has written.
+            StreamsError: it could not be read.
+        """
+        while self._gaps:
+            gap = self._gaps[0]
+            if await self._examine[gap.partition](gap):
+                self.fail(FencedError(f"{gap.partition.topic}/{gap.partition.partition}: another worker answers here"))
+                self._raise_failure()
+            with self._lock:
+                self._gaps.remove(gap)
+                questioned = {left.partition for left in self._gaps}
+                free = [held for held in self._held if held[2] not in questioned]
+                self._held = [held for held in self._held if held[2] in questioned]
+                for copy, flight, _ in free:
+                    self._copy(copy, flight)
+
+    async def send(
+        self, record: Outgoing, on_done: Callable[[], None] | None = None, copy: Outgoing | None = None
+    ) -> None:
         """Queue one record; waits only while the queue is full.
 
         Args:
             record: what to send.
             on_done: called in the producer's thread once it is acknowledged.
+            copy: what to send as soon as the record is acknowledged, and not at all where it is not; whoever waits for
+                the record waits for this one as well.
 
         Raises:
             ProducerError: an earlier record was refused, or Kafka took nothing for the delivery timeout.
@@ -216,7 +307,7 @@ class Producer:
         # A negative partition leaves the choice to the partitioner.
         partition = -1 if record.partition is None else record.partition
         flight = self._flights[-1]
-        receipt = _Receipt(self, flight, 1, on_done)
+        receipt = _Receipt(self, flight, 1, on_done, copy)
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         while True:
             try:
@@ -229,7 +320,7 @@ class Producer:
                 message = f"{record.topic}: {error.args[0].name()}"
                 raise ProducerError(message) from error
             else:
-                flight.sent += 1
+                flight.sent += 1 if copy is None else 2
                 return
 
     async def send_many(
@@ -293,7 +384,9 @@ class Producer:
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s + 5.0
         for flight in fence:
             while flight.known < flight.sent:
+                await self.examine_gaps()
                 await self._back_off(deadline_s)
+        await self.examine_gaps()
         self._raise_failure()
 
     async def drained(self) -> None:

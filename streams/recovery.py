@@ -181,6 +181,17 @@ def read_answered(read_tails: OpenTails, starts: Mapping[int, Start]) -> dict[in
     return answered
 
 
+def has_decisions(read_tails: OpenTails, partition: TopicPartition, offsets: range) -> bool:
+    """Whether a worker has written decisions to these offsets; blocks. What a waiting caller was told is none.
+
+    Raises:
+        RecoveryError: they could not be read in time.
+    """
+    with read_tails({partition: offsets.start}) as (_, records):
+        decisions = (_decode(record.value) for record in records if record.offset in offsets)
+        return any(decision is not None and decision.reasons != [DEADLINE_PASSED] for decision in decisions)
+
+
 def _collect(answered: dict[int, Answered], starts: Mapping[int, Start], records: Iterable[ReadRecord]) -> None:
     """Sort what was read by source partition."""
     decisions: dict[tuple[int, int], ReadRecord] = {}
@@ -202,7 +213,10 @@ def _collect(answered: dict[int, Answered], starts: Mapping[int, Start], records
                     continue
                 place = (record.partition, decision.source.offset)
                 if record.topic == DECISIONS:
-                    answered[record.partition].decisions.setdefault(decision.source.offset, _standing(decision))
+                    known = answered[record.partition].decisions
+                    if decision.source.offset in known:
+                        continue  # what a worker said that had lost the partition: the first one stands
+                    known[decision.source.offset] = _standing(decision)
                 if record.topic == ALERTS or _ACTIONS[decision.action] != Action.ALLOW:
                     (alerts if record.topic == ALERTS else decisions).setdefault(place, record)
     for place in alerts.keys() - decisions.keys():

@@ -19,7 +19,9 @@ from streams.errors import TopicError
 from streams.labelling import Labeller
 from streams.metrics import StreamMetrics
 from streams.ownership import Ownership
+from streams.producer import Gap
 from streams.records import RawRecord, TopicPartition
+from streams.recovery import has_decisions, output_name
 from streams.scoring import Clock, Scorer, epoch_ms
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
@@ -133,7 +135,10 @@ class ScoreRole:
             found = await asyncio.to_thread(self._ownership.read, opened, self._writer().store)
             self._ownership.open(opened, *found, self._writer().store)
             for partition in opened:
-                for record in self._ownership.partitions[partition].answered.missing_copies:
+                answered = self._ownership.partitions[partition].answered
+                decisions = TopicPartition(DECISIONS, partition)
+                self._producer.write_alone(decisions, answered.positions[output_name(decisions)], self._is_foreign)
+                for record in answered.missing_copies:
                     await self._producer.send(record)
         positions: dict[TopicPartition, int | None] = {}
         for number, owned in self._ownership.partitions.items():
@@ -197,6 +202,10 @@ class ScoreRole:
             if self._core.versions().model != before:
                 self._metrics.model_in_use(self._core.versions().model)
 
+    async def _is_foreign(self, gap: Gap) -> bool:
+        """Whether another worker has written decisions between ours."""
+        return await asyncio.to_thread(has_decisions, self._doors.open_tails, gap.partition, gap.offsets)
+
     def _transactions_read(self, partition: int) -> bool:
         """Whether all transactions of a partition have been read, as far as the last fetch knows."""
         return self._shell.lag().get(TopicPartition(TRANSACTIONS, partition)) == 0
@@ -219,6 +228,7 @@ class ScoreRole:
         """Between two fetches: directives, labels whose turn has come, lags, a checkpoint; whether it is taken."""
         if not self._is_active:
             return False
+        await self._producer.examine_gaps()
         self._take_broadcast()
         for owned in self._ownership.partitions.values():
             await self._labeller.release(owned, self._transactions_read)

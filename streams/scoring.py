@@ -243,10 +243,11 @@ class Scorer:
                 continue
             action = int(assessed.action[row])
             place = _place(owned.number, decoded, first_row + row)
-            await self._producer.send(decision, self._latency_noter(timestamps[row : row + 1], trace, place))
+            # An alert acts on a card: it goes out when its decision is in the log as the one that stands, not before.
+            alert = None if action == Action.ALLOW else decision._replace(topic=ALERTS)
+            await self._producer.send(decision, self._latency_noter(timestamps[row : row + 1], trace, place), alert)
             self._metrics.decided(_ACTIONS[action], versions.policy)
-            if action != Action.ALLOW:
-                await self._producer.send(decision._replace(topic=ALERTS))
+            if alert is not None:
                 self._metrics.alerts.labels(_ACTIONS[action]).inc()
         await self._send_plain(target, plain, rows[start:], timestamps)
 

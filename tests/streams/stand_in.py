@@ -64,6 +64,7 @@ class Partition:
     watermark_ms: int = 0
     payments_by_card: dict[str, int] = field(default_factory=dict)
     identities: dict[str, float] = field(default_factory=dict)
+    decided: dict[str, list[int]] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
 
 
@@ -114,7 +115,11 @@ class WholeState:
 
 
 class StandInCore:
-    """Scores a payment by how many its card has made; freezes what is large. Fails on one currency."""
+    """Scores a payment by how many its card has made; freezes what is large. Fails on one currency.
+
+    A payment that comes again counts once and gets its first decision. `Partition.decided` is what is remembered of
+    each payment: its offset and its action.
+    """
 
     def __init__(self, model: str = "m-stand-in") -> None:
         self.partitions: dict[int, Partition] = {}
@@ -166,21 +171,33 @@ class StandInCore:
         if int(batch.offset[0]) < state.next_offset:
             message = "stale"
             raise AssertionError(message)
-        scores = []
-        for card, transaction in zip(batch.card_token, batch.transaction_id, strict=True):
+        scores, actions = [], []
+        freeze = (batch.amount_minor >= self.freeze_from_minor()).tolist()
+        for row, (card, transaction) in enumerate(zip(batch.card_token, batch.transaction_id, strict=True)):
             assert card is not None
-            state.payments_by_card[card] = state.payments_by_card.get(card, 0) + 1
-            scores.append(state.payments_by_card[card] / 1000)
-            state.identities[f"{card}/{transaction}"] = scores[-1]
-        self.shared_payments += len(batch)
+            identity = f"{card}/{transaction}"
+            if identity not in state.identities:
+                state.payments_by_card[card] = state.payments_by_card.get(card, 0) + 1
+                state.identities[identity] = state.payments_by_card[card] / 1000
+                state.decided[identity] = [int(batch.offset[row]), int(Action.FREEZE if freeze[row] else Action.ALLOW)]
+                self.shared_payments += 1
+            scores.append(state.identities[identity])
+            actions.append(state.decided[identity][1])
         state.next_offset = int(batch.offset[-1]) + 1
         state.watermark_ms = max(state.watermark_ms, int(batch.event_time_ms.max()))
-        action = np.where(batch.amount_minor >= FREEZE_FROM_MINOR, int(Action.FREEZE), 0)
+        action = np.array(actions, dtype=np.int64)
         shown = {row: Shown(f"al-{batch.transaction_id[row]}") for row in np.nonzero(action)[0].tolist()}
         sample = [score for score, offset in zip(scores, batch.offset.tolist(), strict=True) if offset % 4 == 0]
         return Assessed(batch, action, np.array(scores), shown, examples_of(sample, [-1] * len(sample)))
 
+    def freeze_from_minor(self) -> int:
+        return FREEZE_FROM_MINOR
+
     def adopt(self, assessed: Any, row: int, standing: StandingDecision) -> None:
+        batch: TransactionBatch = assessed.batch
+        decided = self.partitions[batch.partition].decided[f"{batch.card_token[row]}/{batch.transaction_id[row]}"]
+        if decided[0] == int(batch.offset[row]):
+            decided[1] = standing.action
         self.adopted.append((int(assessed.batch.offset[row]), standing.action))
 
     def label(self, columns: Mapping[str, Any], partition: int, offset: NDArray[np.int64]) -> LabelOutcome:

@@ -13,13 +13,23 @@ from prometheus_client import CollectorRegistry
 
 from detector.vocabulary import Action
 from streams.checkpoint_format import Position
+from streams.encoding import DEADLINE_PASSED
 from streams.events import HeaderList, iso_time, time_of
 from streams.examples import LABELLED, MATURED, UNLABELLED
 from streams.murmur2 import partition_of
 from streams.ownership import OwnedPartition
 from streams.producer import Producer
 from streams.records import TopicPartition
-from streams.recovery import Answered, StandingDecision, Start, open_tails, output_name, outputs_of, read_answered
+from streams.recovery import (
+    Answered,
+    StandingDecision,
+    Start,
+    has_decisions,
+    open_tails,
+    output_name,
+    outputs_of,
+    read_answered,
+)
 from streams.score import score_role
 from streams.topics import ALERTS, DEAD_LETTERS, DECISIONS, LABELS, TRANSACTIONS
 from tests.streams.kafka_world import PARTITIONS, World, eventually, running
@@ -90,6 +100,25 @@ def test_the_tail_is_read_from_where_the_checkpoint_says(world: World) -> None:
     assert found.missing_copies == []
     assert found.positions[decisions] == 4
     assert found.positions.keys() == {output_name(output) for output in outputs_of(PARTITION)}
+
+
+def test_what_comes_later_is_not_copied_to_the_alerts(world: World) -> None:
+    """A worker that lost its partition may say FREEZE where ALLOW stands: nobody alerts on its behalf."""
+    say(world, DECISIONS, decision(3, "ALLOW"))
+    say(world, DECISIONS, decision(3, "FREEZE"))
+    found = answered_in(world, Start(0, {}))
+    assert found.decisions[3].action == Action.ALLOW
+    assert found.missing_copies == []
+
+
+def test_what_lies_between_our_answers_is_looked_at(world: World) -> None:
+    """Another worker's decision there means that one of us has lost the partition; a late answer means nothing."""
+    for said in (decision(3, "ALLOW"), decision(4, "DECLINE", reasons=[DEADLINE_PASSED]), b"what others write"):
+        say(world, DECISIONS, said)
+    partition = TopicPartition(DECISIONS, PARTITION)
+    tails = partial(open_tails, world.settings)
+    assert has_decisions(tails, partition, range(3))
+    assert not has_decisions(tails, partition, range(1, 3))
 
 
 def test_what_the_checkpoint_contains_is_not_answered_again(world: World) -> None:
