@@ -57,7 +57,7 @@ lock: $(INSTALLED) ## Resolve requirements.lock anew from pyproject.toml (ARGS="
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet \
 		--output-file requirements.lock $(ARGS)
-	$(BIN)/uv pip compile pyproject.toml --constraint requirements.lock --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --constraint requirements.lock --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
 		--output-file deploy/container/requirements.lock
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from api.answers import answer_error
 from api.console.desk_routes import router as desk_console_router
+from api.console.history import router as console_history_router
 from api.console.routes import router as console_router
 from api.console.sessions import Sessions
 from api.context import ApiSettings, Context
@@ -27,11 +28,13 @@ from api.routes.acting import router as acting_router
 from api.routes.breakers import router as breakers_router
 from api.routes.cards import router as cards_router
 from api.routes.cases import router as cases_router
+from api.routes.history import router as history_router
 from api.routes.lists import router as lists_router
 from api.routes.operations import router as operations_router
 from api.routes.transactions import BULK_PATH
 from api.routes.transactions import router as transactions_router
 from casework.errors import CaseworkError
+from casework.history import History
 
 _DESCRIPTION = """Cards, cases and people's decisions on them; decisions on payments for callers that wait.
 
@@ -48,6 +51,7 @@ def create_app(
     clock: Callable[[], int],
     settings: ApiSettings,
     scoring: ScoringPort | None = None,
+    history: History | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -62,6 +66,7 @@ def create_app(
         clock: UTC epoch milliseconds.
         settings: see `ApiSettings`.
         scoring: decides payments for callers that wait; None answers them that nobody does.
+        history: closed cases, search and statistics; None answers that they cannot be looked up.
 
     Raises:
         SessionSecretError: the session secret is too short.
@@ -77,9 +82,10 @@ def create_app(
         redirect_slashes=False,
     )
     sessions = Sessions(settings.session_secret, settings.session_lifetime_ms, auth, lambda: secrets.token_urlsafe(16))
-    app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions, scoring)
-    routers = (cards_router, cases_router, acting_router, breakers_router, lists_router, transactions_router)
-    for router in (*routers, operations_router, console_router, desk_console_router):
+    app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions, scoring, history)
+    of_the_desk = (cards_router, cases_router, acting_router, breakers_router, lists_router, history_router)
+    pages = (console_router, desk_console_router, console_history_router)
+    for router in (*of_the_desk, transactions_router, operations_router, *pages):
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
         app.add_exception_handler(kind, _answer_error)

@@ -16,6 +16,7 @@ from api.console.words import ReasonText
 from api.health import Health
 from api.keys import ApiKeys
 from api.ports import DeskPort, ScoringPort
+from casework.history import History
 
 MAX_BODY_BYTES = 16 * 1024
 # A thousand transactions with every field of the contract filled.
@@ -61,6 +62,7 @@ class Context:
         now_ms: the clock, UTC epoch milliseconds.
         settings: see `ApiSettings`.
         sessions: signs and checks console sessions.
+        history: closed cases, search and statistics; None where the service has no such memory.
         scoring: decides payments for callers that wait; None where the service has no Kafka.
     """
 
@@ -72,6 +74,7 @@ class Context:
     settings: ApiSettings
     sessions: Sessions
     scoring: ScoringPort | None = None
+    history: History | None = None
 
 
 def context_of(request: HTTPConnection) -> Context:

@@ -4,6 +4,7 @@ ApiError
 ├── KeyConfigurationError     configured API keys that cannot be used
 ├── AuthenticationError       no key, an unknown key, or a session that ended
 ├── ForgedRequestError        a console form that did not come from the console
+├── HistoryMissingError       this service has no memory of closed cases
 ├── ScoringUnavailableError   payments cannot be taken for a decision now
 └── RequestError              a request that cannot be carried out as it stands
     ├── RefusedPaymentError   a payment that breaks the contract of transactions
@@ -31,6 +32,10 @@ class AuthenticationError(ApiError):
 
 class ForgedRequestError(ApiError):
     """A console form came from another site or without the session's form token."""
+
+
+class HistoryMissingError(ApiError):
+    """This service has no memory of closed cases."""
 
 
 class ScoringUnavailableError(ApiError):

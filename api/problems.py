@@ -24,6 +24,7 @@ from api.errors import (
     ForgedRequestError,
     FormError,
     HeaderError,
+    HistoryMissingError,
     RefusedPaymentError,
     ScoringUnavailableError,
 )
@@ -33,6 +34,7 @@ from casework.errors import (
     CaseLockedError,
     CaseNotFoundError,
     CaseOpenError,
+    HistoryError,
     IdempotencyConflictError,
     IdentityNotVerifiedError,
     IllegalMoveError,
@@ -208,11 +210,18 @@ SCORING_UNAVAILABLE = Problem(
     headers=_RETRY_SOON,
 )  # fmt: skip
 
+HISTORY_UNAVAILABLE = Problem(
+    "history-unavailable", 503, "Closed cases cannot be looked up", "The queue and open cases work. Try again soon.",
+    headers=_RETRY_SOON,
+)  # fmt: skip
+
 # Errors whose problem needs nothing of the occurrence; looked up by class, most special first.
 _BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
     (AuthenticationError, UNAUTHENTICATED),
     (ForgedRequestError, FORGED_FORM),
     (ScoringUnavailableError, SCORING_UNAVAILABLE),
+    (HistoryMissingError, HISTORY_UNAVAILABLE),
+    (HistoryError, HISTORY_UNAVAILABLE),
     (CardNumberError, CARD_NUMBER),
     (HeaderError, MALFORMED_HEADER),
     (BodyTooLargeError, BODY_TOO_LARGE),

@@ -36,7 +36,7 @@ class Command:
 
 COMMANDS = {
     "demo": Command("run everything on this machine and watch an attack being caught", "cardwatch.commands.demo"),
-    "worker": Command("score, respond and learn: the stream processors", "cardwatch.commands.worker"),
+    "worker": Command("score, respond, learn and remember: the stream processors", "cardwatch.commands.worker"),
     "api": Command("the HTTP service and the agents' console", "cardwatch.commands.api"),
     "simulate": Command("make payments of a simulated world", "cardwatch.commands.simulate", takes_settings=False),
     "trigger": Command("play one attack into a running system", "cardwatch.commands.trigger"),

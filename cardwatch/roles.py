@@ -17,10 +17,12 @@ from cardwatch.settings import Settings
 from cardwatch.store_clock import StoreClock
 from cardwatch.vitals import Watched, certificate_files
 from cardwatch.wiring import fingerprint_key
-from casework.errors import CaseworkError, StoreEmptyError, StoreUnavailableError
+from casework.adapters.sql_history.store import SqlHistory
+from casework.errors import CaseworkError, HistoryUnavailableError, StoreEmptyError, StoreUnavailableError
 from detector.errors import DetectorError
 from streams import errors as streams_errors
 from streams.app import Role, run_worker
+from streams.history import HistoryRole
 from streams.metrics import StreamMetrics
 from streams.reconciliation import Reconciler
 from streams.respond import RespondRole
@@ -71,7 +73,7 @@ def run_role(role: str, settings: Settings) -> None:
     """Run one role in this process, its metrics shown, until SIGTERM or Ctrl-C.
 
     Args:
-        role: score, respond or learn.
+        role: score, respond, learn or history.
         settings: with the addresses of Kafka and, for respond, of Redis.
 
     Raises:
@@ -105,8 +107,9 @@ def _spans(settings: Settings) -> Spans:
 
 def _makers(role: str) -> Callable[[Settings, StreamSettings, StreamMetrics], Callable[[], Role]]:
     """What makes a role: the engine, and with it the compiler, is imported only where it is needed."""
-    if role == "respond":
-        return _respond
+    without_engine = {"respond": _respond, "history": _history}
+    if role in without_engine:
+        return without_engine[role]
     from cardwatch import engine_roles  # noqa: PLC0415  three seconds that responding does not need
 
     return {"score": engine_roles.score, "learn": engine_roles.learn}[role]
@@ -117,6 +120,41 @@ def _respond(settings: Settings, streams: StreamSettings, metrics: StreamMetrics
     wiring.playbook(settings)
     wiring.authority(settings)
     return lambda: RespondWithDesk(settings, streams, metrics)
+
+
+def _history(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> Callable[[], Role]:
+    memory = wiring.history(settings)
+    return lambda: HistoryWithMemory(memory, streams, metrics)
+
+
+class HistoryWithMemory:
+    """The history role with its database: tables brought up to date before, connections closed after."""
+
+    def __init__(self, memory: SqlHistory, streams: StreamSettings, metrics: StreamMetrics) -> None:
+        """Write into `memory`."""
+        self._memory = memory
+        self._role = HistoryRole(memory, streams, metrics)
+
+    async def start(self) -> None:
+        """Bring the tables up to date, then follow the topic.
+
+        Raises:
+            WorkerError: the database does not answer; a supervisor starts the worker again.
+        """
+        try:
+            await asyncio.to_thread(self._memory.open)
+        except HistoryUnavailableError as error:
+            raise streams_errors.WorkerError(str(error)) from error
+        await self._role.start()
+
+    async def stop(self) -> None:
+        """Leave the topic, then the database."""
+        await self._role.stop()
+        await asyncio.to_thread(self._memory.close)
+
+    async def wait_broken(self) -> None:
+        """Return only by raising."""
+        await self._role.wait_broken()
 
 
 class RespondWithDesk:

@@ -70,6 +70,14 @@ def _redis_url(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _history_url(secret: SecretStr) -> SecretStr:
+    """Refuse other databases; the address may hold a password, so it is not repeated."""
+    if secret.get_secret_value() and not secret.get_secret_value().startswith(("postgresql", "sqlite:")):
+        message = "it is no address of a PostgreSQL or SQLite database"
+        raise ValueError(message)
+    return secret
+
+
 PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
 
 
@@ -173,6 +181,14 @@ class ScoreSettings(Section):
     issuer_token_pattern: str = Field(description="a regular expression, or empty")
 
 
+class HistorySettings(Section):
+    """The memory of closed cases; see `casework.adapters.sql_history`."""
+
+    url: Annotated[SecretStr, AfterValidator(_history_url)] = Field(
+        description="postgresql+psycopg://..., sqlite:///path, or empty for a file in the data directory"
+    )
+
+
 class LearnSettings(Section):
     """The learn role."""
 
@@ -219,10 +235,11 @@ class MetricsSettings(Section):
     score_port: Port
     respond_port: Port
     learn_port: Port
+    history_port: Port
 
     def port(self, role: str) -> int:
         """The port of a role."""
-        return {"score": self.score_port, "respond": self.respond_port, "learn": self.learn_port}[role]
+        return int(getattr(self, f"{role}_port"))
 
 
 class FileSettings(Section):
@@ -266,6 +283,7 @@ class Settings(BaseSettings):
     detector: DetectorSettings
     score: ScoreSettings
     learn: LearnSettings
+    history: HistorySettings
     desk: DeskSettings
     api: ApiSettings
     metrics: MetricsSettings

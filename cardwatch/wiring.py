@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+from cardwatch.embedded import DataDirectory
 from cardwatch.errors import SettingsError
 from cardwatch.settings import Settings, configured_toml
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisClient, RedisConnection, connect
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.adapters.redis_store import RedisStoreSettings
+from casework.adapters.sql_history.store import SqlHistory
 from casework.authority import Authority
 from casework.desk import Desk
 from casework.playbook import Playbook
@@ -144,3 +146,17 @@ def require_one_reference(policy_currency: str, rates_currency: str) -> None:
             f"whose reference is {policy_currency}"
         )
         raise SettingsError(message)
+
+
+def history(settings: Settings) -> SqlHistory:
+    """The memory of closed cases; it connects on first use.
+
+    Raises:
+        casework.errors.HistoryError: it is no address of a database, or its driver is not installed.
+    """
+    url = settings.history.url.get_secret_value()
+    if not url:
+        folder = DataDirectory(settings.data.directory)
+        folder.create()
+        url = f"sqlite:///{folder.root.absolute() / 'history.db'}"
+    return SqlHistory(url)

@@ -19,6 +19,10 @@ CaseworkError
 │   ├── VersionConflictError    If-Match names an older sequence; carries what changed since
 │   └── IdempotencyConflictError  the Idempotency-Key was used for another request
 ├── SendError                   a notice could not be handed to its sender
+├── HistoryError                the memory of closed cases did not do it
+│   ├── HistoryUnavailableError  its database does not answer
+│   ├── HistoryConflictError    somebody else has taken in the same events meanwhile
+│   └── HistoryOriginError      it was read from another topic or cluster, and must be rebuilt
 └── StoreError                  the system of record did not do it
     ├── StoreUnavailableError   no answer: whether it was done is unknown, asking again is safe
     │   ├── StoreFencedError    it was restarted or took over, and is being compared with Kafka
@@ -230,3 +234,19 @@ class StoreSetupError(StoreError):
 
 class StoreEmptyError(StoreSetupError):
     """The store was never set up, or lost everything."""
+
+
+class HistoryError(CaseworkError):
+    """The memory of closed cases did not do what was asked."""
+
+
+class HistoryUnavailableError(HistoryError):
+    """Its database does not answer; asking again is safe."""
+
+
+class HistoryConflictError(HistoryError):
+    """Somebody else has taken in the same events meanwhile; what is there is whole."""
+
+
+class HistoryOriginError(HistoryError):
+    """What is there was read from another topic or cluster: `cardwatch rebuild history` makes it anew."""

@@ -29,12 +29,12 @@ from casework.cases import Case, CaseEvent, CaseEventType, fold
 from casework.errors import IllegalCaseMoveError
 from casework.lists import ListEntry
 from casework.outbox import AUDIT_TOPIC, CARDS_STATE_TOPIC, CASES_TOPIC, CONTROL_TOPIC, NOTIFICATIONS_TOPIC
+from casework.records import case_event_in
 from casework.store import StoredCase
 from casework.views import Outcome
 from detector.vocabulary import Action, CardStatus
 
 TOLD_TOPICS = (CARDS_STATE_TOPIC, CASES_TOPIC, CONTROL_TOPIC, AUDIT_TOPIC, NOTIFICATIONS_TOPIC)
-_ACTIONS = Action.by_wire()
 _STATES = CardStatus.by_wire()
 
 
@@ -109,11 +109,7 @@ class Told:
         card.last_change = change.sequence
 
     def _take_event(self, body: dict[str, Any], _time_ms: int) -> None:
-        if "alert" in body:
-            body["alert"]["action"] = _ACTIONS[body["alert"]["action"]]
-        if "card_change" in body:
-            body["card_change"]["state"] = _STATES[body["card_change"]["state"]]
-        event = msgspec.convert(body, CaseEvent)
+        event = case_event_in(body)
         self.cards[event.card_token].events[event.case_id][event.sequence] = event
 
     def _take_directive(self, body: dict[str, Any], time_ms: int) -> None:

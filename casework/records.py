@@ -11,6 +11,9 @@ from casework.cards import CardChange, OutcomeKind
 from casework.cases import CaseAlert, CaseEvent
 from casework.notices import Notice
 from casework.outbox import CARDS_STATE_TOPIC, CASES_TOPIC, NOTIFICATIONS_TOPIC, Draft
+from detector.vocabulary import Action, CardStatus
+
+_ACTIONS, _CARD_STATES = Action.by_wire(), CardStatus.by_wire()
 
 
 def case_alert(alert: Alert, outcome: OutcomeKind) -> CaseAlert:
@@ -71,6 +74,31 @@ def case_event_draft(event: CaseEvent) -> Draft:
     if event.card_change is not None:
         body["card_change"]["state"] = event.card_change.state.wire
     return Draft(CASES_TOPIC, event.card_token, f"cardwatch.case.{event.type}", body)
+
+
+def case_event_of(value: bytes) -> CaseEvent:
+    """The event that a record of `fraud.cases.v1` tells.
+
+    Raises:
+        msgspec.DecodeError: it is none of ours.
+    """
+    try:
+        return case_event_in(msgspec.json.decode(value, type=dict[str, Any]))
+    except (KeyError, TypeError) as error:
+        message = "no event of a case"
+        raise msgspec.ValidationError(message) from error
+
+
+def case_event_in(body: dict[str, Any]) -> CaseEvent:
+    """The event in the body of such a record; the inverse of `case_event_draft`. The body is used up.
+
+    Raises:
+        msgspec.ValidationError, KeyError, TypeError: it is none of ours.
+    """
+    for name, field, codes in (("alert", "action", _ACTIONS), ("card_change", "state", _CARD_STATES)):
+        if body.get(name) is not None:
+            body[name][field] = codes[body[name][field]]
+    return msgspec.convert(body, CaseEvent)
 
 
 def notice_draft(notice: Notice) -> Draft:

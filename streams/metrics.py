@@ -66,6 +66,8 @@ class StreamMetrics:
         self._make_learning(made)
         self._make_state(made)
         self.outbox_age = made.gauge("cardwatch_outbox_age_seconds")
+        self.history_lag = made.gauge("cardwatch_history_lag_seconds")
+        self.history_events = made.counter("cardwatch_history_events_total")
         self.store_failures = made.counters("cardwatch_store_failures_total")
         self.fenced_shards = made.gauge("cardwatch_store_fenced_shards")
         self.breaker_open = made.gauges("cardwatch_freeze_breaker_open")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from telemetry.errors import CatalogueError
 from telemetry.metric import Label, Metric, Process
 from telemetry.rows import API as _API
+from telemetry.rows import HISTORY as _HISTORY
 from telemetry.rows import LEARN as _LEARN
 from telemetry.rows import RESPOND as _RESPOND
 from telemetry.rows import SCORE as _SCORE
@@ -356,6 +357,19 @@ _CASEWORK = (
         "Age of the oldest outbox entry that Kafka has not acknowledged.",
         "SRE: OutboxStuck",
         _RESPOND,
+    ),
+    _gauge(
+        "history_lag_seconds",
+        "seconds",
+        "By how much the memory of closed cases is behind the events of cases; 0 when it is caught up.",
+        "SRE: ReadModelLagging",
+        _HISTORY,
+    ),
+    _counter(
+        "history_events_total",
+        "Events of cases taken into the memory of closed cases; those that came again are not counted.",
+        "SRE: whether it moves",
+        _HISTORY,
     ),
     _counter(
         "store_failures_total",

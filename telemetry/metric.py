@@ -36,6 +36,7 @@ class Process(StrEnum):
     SCORE = "score"
     RESPOND = "respond"
     LEARN = "learn"
+    HISTORY = "history"
     API = "api"
 
 

@@ -20,6 +20,7 @@ from api.console.words import ReasonText
 from api.problems import Problem
 from api.roles import Authority, Permission
 from casework.cases import Case, CaseAlert, CaseEvent, CaseState, Contact, Disposition
+from casework.history import MAXIMUM_QUERY, HistoryPage, Statistics
 from casework.kinds import KINDS, CaseKind
 from casework.lists import Effect, ListEntry, Subject
 from casework.views import CardAction, CaseView, Page, Preview
@@ -345,3 +346,35 @@ def _timeline_line(event: CaseEvent, texts: Mapping[str, ReasonText]) -> Timelin
     if event.disposition is not None:
         headline = f"{headline}: {words.words(event.disposition.value).lower()}"
     return TimelineLine(event.time_ms, headline, event.actor, text)
+
+
+class SearchQuery(Protocol):
+    """What was searched for, as the form says it."""
+
+    @property
+    def q(self) -> str:
+        """The text."""
+        ...
+
+    def as_query(self, cursor: str = "") -> dict[str, str]:
+        """As the address of a page says it."""
+        ...
+
+
+def history_page(session: Session, page: HistoryPage, filters: SearchQuery, *, first: bool) -> HTMLResponse:
+    """Cases that were found."""
+    return _render(
+        "history.html",
+        session=session,
+        cases=page.cases,
+        next_cursor=page.next_cursor,
+        filters=filters,
+        first=first,
+        dispositions=[disposition.value for disposition in Disposition],
+        maximum_query=MAXIMUM_QUERY,
+    )
+
+
+def figures_page(session: Session, found: Statistics, days: int, spans: Sequence[int]) -> HTMLResponse:
+    """A span of time in numbers."""
+    return _render("figures.html", session=session, found=found, days=days, spans=spans)

@@ -124,6 +124,7 @@ def application(settings: Settings) -> FastAPI:
         desk = wiring.desk(settings, store)
         registry = process_registry()
         waiting = _waiting(settings, registry)
+        history = wiring.history(settings)
         ProcessMetrics(registry, Process.API, certificate_files(settings))
         app = create_app(
             desk,
@@ -140,6 +141,7 @@ def application(settings: Settings) -> FastAPI:
                 desk_words=DeskWords.from_mapping(shipped_toml("messages/desk.en.toml")),
             ),
             waiting,
+            history,
         )
     except (ApiError, CaseworkError, DetectorError, ValueError) as error:
         raise SettingsError(str(error)) from error
@@ -151,6 +153,7 @@ def application(settings: Settings) -> FastAPI:
         yield
         if waiting is not None:
             await waiting.stop()
+        await asyncio.to_thread(history.close)
         await store.close()
 
     app.router.lifespan_context = lifespan

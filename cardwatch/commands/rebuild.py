@@ -1,4 +1,4 @@
-"""`cardwatch rebuild redis`: cards, cases and what is known of alerts, anew from Kafka."""
+"""`cardwatch rebuild`: Redis (cards, cases and what is known of alerts), or the memory of closed cases, from Kafka."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ import asyncio
 from datetime import UTC, datetime
 from functools import partial
 
+from rich.progress import Progress
+
 from cardwatch import wiring
 from cardwatch.commands.common import layers_of, now_ms
 from cardwatch.commands.store import topics_and_store
-from cardwatch.errors import EXIT_OK, SettingsError
+from cardwatch.errors import EXIT_OK, CardwatchError, ServiceError, SettingsError
+from cardwatch.roles import stream_settings
 from cardwatch.services import connected
+from cardwatch.settings import Settings
 from casework.adapters.redis_restore import RestorableRedisStore
+from casework.errors import HistoryConflictError, HistoryError
 from casework.playbook import Playbook
+from streams.errors import StreamsError
+from streams.history import rebuild as rebuild_history
 from streams.reconciliation import EVERYTHING, Reconciler, Report
 from streams.settings import StreamSettings
 from streams.topic_tail import read_since
@@ -21,7 +28,7 @@ from streams.topic_tail import read_since
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `cardwatch rebuild`."""
-    parser.add_argument("what", choices=["redis"], help="what to rebuild")
+    parser.add_argument("what", choices=["redis", "history"], help="what to rebuild")
     parser.add_argument(
         "--wipe", action="store_true", help="remove what Redis holds of cardwatch first; stop respond and api before"
     )
@@ -33,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CardwatchError: settings are wrong, Redis holds something, or Kafka or Redis does not answer.
     """
+    if args.what == "history":
+        return _rebuild_history(connected(layers_of(args), redis=False))
     settings = connected(layers_of(args))
 
     async def rebuild(store: RestorableRedisStore, streams: StreamSettings, playbook: Playbook) -> Report:
@@ -62,6 +71,33 @@ def run(args: argparse.Namespace) -> int:
             f"This is what the outbox had relayed up to {_moment(max(report.newest_ms.values()))}. What a person "
             "commanded and the outbox had not relayed by then is lost; freezes by alerts are not."
         )
+    return EXIT_OK
+
+
+def _rebuild_history(settings: Settings) -> int:
+    """Read every event of cases into an empty memory. A history role that runs meanwhile goes on by itself."""
+    try:
+        memory = wiring.history(settings)
+        try:
+            memory.open()
+            memory.clear()
+            with Progress(transient=True) as progress:
+                task = progress.add_task("events of cases", total=None)
+                events = rebuild_history(
+                    memory,
+                    stream_settings(settings, "rebuild"),
+                    lambda done, whole: progress.update(task, completed=done, total=whole),
+                )
+        finally:
+            memory.close()
+    except HistoryConflictError as error:
+        message = "a history role has begun to read as well, and goes on; nothing is left to do here"
+        raise CardwatchError(message) from error
+    except HistoryError as error:
+        raise ServiceError(str(error)) from error
+    except StreamsError as error:
+        raise ServiceError(str(error)) from error
+    print(f"{events:,} events of cases are in the memory of closed cases")
     return EXIT_OK
 
 

@@ -1,4 +1,4 @@
-"""`cardwatch worker --roles score,respond,learn`: the stream processors, a process for each role."""
+"""`cardwatch worker --roles score,respond,learn,history`: the stream processors, a process for each role."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cardwatch.errors import EXIT_OK, SettingsError
 from cardwatch.services import Layers, connected
 from cardwatch.supervisor import ProcessSpec, Supervisor
 
-ROLES = ("score", "respond", "learn")
+ROLES = ("score", "respond", "learn", "history")
 _WATCH_INTERVAL_S = 0.5
 _STOP_WITHIN_S = 20.0
 

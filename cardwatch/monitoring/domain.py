@@ -107,6 +107,13 @@ def _casework(limits: AlertLimits, windows: Windows) -> list[Alert]:
             "Payment systems do not hear that a card is frozen, or free again.",
             "cardwatch-casework",
         ),
+        Alert(
+            "ReadModelLagging", TICKET, 5 * MINUTE_S,
+            f"max(cardwatch_history_lag_seconds) > {limits.history_lag_s:.6g}",
+            "The memory of closed cases is behind",
+            "Nothing: agents do not find what was closed lately, and figures are old.",
+            "cardwatch-casework",
+        ),
     ]  # fmt: skip
 
 

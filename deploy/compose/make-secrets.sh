@@ -8,6 +8,8 @@ keep() { [[ -e secrets/$1 ]] || printf '%s' "$2" >"secrets/$1"; }
 
 keep redis_password "$(openssl rand -hex 24)"
 keep redis__url "redis://:$(cat secrets/redis_password)@redis:6379/0"
+keep postgres_password "$(openssl rand -hex 24)"
+keep history__url "postgresql+psycopg://cardwatch:$(cat secrets/postgres_password)@postgres:5432/cardwatch"
 keep detector__fingerprint_key "$(openssl rand -hex 16)"
 keep api__session_secret "$(openssl rand -hex 32)"
 keep desk__code_secret "$(openssl rand -hex 32)"

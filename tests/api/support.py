@@ -27,6 +27,8 @@ from casework.adapters.memory_store import MemoryStore
 from casework.alerts import Alert, parse_alert
 from casework.authority import Authority
 from casework.desk import Desk
+from casework.errors import InvalidCursorError
+from casework.history import History, HistoryFilters, HistoryPage, Statistics
 from casework.playbook import Playbook
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -169,6 +171,20 @@ class Scoring:
         }  # fmt: skip
 
 
+class Memory:
+    """A memory of closed cases in which nothing ever happened."""
+
+    def find(self, _filters: HistoryFilters, cursor: str | None, _limit: int) -> HistoryPage:
+        """See `History`."""
+        if cursor is not None:
+            raise InvalidCursorError
+        return HistoryPage((), None)
+
+    def statistics(self, _from_ms: int, _before_ms: int) -> Statistics:
+        """See `History`."""
+        return Statistics(0, 0, {}, {}, None, None, 0, 0, 0)
+
+
 @dataclass
 class Client:
     """Talks to an application; every call runs to its end."""
@@ -252,6 +268,7 @@ def world(
     checks: Mapping[str, Check] | None = None,
     desk_port: DeskPort | None = None,
     scoring: ScoringPort | None = None,
+    history: History | None = None,
     **settings: Any,
 ) -> World:
     """Build an application."""
@@ -260,5 +277,5 @@ def world(
     shipped: dict[str, Any] = {"session_secret": b"s" * 32, "reason_texts": texts(), "desk_words": desk_words()}
     chosen = ApiSettings(**(shipped | settings))
     health = Health(checks or {"redis": made.ping})
-    app = create_app(desk_port or made, keys(), health, registry, clock, chosen, scoring)
+    app = create_app(desk_port or made, keys(), health, registry, clock, chosen, scoring, history)
     return World(Client(app), made, clock, registry)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.services.process import wait_until
 from tests.streams.kafka_world import PARTITIONS, World
 
-ROLES = ("score", "respond", "learn")
+ROLES = ("score", "respond", "learn", "history")
 _WARM_S = 400.0
 _STOP_S = 60.0
 # Rows for tens of thousands of payments, so that a checkpoint is a matter of megabytes.
@@ -77,7 +77,7 @@ def command(*arguments: str) -> list[str]:
 
 
 class Worker:
-    """`cardwatch worker --roles score,respond,learn`: a process that watches over one process for each role."""
+    """`cardwatch worker --roles score,respond,learn,history`: a process that watches over one process for each role."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation

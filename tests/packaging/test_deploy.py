@@ -26,7 +26,7 @@ KUBERNETES_VERSIONS = ("1.29", "1.34")
 MANIFESTS = sorted(path for path in DEPLOY.glob("kubernetes/*/*.yaml") if path.name != "kustomization.yaml")
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-ROLES = {"score", "respond", "learn"}
+ROLES = {"score", "respond", "learn", "history"}
 
 
 def documents(path: Path) -> Iterator[dict[str, Any]]:
@@ -129,11 +129,13 @@ def test_secrets_are_made_once_and_are_right(tmp_path: Path, monkeypatch: pytest
     again = subprocess.run(["bash", script], capture_output=True, text=True, check=True).stdout
     assert {path.name: path.read_bytes() for path in (tmp_path / "secrets").iterdir()} == first
     assert again == ""
-    # Compose mounts only those that a service asks for; Redis' own password is not a setting of ours.
-    (tmp_path / "secrets" / "redis_password").unlink()
+    # Compose mounts only those that a service asks for; the servers' own passwords are no settings of ours.
+    for name in ("redis_password", "postgres_password"):
+        (tmp_path / "secrets" / name).unlink()
     monkeypatch.setenv("CARDWATCH_SECRETS_DIR", str(tmp_path / "secrets"))
     settings = load_settings()
     assert settings.redis.url.get_secret_value().endswith("@redis:6379/0")
+    assert settings.history.url.get_secret_value().endswith("@postgres:5432/cardwatch")
     (key,) = settings.api.keys.values()
     assert key.role == "senior_agent"
     secret = said.strip().rpartition(" ")[2]

@@ -14,6 +14,8 @@ from tests.style import tidy
 _NOT_IMPORTED = {"cramjam", "python-multipart"}
 # The extra of what benchmarks are measured against; it is installed by hand and not locked.
 _PEERS = "peers"
+# The extra of what an installation may do without.
+_OPTIONAL = "postgres"
 
 
 def _project() -> dict[str, Any]:
@@ -24,7 +26,12 @@ def _project() -> dict[str, Any]:
 def _tools() -> set[str]:
     """Distributions of the extras that tests and development need."""
     extras = _project()["optional-dependencies"]
-    names = {tidy.normalised(name) for extra, packages in extras.items() if extra != _PEERS for name in packages}
+    names = {
+        tidy.normalised(name)
+        for extra, packages in extras.items()
+        if extra not in {_PEERS, _OPTIONAL}
+        for name in packages
+    }
     return names - {"cardwatch"}
 
 
@@ -49,6 +56,12 @@ def test_each_runtime_dependency_has_its_reason() -> None:
 def test_each_tool_has_its_reason() -> None:
     """The same for the extras."""
     assert _explained("For tests and development") == _tools()
+
+
+def test_what_is_optional_has_its_reason() -> None:
+    """And for what an installation may do without."""
+    optional = {tidy.normalised(name) for name in _project()["optional-dependencies"][_OPTIONAL]}
+    assert _explained("Optional at run time (extra `postgres`)") == optional
 
 
 def test_each_peer_has_its_reason() -> None:

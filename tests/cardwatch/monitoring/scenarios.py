@@ -21,6 +21,7 @@ FROZEN = 'cardwatch_freezes_total{outcome="frozen"}'
 BREAKER, BREAKER_2 = (f'cardwatch_freeze_breaker_open{{policy="{version}"}}' for version in ("p-1", "p-2"))
 STORE_FAILURES = 'cardwatch_store_failures_total{error="StoreUnavailableError"}'
 OUTBOX = "cardwatch_outbox_age_seconds"
+HISTORY_LAG = "cardwatch_history_lag_seconds"
 ALERTS = 'cardwatch_alerts_total{action="REVIEW"}'
 LABELS = 'cardwatch_labels_total{source="agent",outcome="applied"}'
 MODEL_AGE = "cardwatch_model_age_seconds"
@@ -126,6 +127,13 @@ SCENARIOS = [
         (FIRES, True, {OUTBOX: "0+60x10"}),
         (NEARLY, False, {OUTBOX: "60x10"}),
         (RESET, False, {OUTBOX: "0 59 119 0 59 119 0 59 119 0"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
+        "ReadModelLagging", "ticket", "16m",
+        (FIRES, True, {HISTORY_LAG: "0+60x20"}),
+        (NEARLY, False, {HISTORY_LAG: "300x20"}),
+        (RESET, False, {HISTORY_LAG: "0 301 301 301 0 301 301 301 0 301 301 301 0 301 301 301 0"}),
         (MISSING, False, {}),
     ),
     *_of(

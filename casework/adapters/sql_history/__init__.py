@@ -1,0 +1,1 @@
+"""The read model of cases in SQLite or PostgreSQL, through SQLAlchemy."""

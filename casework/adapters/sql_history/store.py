@@ -1,0 +1,354 @@
+"""`SqlHistory`: the read model's tables, written from the topic and asked by people.
+
+Calls block: whoever has an event loop makes them in a thread. Events are taken in together with how far the topic was
+read, in one transaction, so that a crash leaves either both or neither, and two who read the same records disturb
+nobody: the second finds the position moved and takes nothing in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import msgspec
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, Select, create_engine, delete, event, insert, select, update
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from casework.adapters.sql_history import schema
+from casework.adapters.sql_history.figures import statistics
+from casework.adapters.sql_history.words import PostgresWords, SqliteWords, has_words
+from casework.cards import SYSTEM_ACTOR
+from casework.cases import Case, CaseEvent, CaseEventType, fold
+from casework.errors import (
+    HistoryConflictError,
+    HistoryError,
+    HistoryOriginError,
+    HistoryUnavailableError,
+    IllegalCaseMoveError,
+    InvalidCursorError,
+)
+from casework.history import HistoryFilters, HistoryPage, Statistics, Told, terms_of, words_of
+from detector.vocabulary import CardStatus
+
+_LOCK_WAIT_S = 30
+_POOL_CONNECTIONS = 5
+_LARGEST_NUMBER = 2**62
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Case)
+
+
+@dataclass(slots=True)
+class _Row:
+    """A case while events are taken in; `number` is None until it is stored."""
+
+    number: int | None
+    case: Case
+    first_action_ms: int | None = None
+    missed_target: bool = False
+    unfrozen_ms: int | None = None
+
+    def take(self, told: CaseEvent) -> None:
+        """Note what one more event says beyond the case itself."""
+        if told.actor != SYSTEM_ACTOR and self.first_action_ms is None:
+            self.first_action_ms = told.time_ms
+        self.missed_target |= told.type is CaseEventType.TARGET_MISSED
+        change = told.card_change
+        if change is not None and change.state is CardStatus.ACTIVE and self.unfrozen_ms is None:
+            self.unfrozen_ms = told.time_ms
+
+    def columns(self) -> dict[str, Any]:
+        """As it is stored."""
+        case = self.case
+        return {
+            "case_id": case.case_id,
+            "kind": case.kind.value,
+            "state": case.state.value,
+            "opened_ms": case.opened_ms,
+            "first_action_ms": self.first_action_ms,
+            "closed_ms": case.closed_ms,
+            "closed_by": case.closed_by,
+            "disposition": None if case.disposition is None else case.disposition.value,
+            "missed_target": int(self.missed_target),
+            "unfrozen_ms": self.unfrozen_ms,
+            "body": _encoder.encode(case).decode(),
+        }
+
+
+class SqlHistory:
+    """The read model behind `casework.history.HistoryWriter` and `casework.history.History`."""
+
+    def __init__(self, url: str) -> None:
+        """Connect on first use.
+
+        Args:
+            url: SQLAlchemy's, such as `sqlite:////var/lib/cardwatch/history.db` or `postgresql+psycopg://…`.
+
+        Raises:
+            HistoryError: it is no address of a SQLite or PostgreSQL database, or its driver is not installed.
+        """
+        try:
+            self._engine = _engine(url)
+        except (SQLAlchemyError, ImportError, ValueError) as error:
+            message = f"no database of that address ({type(error).__name__})"
+            raise HistoryError(message) from error
+        self._words = PostgresWords() if self._engine.dialect.name == "postgresql" else SqliteWords()
+
+    def open(self) -> None:
+        """Bring the tables up to date.
+
+        Raises:
+            HistoryUnavailableError: the database does not answer.
+        """
+        with self._begin() as connection:
+            config = Config()
+            folder = resources.files("casework.adapters.sql_history") / "migrations"
+            config.set_main_option("script_location", str(folder).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def ping(self) -> None:
+        """Raises HistoryUnavailableError unless the database answers."""
+        with self._begin() as connection:
+            connection.execute(select(schema.origin).limit(1))
+
+    def clear(self) -> None:
+        """Forget everything, to be read anew."""
+        with self._begin() as connection:
+            for table in (*schema.metadata.tables.values(), self._words.table):
+                connection.execute(delete(table))
+
+    def positions(self, origin: str) -> dict[int, int]:
+        """See `HistoryWriter`."""
+        with self._begin() as connection:
+            known = connection.execute(select(schema.origin.c.origin)).scalar()
+            if known is None:
+                connection.execute(insert(schema.origin).values(origin=origin))
+            elif known != origin:
+                message = "the history was read from another topic or cluster: run `cardwatch rebuild history`"
+                raise HistoryOriginError(message)
+            rows = connection.execute(select(schema.positions.c.partition, schema.positions.c.next_offset))
+            return dict(iter(rows))
+
+    def apply(self, told: Sequence[Told]) -> int:
+        """See `HistoryWriter`."""
+        with self._begin() as connection:
+            self._move(connection, told)
+            events = [each.event for each in told if each.event is not None]
+            rows = _load(connection, {each.case_id for each in events})
+            changed: dict[str, list[CaseEvent]] = {}
+            for each in events:
+                if _took(rows, each):
+                    changed.setdefault(each.case_id, []).append(each)
+            _store(connection, [rows[case_id] for case_id in changed])
+            self._index(connection, rows, changed)
+        return sum(map(len, changed.values()))
+
+    def find(self, filters: HistoryFilters, cursor: str | None, limit: int) -> HistoryPage:
+        """See `History`."""
+        below = _number_of(cursor)
+        with self._begin() as connection:
+            queries = self._queries(filters, below, limit + 1)
+            numbers = {number for query in queries for number in connection.execute(query).scalars()}
+            wanted = sorted(numbers, reverse=True)[: limit + 1]
+            bodies = dict(
+                iter(
+                    connection.execute(
+                        select(schema.cases.c.number, schema.cases.c.body).where(schema.cases.c.number.in_(wanted))
+                    )
+                )
+            )
+        cases = tuple(_decoder.decode(bodies[number]) for number in wanted[:limit])
+        return HistoryPage(cases, str(wanted[limit - 1]) if len(wanted) > limit else None)
+
+    def statistics(self, from_ms: int, before_ms: int) -> Statistics:
+        """See `History`."""
+        with self._begin() as connection:
+            return statistics(connection, from_ms, before_ms)
+
+    def _queries(self, filters: HistoryFilters, below: int, limit: int) -> list[Select[tuple[int]]]:
+        """Numbers of the newest cases that pass: one query for each way in which the text may be found."""
+        number = schema.cases.c.number
+        plain = select(number).where(number < below, *_conditions(filters))
+        if filters.text is None:
+            return [plain.order_by(number.desc()).limit(limit)]
+        terms, words = schema.terms, self._words.table
+        found = plain.join(terms, terms.c.number == number).where(terms.c.term == filters.text)
+        queries = [found.where(terms.c.number < below).order_by(terms.c.number.desc()).limit(limit)]
+        if has_words(filters.text):
+            written = plain.join(words, words.c.number == number).where(self._words.matches(filters.text))
+            queries.append(written.where(words.c.number < below).order_by(words.c.number.desc()).limit(limit))
+        return queries
+
+    def _move(self, connection: Connection, told: Sequence[Told]) -> None:
+        """Move the positions behind what is taken in.
+
+        Raises:
+            HistoryConflictError: a position is not where these records begin.
+        """
+        table = schema.positions
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for each in told:
+            first.setdefault(each.partition, each.offset)
+            last[each.partition] = each.offset
+        known = dict(iter(connection.execute(select(table.c.partition, table.c.next_offset))))
+        for partition, offset in last.items():
+            if partition not in known:
+                connection.execute(insert(table).values(partition=partition, next_offset=offset + 1))
+                continue
+            moved = connection.execute(
+                update(table)
+                .where(table.c.partition == partition, table.c.next_offset == known[partition])
+                .values(next_offset=offset + 1)
+            )
+            if known[partition] > first[partition] or not moved.rowcount:
+                message = f"partition {partition} was read by somebody else"
+                raise HistoryConflictError(message)
+
+    def _index(self, connection: Connection, rows: dict[str, _Row], changed: dict[str, list[CaseEvent]]) -> None:
+        """Note what the changed cases are found and counted by."""
+        terms, reasons, words = set[tuple[str, int]](), set[tuple[int, str]](), dict[int, str]()
+        for case_id, events in changed.items():
+            row = rows[case_id]
+            number = row.number or 0
+            for each in events:
+                terms |= {(term, number) for term in terms_of(row.case, each)}
+                if each.alert is not None:
+                    reasons |= {(number, reason) for reason in each.alert.reasons}
+                if more := words_of(each):
+                    words[number] = f"{words[number]} {more}" if number in words else more
+        _add_new(connection, schema.terms, sorted(terms))
+        _add_new(connection, schema.reasons, sorted(reasons))
+        self._words.add(connection, words)
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        """A transaction.
+
+        Raises:
+            HistoryUnavailableError: the database does not answer.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            message = f"the database of closed cases does not answer ({type(error.orig).__name__})"
+            raise HistoryUnavailableError(message) from error
+
+
+def _engine(url: str) -> Engine:
+    """An engine for SQLite or PostgreSQL."""
+    if url.startswith("sqlite:"):
+        engine = create_engine(url, connect_args={"timeout": _LOCK_WAIT_S})
+
+        @event.listens_for(engine, "connect")
+        def _configure(connection: Any, _record: Any) -> None:
+            # Readers and the writer do not wait for each other; what a loss of power takes is read again.
+            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+
+        return engine
+    if url.startswith("postgresql"):
+        return create_engine(url, pool_size=_POOL_CONNECTIONS, pool_pre_ping=True)
+    message = "the address of a SQLite or PostgreSQL database is expected"
+    raise ValueError(message)
+
+
+def _load(connection: Connection, case_ids: set[str]) -> dict[str, _Row]:
+    """What is stored of some cases."""
+    table = schema.cases
+    found = connection.execute(
+        select(table.c.number, table.c.body, table.c.first_action_ms, table.c.missed_target, table.c.unfrozen_ms).where(
+            table.c.case_id.in_(case_ids)
+        )
+    )
+    rows = [
+        _Row(number, _decoder.decode(body), first_ms, bool(missed), unfrozen_ms)
+        for number, body, first_ms, missed, unfrozen_ms in found
+    ]
+    return {row.case.case_id: row for row in rows}
+
+
+def _took(rows: dict[str, _Row], told: CaseEvent) -> bool:
+    """Whether an event is a new one, and fits; it then counts in its row."""
+    row = rows.get(told.case_id)
+    if row is not None and told.sequence <= row.case.sequence:
+        return False
+    try:
+        case = fold(None if row is None else row.case, told)
+    except IllegalCaseMoveError:
+        return False
+    if row is None:
+        row = rows[told.case_id] = _Row(None, case)
+    row.case = case
+    row.take(told)
+    return True
+
+
+def _store(connection: Connection, rows: Sequence[_Row]) -> None:
+    """Write changed cases; new ones get their numbers."""
+    new = [row for row in rows if row.number is None]
+    if new:
+        made = insert(schema.cases).returning(schema.cases.c.number, sort_by_parameter_order=True)
+        numbers = connection.execute(made, [row.columns() for row in new]).scalars()
+        for row, number in zip(new, numbers, strict=True):
+            row.number = number
+    for row in rows:
+        if row not in new:
+            change = update(schema.cases).where(schema.cases.c.number == row.number)
+            connection.execute(change.values(row.columns()))
+
+
+def _add_new(connection: Connection, table: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows that are not there yet."""
+    if not rows:
+        return
+    names = [column.name for column in table.primary_key]
+    # The same clause in both dialects, which SQLAlchemy has in neither's common part.
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_new  # noqa: PLC0415
+    else:
+        from sqlalchemy.dialects.sqlite import insert as insert_new  # type: ignore[assignment] # noqa: PLC0415
+    connection.execute(insert_new(table).on_conflict_do_nothing(), [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def _conditions(filters: HistoryFilters) -> list[Any]:
+    """What a case must be, without the text."""
+    table = schema.cases.c
+    conditions: list[Any] = []
+    if filters.is_closed is not None:
+        conditions.append(table.closed_ms.is_not(None) if filters.is_closed else table.closed_ms.is_(None))
+    if filters.kind is not None:
+        conditions.append(table.kind == filters.kind.value)
+    if filters.disposition is not None:
+        conditions.append(table.disposition == filters.disposition.value)
+    if filters.closed_by is not None:
+        conditions.append(table.closed_by == filters.closed_by)
+    if filters.closed_from_ms is not None:
+        conditions.append(table.closed_ms >= filters.closed_from_ms)
+    if filters.closed_before_ms is not None:
+        conditions.append(table.closed_ms < filters.closed_before_ms)
+    return conditions
+
+
+def _number_of(cursor: str | None) -> int:
+    """The number that a cursor says.
+
+    Raises:
+        InvalidCursorError: no list gave it out.
+    """
+    if cursor is None:
+        return _LARGEST_NUMBER
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < len(str(_LARGEST_NUMBER))):
+        message = "the cursor was not given out by this list"
+        raise InvalidCursorError(message)
+    return int(cursor)
