@@ -236,7 +236,7 @@ class EvidenceOut(View):
     text_key: str
     observed: str | int | float | bool | None = Field(description="What this payment showed")
     usual: str | int | float | bool | None = Field(description="What is usual")
-    contribution: float = Field(description="Share of the score, in log-odds")
+    contribution: float = Field(description="Share of the score, in log-odds; below 0: it spoke against fraud")
 
 
 class CaseAlertOut(View):

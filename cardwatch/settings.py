@@ -225,6 +225,9 @@ class ApiSettings(Section):
     )
     session_hours: Hours
     metrics_need_key: bool = Field(description="true or false")
+    locale: Literal["en", "fil", "zh"] = Field(
+        description="en, fil or zh: the language of reasons and actions at the desk"
+    )
     keys: dict[str, ApiKeySettings] = Field(description="name = { role, sha256 }")
 
 

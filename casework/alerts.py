@@ -12,6 +12,8 @@ from casework.errors import AlertError
 from detector.vocabulary import Action
 
 MAXIMUM_REASONS = 4
+# Reasons, and what spoke against.
+MAXIMUM_EVIDENCE = 6
 MAXIMUM_RULES = 62
 MAXIMUM_PAYMENTS = 20
 MAXIMUM_PAYMENT_FIELDS = 32
@@ -29,7 +31,7 @@ class Evidence:
         text_key: which sentence explains it to an agent.
         observed: what this payment showed; None where it has no value.
         usual: what is usual for this card or entity; None where nothing is known.
-        contribution: share of the score in log-odds.
+        contribution: share of the score in log-odds, below 0 where it spoke against fraud.
     """
 
     code: str
@@ -189,7 +191,7 @@ def _alert(record: _AlertRecord, decided_ms: int | None, traceparent: str | None
         policy_version=record.policy_version,
         evidence=tuple(
             Evidence(item.code, item.text_key, item.observed, item.usual, item.contribution)
-            for item in record.evidence[:MAXIMUM_REASONS]
+            for item in record.evidence[:MAXIMUM_EVIDENCE]
         ),
         last_payments=tuple(_payment(payment) for payment in record.last_payments[-MAXIMUM_PAYMENTS:]),
         amount_minor=record.amount_minor,

@@ -22,7 +22,7 @@ class AlertEvidence:
     Attributes:
         alert_id: derived from the transaction's identity.
         reasons: codes, strongest first, at most four.
-        evidence: observed and usual values behind the reasons.
+        evidence: observed and usual values behind the reasons, then of what spoke against fraud.
         events: the card's last payments as words of state; `last_payments` makes them readable.
         names: texts of merchants by the first word of their fingerprint.
     """

@@ -4,6 +4,8 @@ A history is a time-ordered run of non-empty buckets, a bucket being `number = t
 counts and sums. Adding is commutative, so the order in which partitions, workers or labels arrive does not matter. A
 bucket is four words, two of them holding two counts of 32 bits each; the buckets of a history lie side by side in one
 block of the arena. Counts are never negative: what takes back follows what was added, in the log of one partition.
+What the third and fourth word count is the owner's choice: frauds and spent, or classes of cards
+(`detector.distinct`).
 
 The owner of a history keeps eight words, at `level`: block and bounds, and the sums of one range of bucket numbers
 (cut, top]. A query moves both ends to where it wants them, so a bucket enters and leaves once, however many payments

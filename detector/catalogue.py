@@ -88,6 +88,7 @@ class Aggregate(IntEnum):
     PATTERN_RISK = 42
     RISKIEST = 43
     RISKY_COUNT = 44
+    DISTINCT_CARDS = 45
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,7 @@ def _windowed(
         Aggregate.SMALL_COUNT: "small",
         Aggregate.RISKIEST: "riskiest",
         Aggregate.RISKY_COUNT: "risky",
+        Aggregate.DISTINCT_CARDS: "cards",
     }[aggregate]
     missing = {
         Aggregate.SPEND_MEAN_BEFORE: "no earlier purchase in the window",
@@ -252,6 +254,7 @@ _A = Aggregate
 _PAYMENTS = "payments"
 _MINOR = "minor units of the reference currency"
 _HIGH = f"above {HIGH_RATIO} times the card's usual amount"
+_BY_CLASSES = "counted by eight classes of cards: 1, 2, 4, 6, 8, 11, 17, 25 and more"
 
 CATALOGUE: tuple[Feature, ...] = (
     _payment("amount", _A.AMOUNT, _MINOR, "Amount of this payment", _NEVER, MONEY, "amount_high"),
@@ -325,6 +328,7 @@ CATALOGUE: tuple[Feature, ...] = (
         _windowed(Entity.PLACE, _A.COUNT, w, _PAYMENTS, "Payments at this terminal, or merchant where none is given", COUNTS, "place_burst")
         for w in (_HOUR, _DAY)
     ),
+    _windowed(Entity.PLACE, _A.DISTINCT_CARDS, _HOUR, "cards", f"Different cards at this terminal, or merchant where none is given, {_BY_CLASSES}", COUNTS, "many_cards_here"),
     _place(_A.FRAUD_RUN, "fraud_run", "frauds", "Latest known outcomes here that are all frauds, without those whose amount explains them", _NEVER, COUNTS),
     _place(_A.FRAUD_RUN_DAYS, "fraud_run_days", "days", "Age of the first of them", "there are none", HALF_DAYS),
     _place(_A.FRAUD_RUN_MIDDLE_DAYS, "fraud_run_middle_days", "days", "Likely age of their beginning: between the last genuine payment before them and the first", "there are none", HALF_DAYS),
@@ -341,6 +345,7 @@ CATALOGUE: tuple[Feature, ...] = (
         _windowed(Entity.DEVICE, _A.COUNT, w, _PAYMENTS, "Payments at this device", COUNTS, "device_burst")
         for w in (_HOUR, _DAY)
     ),
+    _windowed(Entity.DEVICE, _A.DISTINCT_CARDS, _HOUR, "cards", f"Different cards on this device, {_BY_CLASSES}", COUNTS, "many_cards_on_device"),
     _windowed(Entity.DEVICE, _A.FRAUDS, _MONTH, "frauds", "Payments at this device known to be frauds", FEW, "device_known_fraud"),
     Feature("category_amount_z", Entity.CATEGORY, _A.AMOUNT_Z, _MONTH, "standard deviations", "Logarithm of the amount against those of the category in 30 days", "no category given, or fewer than 20 payments in it", SCORES, "amount_unusual_for_category"),
 )  # fmt: skip

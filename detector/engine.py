@@ -147,7 +147,8 @@ def _alert_evidence(
     partition: PartitionState, batch: TransactionBatch, row: int, payment_row: int, evidence: Sequence[Evidence]
 ) -> AlertEvidence:
     """What an alert shows of one row; one that was decided before shows the reasons it was decided for."""
-    reasons = [item.code for item in evidence] or stored_reasons(partition, payment_row)
+    # What spoke against is evidence, and no reason.
+    reasons = [item.code for item in evidence if item.contribution >= 0.0] or stored_reasons(partition, payment_row)
     return AlertEvidence(
         alert_id=alert_id_of(batch.card_token[row] or "", batch.transaction_id[row] or ""),
         reasons=reasons,

@@ -2,7 +2,8 @@
 
 Rules come first, then the features that moved the model's log-odds most. Features that share a reason code speak as
 one, with the values of the strongest. A feature is a reason if it gave a tenth or more of all that spoke for fraud, and
-if there is something to show: a missing value is not, nor is a "no" where the code says "yes".
+if there is something to show: a missing value is not, nor is a "no" where the code says "yes". What spoke against
+fraud comes behind the reasons, at most two codes with a contribution below 0 and sentences of their own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from detector.rules import Rule
 from detector.vocabulary import Channel, EntryMode, Kind, WireEnum
 
 MAXIMUM_REASONS = 4
+# Of what spoke against.
+MAXIMUM_AGAINST = 2
 # What an action rests on, as bits.
 MODEL, ANOMALY, RULE, CARD_STATE, RANDOM = 1, 2, 4, 8, 16
 # Codes that no feature and no rule speaks for.
@@ -31,6 +34,8 @@ RANDOM_REVIEW = "random_review"
 SPECIAL_CODES = (CARD_NOT_ACTIVE, UNUSUAL_PATTERN, OVERALL_PICTURE, RANDOM_REVIEW)
 # Suffixes of text keys for an observed value on the side that the code's own sentence does not speak of.
 LOW, HIGH = "_low", "_high"
+# Suffix of text keys for what spoke against fraud.
+AGAINST = "_against"
 
 _SMALLEST_SHARE = 0.1
 _ENUMERATIONS: dict[Aggregate, type[WireEnum]] = {
@@ -69,6 +74,7 @@ _AMOUNT_CODES = frozenset({"amount_high", "amount_above_usual"})
 _CODES = tuple(dict.fromkeys(feature.reason for feature in CATALOGUE))
 _CODE_OF_COLUMN = np.array([_CODES.index(feature.reason) for feature in CATALOGUE], dtype=np.int64)
 _IS_HIDDEN_AT_ZERO = np.array([feature.aggregate in _NOTHING_AT_ZERO for feature in CATALOGUE])
+_NOTHING_HIDDEN = np.zeros(len(CATALOGUE), dtype=np.bool_)
 _AMOUNT = FEATURE_INDEX["amount"]
 _OVER_USUAL = FEATURE_INDEX["amount_over_usual"]
 
@@ -82,7 +88,8 @@ class Evidence:
         text_key: which sentence of `configs/messages/reasons.*.toml` explains it.
         observed: what this payment showed; None where the reason has no value.
         usual: what is usual; None where nothing is known.
-        contribution: what the features behind it add to the log-odds; 0 for a rule that no feature seconds.
+        contribution: what the features behind it add to the log-odds; 0 for a rule that no feature seconds, below 0
+            for what spoke against fraud.
     """
 
     code: str
@@ -166,6 +173,12 @@ def feature_evidence(
     return Evidence(code, _text_key(feature, code, observed, usual), _shown(observed), _shown(usual), contribution)
 
 
+def _against(column: int, row: NDArray[np.float32], usual_values: NDArray[np.float64], log_odds: float) -> Evidence:
+    """Evidence of one feature that took `log_odds` from the score."""
+    shown = feature_evidence(column, row, usual_values, -log_odds)
+    return replace(shown, text_key=f"{shown.code}{AGAINST}")
+
+
 @kernel
 def _rank_rows(
     features: NDArray[np.float32],
@@ -210,13 +223,18 @@ def _rank_rows(
             strongest[best] = -1
 
 
-def _ranked(features: NDArray[np.float32], contributions: NDArray[np.float64]) -> list[list[tuple[int, float]]]:
+def _ranked(
+    features: NDArray[np.float32],
+    contributions: NDArray[np.float64],
+    count: int = MAXIMUM_REASONS,
+    hidden_at_zero: NDArray[np.bool_] = _IS_HIDDEN_AT_ZERO,
+) -> list[list[tuple[int, float]]]:
     """For each row (column, log-odds) of its strongest reasons, features of one code as one."""
-    columns = np.empty((len(features), MAXIMUM_REASONS), dtype=np.int64)
-    shares = np.empty((len(features), MAXIMUM_REASONS))
+    columns = np.empty((len(features), count), dtype=np.int64)
+    shares = np.empty((len(features), count))
     codes = len(_CODES)
     _rank_rows(
-        features, contributions, _CODE_OF_COLUMN, _IS_HIDDEN_AT_ZERO,
+        features, contributions, _CODE_OF_COLUMN, hidden_at_zero,
         np.empty(codes), np.empty(codes, dtype=np.int64), columns, shares,
     )  # fmt: skip
     pairs = zip(columns.tolist(), shares.tolist(), strict=True)
@@ -270,10 +288,12 @@ def explain(
 
     Returns:
         For each row up to four reasons: the card's state and rules first, then the strongest of the model; at least
-        one wherever the action is not ALLOW.
+        one wherever the action is not ALLOW. Behind them up to two that spoke against, of other codes.
     """
-    chosen = features[rows]
-    ranked = _ranked(chosen, model.contributions(bins[rows]))
+    chosen, contributions = features[rows], model.contributions(bins[rows])
+    ranked = _ranked(chosen, contributions)
+    # That something did not happen is no reason, but may well speak against.
+    against = _ranked(chosen, -contributions, MAXIMUM_AGAINST, _NOTHING_HIDDEN)
     usual_values = model.usual_values
     explained: dict[int, list[Evidence]] = {}
     for index, row in enumerate(rows.tolist()):
@@ -288,5 +308,10 @@ def explain(
                 found[code] = feature_evidence(column, chosen[index], usual_values, contribution)
         if not found:
             found[OVERALL_PICTURE] = Evidence(OVERALL_PICTURE, OVERALL_PICTURE, None, None, 0.0)
-        explained[row] = list(found.values())[:MAXIMUM_REASONS]
+        reasons = list(found.values())[:MAXIMUM_REASONS]
+        explained[row] = reasons + [
+            _against(column, chosen[index], usual_values, share)
+            for column, share in against[index]
+            if CATALOGUE[column].reason not in {reason.code for reason in reasons}
+        ]
     return explained

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from detector.buckets import Amounts, sums_of
 from detector.cards import log_amount
+from detector.distinct import card_amounts, distinct_cards
 from detector.features import (
     CATEGORY_Z,
+    DEVICE_CARDS_HOUR,
     DEVICE_COUNT_DAY,
     DEVICE_COUNT_HOUR,
     DEVICE_FRAUDS,
@@ -21,6 +23,7 @@ from detector.features import (
     MERCHANT_FRAUDS,
     MERCHANT_LABELLED,
     MERCHANT_SUM_BEFORE,
+    PLACE_CARDS_HOUR,
     PLACE_COUNT_DAY,
     PLACE_COUNT_HOUR,
 )
@@ -31,6 +34,7 @@ from detector.layout import (
     ENTITY_KEY_COLUMNS,
     PAYMENT_ABOUT,
     PAYMENT_AMOUNT,
+    PAYMENT_CARD_KEY,
     PAYMENT_ENTITY_KEYS,
     PAYMENT_TIME,
     SHARED_CATEGORY,
@@ -74,14 +78,14 @@ def take_back_shared(memory: Memory, shared: Memory, at: int, limits: Limits, nu
     """Take the remembered payment at this address out of its shared entities."""
     spends, time_ms = memory[at + PAYMENT_ABOUT] & ABOUT_SPEND, memory[at + PAYMENT_TIME]
     bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, numbers)
-    keys = at + PAYMENT_ENTITY_KEYS
+    keys, of_card = at + PAYMENT_ENTITY_KEYS, card_amounts(memory[at + PAYMENT_CARD_KEY + 1], -1)
     has_terminal = 1 if memory[keys] != 0 or memory[keys + 1] != 0 else 0
     for kind in range(SHARED_KINDS):
         key_0, key_1 = memory[keys + 2 * kind], memory[keys + 2 * kind + 1]
         if key_0 != 0 or key_1 != 0:
             entity = find_or_create_entity(shared, kind, key_0, key_1, time_ms)
             amounts = amounts_of(kind, spends, memory[at + PAYMENT_AMOUNT], -1)
-            add_entity_payment(shared, kind, entity, is_place(kind, has_terminal), amounts, numbers)
+            add_entity_payment(shared, kind, entity, is_place(kind, has_terminal), amounts, of_card, numbers)
 
 
 @kernel
@@ -109,7 +113,8 @@ def _fill_values(
     """What an entity says, this payment (`about`: spends, amount) included."""
     spends, amount = about
     if place != 0:
-        values[PLACE_COUNT_HOUR] = sums_of(shared, history_of(shared, entity, SHARED_HOUR))[0]
+        count, _, _, first, second = sums_of(shared, history_of(shared, entity, SHARED_HOUR))
+        values[PLACE_COUNT_HOUR], values[PLACE_CARDS_HOUR] = count, distinct_cards(first, second)
         values[PLACE_COUNT_DAY] = sums_of(shared, history_of(shared, entity, SHARED_DAY))[0]
         look_at_outcomes(shared, address(shared, ENTITIES, entity), time_ms, values)
     if kind == SHARED_MERCHANT:
@@ -117,7 +122,8 @@ def _fill_values(
         values[MERCHANT_COUNT_BEFORE], values[MERCHANT_SUM_BEFORE] = spending - spends, spent - spends * amount
         values[MERCHANT_LABELLED], values[MERCHANT_FRAUDS] = labelled, frauds
     elif kind == SHARED_DEVICE:
-        values[DEVICE_COUNT_HOUR] = sums_of(shared, history_of(shared, entity, SHARED_HOUR))[0]
+        count, _, _, first, second = sums_of(shared, history_of(shared, entity, SHARED_HOUR))
+        values[DEVICE_COUNT_HOUR], values[DEVICE_CARDS_HOUR] = count, distinct_cards(first, second)
         values[DEVICE_COUNT_DAY] = sums_of(shared, history_of(shared, entity, SHARED_DAY))[0]
         values[DEVICE_FRAUDS] = sums_of(shared, history_of(shared, entity, SHARED_MONTH))[3]
 
@@ -134,6 +140,7 @@ def observe_shared(
     _forget_values(FIRST_PLACE, FIRST_DEVICE, values)
     _forget_values(FIRST_MERCHANT, CATEGORY_Z + 1, values)
     has_terminal = 1 if batch.pairs[record, 0] != 0 or batch.pairs[record, 1] != 0 else 0
+    of_card = card_amounts(batch.card[record, 1], 1)
     for kind in range(SHARED_KINDS):
         column = ENTITY_KEY_COLUMNS[kind]
         key_0, key_1 = batch.pairs[record, column], batch.pairs[record, column + 1]
@@ -144,5 +151,6 @@ def observe_shared(
         slide_windows(shared, kind, entity, place, numbers)
         if kind == SHARED_CATEGORY:
             _fill_category(shared, entity, about[1], values)
-        add_entity_payment(shared, kind, entity, place, amounts_of(kind, about[0], about[1], 1), numbers)
+        amounts = amounts_of(kind, about[0], about[1], 1)
+        add_entity_payment(shared, kind, entity, place, amounts, of_card, numbers)
         _fill_values(shared, kind, entity, place, time_ms, about, values)

@@ -70,15 +70,16 @@ def _add(shared: Memory, row: int, window: int, numbers: NDArray[np.int64], amou
 
 @kernel
 def add_entity_payment(
-    shared: Memory, kind: int, row: int, is_place: int, amounts: Amounts, numbers: NDArray[np.int64]
+    shared: Memory, kind: int, row: int, is_place: int, amounts: Amounts, of_card: Amounts, numbers: NDArray[np.int64]
 ) -> None:
     """Add a payment to the windows of an entity that count it, or take it back with negative amounts.
 
-    `numbers` are the `bucket_numbers` of its time. Of a category, `amounts` hold the logarithm and its square.
+    `numbers` are the `bucket_numbers` of its time. Of a category, `amounts` hold the logarithm and its square. The
+    window of an hour counts `of_card` instead: `detector.distinct`.
     """
     for window in range(SHARED_WINDOW_COUNT):
         if _counts(kind, window, is_place):
-            _add(shared, row, window, numbers[window], amounts)
+            _add(shared, row, window, numbers[window], of_card if window == SHARED_HOUR else amounts)
 
 
 @kernel

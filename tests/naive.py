@@ -28,6 +28,7 @@ from tests.naive_payment import (
     SMALL_AMOUNT,
     Payment,
     Record,
+    cards_by_classes,
     category_class,
     is_refused,
     kilometres,
@@ -302,10 +303,11 @@ class NaiveEngine:
     def _place_value(self, feature: Feature, payment: Payment) -> float:
         """What is known of the payments at a terminal, or a merchant where no terminal is given."""
         here = [p for p in self.payments if p.place == payment.place]
-        if feature.aggregate == Aggregate.COUNT:
+        if feature.aggregate in (Aggregate.COUNT, Aggregate.DISTINCT_CARDS):
             resolution = max(1, feature.window_ms // WINDOW_FRACTION)
             low, high = (payment.time_ms - feature.window_ms) // resolution, payment.time_ms // resolution
-            return sum(low < p.time_ms // resolution <= high and not p.reversed for p in here)
+            window = [p for p in here if low < p.time_ms // resolution <= high and not p.reversed]
+            return len(window) if feature.aggregate == Aggregate.COUNT else cards_by_classes(window)
         known = sorted((p for p in here if p.label is not None), key=Payment.order)[-OUTCOMES_KEPT:]
         outcomes = [
             ((payment.time_ms - p.time_ms) / DAY_MS, p.label == "fraud")
@@ -368,6 +370,8 @@ class NaiveEngine:
         match feature.aggregate:
             case Aggregate.COUNT:
                 return len(window)
+            case Aggregate.DISTINCT_CARDS:
+                return cards_by_classes(window)
             case Aggregate.SPEND_SUM:
                 return sum(p.amount for p in window if p.spends)
             case Aggregate.SPEND_MEAN_BEFORE:

@@ -180,6 +180,12 @@ def streak_points(payment: Payment) -> int:
     return payment.points if payment.label is None else min(payment.points, 0)
 
 
+def cards_by_classes(payments: Iterable[Payment]) -> int:
+    """About how many cards made these payments: linear counting by three bits of the card's fingerprint."""
+    used = len({fingerprint(p.record["card_token"], KEY)[1] % 8 for p in payments})
+    return 25 if used == 8 else round(-8 * math.log(1 - used / 8))
+
+
 def outcome_value(feature: Feature, outcomes: list[tuple[float, bool]]) -> float:
     """An aggregate of known outcomes: age in days and whether it was a fraud, the youngest first."""
     genuine = [days for days, fraud in outcomes if not fraud]

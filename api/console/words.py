@@ -150,13 +150,15 @@ class EvidenceLine:
     """One reason as the case page shows it.
 
     Attributes:
-        percent: its share of all that spoke for the alert, 0 to 100.
+        percent: its share of all that spoke for the alert, 0 to 100; 0 where it spoke against.
+        is_against: whether it spoke against fraud.
     """
 
     sentence: str
     observed: str
     usual: str
     percent: int
+    is_against: bool = False
 
 
 def evidence_lines(evidence: tuple[Evidence, ...], texts: Mapping[str, ReasonText]) -> list[EvidenceLine]:
@@ -169,7 +171,11 @@ def evidence_lines(evidence: tuple[Evidence, ...], texts: Mapping[str, ReasonTex
         share = max(0.0, item.contribution) / total if total and math.isfinite(item.contribution) else 0.0
         lines.append(
             EvidenceLine(
-                sentence(texts, key), measure(item.observed, unit), measure(item.usual, unit), round(100 * share)
+                sentence(texts, key),
+                measure(item.observed, unit),
+                measure(item.usual, unit),
+                round(100 * share),
+                is_against=item.contribution < 0.0,
             )
         )
     return lines

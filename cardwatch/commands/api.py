@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from api.app import create_app
 from api.console.desk_words import DeskWords
-from api.console.words import reason_texts
+from api.console.words import ReasonText, reason_texts
 from api.context import ApiSettings
 from api.errors import ApiError
 from api.health import Health
@@ -113,6 +113,18 @@ async def _refuse_another_setup(settings: Settings) -> None:
         await store.close()
 
 
+def desk_texts(settings: Settings) -> tuple[Mapping[str, ReasonText], DeskWords]:
+    """What agents read of reasons and of actions, in the language of `[api] locale`.
+
+    Raises:
+        SettingsError: a file cannot be read.
+        ValueError: a sentence is missing, or its unit is not known.
+    """
+    locale = settings.api.locale
+    reasons = configured_toml(settings.files.messages, f"messages/reasons.{locale}.toml")
+    return reason_texts(reasons), DeskWords.from_mapping(shipped_toml(f"messages/desk.{locale}.toml"))
+
+
 def application(settings: Settings) -> FastAPI:
     """The service on the configured Redis.
 
@@ -123,6 +135,7 @@ def application(settings: Settings) -> FastAPI:
         store = wiring.redis_store(settings)
         desk = wiring.desk(settings, store)
         registry = process_registry()
+        reasons, actions = desk_texts(settings)
         waiting = _waiting(settings, registry)
         history = wiring.history(settings)
         ProcessMetrics(registry, Process.API, certificate_files(settings))
@@ -137,8 +150,8 @@ def application(settings: Settings) -> FastAPI:
                 session_lifetime_ms=settings.api.session_hours * _HOUR_MS,
                 issuer_token_pattern=wiring.issuer_token_pattern(settings),
                 metrics_need_key=settings.api.metrics_need_key,
-                reason_texts=reason_texts(configured_toml(settings.files.messages, "messages/reasons.en.toml")),
-                desk_words=DeskWords.from_mapping(shipped_toml("messages/desk.en.toml")),
+                reason_texts=reasons,
+                desk_words=actions,
             ),
             waiting,
             history,

@@ -71,6 +71,7 @@ def test_evidence_shares_add_up() -> None:
     )
     lines = words.evidence_lines(evidence, texts())
     assert [line.percent for line in lines] == [75, 25, 0, 0]
+    assert [line.is_against for line in lines] == [False, False, True, False]
     assert [line.sentence for line in lines[:2]] == ["First payment in this country", "Odd code"]
 
 

@@ -14,11 +14,13 @@ import httpx
 import pytest
 
 from cardwatch.cli import main
+from cardwatch.commands.api import desk_texts
 from cardwatch.desk_client import DeskClient
 from cardwatch.embedded import DataDirectory, redis_spec, redis_url
 from cardwatch.errors import StoryError
 from cardwatch.metrics import PROCESS_VARIABLE, read_url
 from cardwatch.services import Layers
+from cardwatch.settings import load_settings
 from cardwatch.supervisor import ProcessSpec, Supervisor
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
 from casework.adapters.redis_store import RedisStore, RedisStoreSettings
@@ -60,6 +62,25 @@ def ready(data: DataDirectory) -> bool:
         return url is not None and httpx.get(f"{url}/readyz", timeout=2).is_success
     except httpx.HTTPError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("locale", "reason", "action"),
+    [("en", "High amount", "Note"), ("fil", "Mataas ang halaga", "Tala"), ("zh", "金额较高", "备注")],
+)
+def test_the_desk_speaks_the_configured_language(locale: str, reason: str, action: str) -> None:
+    """Agents read reasons and actions in the language of `[api] locale`."""
+    reasons, actions = desk_texts(load_settings(flags={"api": {"locale": locale}}))
+    assert reasons["amount_high"].sentence == reason
+    assert actions.action("note")[0] == action
+
+
+def test_own_sentences_come_before_those_of_the_language(tmp_path: Path) -> None:
+    """A file that `[files] messages` names is read whatever the language."""
+    own = tmp_path / "own.toml"
+    own.write_text('[amount_high]\nsentence = "A great deal of money"\nunit = "money"\n', "utf-8")
+    reasons, _ = desk_texts(load_settings(flags={"api": {"locale": "zh"}, "files": {"messages": str(own)}}))
+    assert reasons["amount_high"].sentence == "A great deal of money"
 
 
 def test_the_service_answers_an_agent(data: DataDirectory, redis: Supervisor) -> None:

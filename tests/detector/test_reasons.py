@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from detector.catalogue import CATALOGUE, FEATURE_INDEX
 from detector.models import ModelVersion
 from detector.policy import Policy
-from detector.reasons import _NOTHING_AT_ZERO, SPECIAL_CODES, Evidence, _ranked, explain, feature_evidence, model_codes
+from detector.reasons import (
+    _NOTHING_AT_ZERO,
+    AGAINST,
+    SPECIAL_CODES,
+    Evidence,
+    _ranked,
+    explain,
+    feature_evidence,
+    model_codes,
+)
 from detector.vocabulary import CardStatus, Channel
 from tests.detector.policy_inputs import feature_row, inputs, model_with, policy, shipped
 
@@ -37,7 +46,7 @@ def _explained(made: Policy, model: ModelVersion, features: dict[str, float], **
 
 
 def test_strongest_features_come_first() -> None:
-    """Sorted by what they add to the log-odds; small ones and those that speak against are left out."""
+    """Sorted by what they add to the log-odds, small ones left out; behind them stands what spoke against."""
     model = model_with(
         {
             ("card_country_is_new", 1.0): 2.0,
@@ -51,6 +60,23 @@ def test_strongest_features_come_first() -> None:
     assert [(e.code, e.text_key, e.observed, e.usual, e.contribution) for e in found] == [
         ("place_recent_frauds", "place_recent_frauds", 3.0, 0.0, 4.0),
         ("new_country", "new_country", 1.0, 0.0, 2.0),
+        ("quick_succession", "quick_succession_against", 5.0, 0.0, -3.0),
+    ]
+
+
+def test_what_spoke_against_is_shown_apart() -> None:
+    """At most two codes, the strongest first, also of what did not happen; never a code that is a reason as well."""
+    weights = {
+        ("place_fraud_run", 3.0): 4.0,
+        ("place_fraud_rate_10", 0.0): -2.5,
+        ("card_country_is_new", 0.0): -2.0,
+        ("card_frauds_30d", 0.0): -1.5,
+        ("hour", 12.0): -1.0,
+    }
+    found = _explained(policy(), model_with(weights), dict(weights.keys()), score=0.9)
+    assert [(e.text_key, e.observed, e.contribution) for e in found] == [
+        ("place_recent_frauds", 3.0, 4.0),
+        ("new_country_against", 0.0, -2.0),
     ]
 
 
@@ -172,5 +198,6 @@ def test_every_text_key_has_its_sentence() -> None:
         for usual in (-1.0, 1e12):
             others = {"amount": 1.0, "amount_over_usual": 1 / usual} | {feature.name: 1.0}
             keys.add(_evidence(feature.name, usual, **others).text_key)
+        keys.add(f"{feature.reason}{AGAINST}")
     assert keys <= set(texts)
     assert set(texts) - keys <= _AWAITED
