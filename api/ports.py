@@ -11,7 +11,7 @@ from casework.breaker import Breaker
 from casework.commands import Command
 from casework.lists import ListEntry, ListKey
 from casework.playbook import Playbook
-from casework.views import CardView, CaseFilters, CaseView, Opening, Override, Page, Preview
+from casework.views import CardView, CaseFilters, CaseView, Opening, Override, Page, Preview, RelatedCase
 from detector.vocabulary import CardStatus
 
 
@@ -44,6 +44,9 @@ class DeskPort(Protocol):
 
     async def case(self, case_id: str) -> CaseView:
         """Show a case."""
+
+    async def related(self, case_id: str) -> list[RelatedCase]:
+        """Other cases that have something in common with this one."""
 
     async def list_cases(self, filters: CaseFilters | None = None, cursor: str | None = None, limit: int = 50) -> Page:
         """List cases, most urgent first."""

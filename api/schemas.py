@@ -214,6 +214,19 @@ class CaseOut(View):
     reopened_count: int
 
 
+class RelatedCaseOut(View):
+    """A case that has something in common with another."""
+
+    case: CaseOut
+    by: list[str] = Field(description="What: card, merchant, terminal, device")
+
+
+class RelatedCasesOut(BaseModel):
+    """Latest first."""
+
+    cases: list[RelatedCaseOut]
+
+
 class CardOut(View):
     """A card: its state and how it came about."""
 
@@ -260,6 +273,8 @@ class CaseAlertOut(View):
     currency: str | None
     merchant_id: str | None
     country: str | None
+    terminal_ref: str | None = Field(description="Opaque; equal for the same terminal")
+    device_ref: str | None = Field(description="Opaque; equal for the same device")
     outcome: OutcomeKind
 
 

@@ -50,6 +50,7 @@ class Alert:
         decided_ms: when the decision was taken (`ce_time` of the decision); None where unknown.
         expected_loss_minor: money at risk, minor units of the payment's currency.
         amount_minor, currency, merchant_id, country: of the payment, where the record says.
+        terminal_ref, device_ref: opaque names of its terminal and device, equal for equal ones.
         last_payments: the card's last payments as the engine listed them, at most 20.
         traceparent: W3C trace context to pass on.
     """
@@ -73,6 +74,8 @@ class Alert:
     currency: str | None = None
     merchant_id: str | None = None
     country: str | None = None
+    terminal_ref: str | None = None
+    device_ref: str | None = None
     decided_ms: int | None = None
     traceparent: str | None = None
 
@@ -126,6 +129,8 @@ class _AlertRecord(msgspec.Struct):
     currency: _Name | None = None
     merchant_id: _Name | None = None
     country: _Name | None = None
+    terminal_ref: _Token | None = None
+    device_ref: _Token | None = None
     decided_ms: _TimeMs | None = None
 
 
@@ -198,6 +203,8 @@ def _alert(record: _AlertRecord, decided_ms: int | None, traceparent: str | None
         currency=record.currency,
         merchant_id=record.merchant_id,
         country=record.country,
+        terminal_ref=record.terminal_ref,
+        device_ref=record.device_ref,
         decided_ms=record.decided_ms if decided_ms is None else decided_ms,
         traceparent=traceparent,
     )

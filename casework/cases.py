@@ -162,6 +162,14 @@ class CaseAlert:
     merchant_id: str | None
     country: str | None
     outcome: OutcomeKind
+    terminal_ref: str | None = None
+    device_ref: str | None = None
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """What its payment has in common with those of other cards: merchant, terminal, device, by name."""
+        named = (("merchant", self.merchant_id), ("terminal", self.terminal_ref), ("device", self.device_ref))
+        return tuple(f"{kind}:{value}" for kind, value in named if value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +227,7 @@ class Case:
         outcome: how it ended.
         urgency_ms: the queue is in this order, lowest first: when it is due, brought forward by what makes it urgent.
         reopened_count: how often it was reopened.
+        entities: merchants, terminals and devices of its alerts' payments, in order of arrival, each once.
     """
 
     case_id: str
@@ -257,6 +266,7 @@ class Case:
     outcome: str | None = None
     urgency_ms: int = 0
     reopened_count: int = 0
+    entities: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -347,6 +357,7 @@ def _with_alert(case: Case, alert: CaseAlert) -> Case:
         currency=alert.currency if same_currency else None,
         amount_minor=case.amount_minor + (alert.amount_minor or 0),
         score=max(case.score, alert.score),
+        entities=tuple(dict.fromkeys((*case.entities, *alert.entities))),
     )
 
 
@@ -357,6 +368,11 @@ def queue_position(case: Case) -> str:
     """
     key = case.urgency_ms if case.closed_ms is None else _reversed_time(case.closed_ms)
     return f"{max(0, key):016x}:{case.case_id}"
+
+
+def opened_order(case: Case) -> tuple[int, str]:
+    """What sorts cases by when they were opened."""
+    return case.opened_ms, case.case_id
 
 
 def closed_positions_before(time_ms: int) -> str:

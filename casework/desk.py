@@ -32,7 +32,7 @@ from casework.lists import ListEntry, ListKey
 from casework.outbox import OutboxEntry
 from casework.playbook import Playbook
 from casework.store import NO_STEP, Snapshot, Step, Store
-from casework.views import CardView, CaseFilters, CaseView, Outcome, Page
+from casework.views import CardView, CaseFilters, CaseView, Outcome, Page, RelatedCase
 
 DEFAULT_PAGE_CASES = 50
 MAXIMUM_PAGE_CASES = 200
@@ -217,6 +217,17 @@ class Desk(Handling):
             raise not_found()
         (snapshot,) = await self._store.load([(stored.case.card_token, NO_STEP)])
         return plans.case_view(stored.case, stored.events, snapshot.card.state)
+
+    async def related(self, case_id: str) -> list[RelatedCase]:
+        """Other cases of the same card, and the latest at the same merchants, terminals and devices; the latest first.
+
+        Raises:
+            CaseNotFoundError: no such case.
+        """
+        stored = await self._store.load_case(case_id)
+        if stored is None:
+            raise not_found()
+        return await listing.related(self._store, stored.case)
 
     async def list_cases(
         self, filters: CaseFilters | None = None, cursor: str | None = None, limit: int = DEFAULT_PAGE_CASES

@@ -7,16 +7,19 @@ import base64
 import binascii
 import re
 
-from casework.cases import OPEN_STATES, Case, CaseState, queue_position
+from casework.cases import OPEN_STATES, Case, CaseState, opened_order, queue_position
 from casework.errors import InvalidCursorError
 from casework.ids import CASE_ID_PATTERN
 from casework.store import NO_STEP, Store
-from casework.views import CaseFilters, Page
+from casework.views import CaseFilters, Page, RelatedCase
 
 START = ""
 # A filter that few cases pass must not read the whole queue for one page: the page ends early, with a cursor.
 _MAXIMUM_READS = 20
 _READ_CASES = 200
+# Related cases are to be looked at by a person.
+_MAXIMUM_ENTITIES = 20
+_RELATED_CASES = 20
 _POSITION = re.compile(rf"[0-9a-f]{{16}}:{CASE_ID_PATTERN}")
 
 
@@ -78,3 +81,22 @@ def _states(filters: CaseFilters) -> list[CaseState]:
 def _matches(case: Case, filters: CaseFilters) -> bool:
     """Whether a case passes the filters."""
     return case.state in _states(filters) and filters.action in {None, case.action}
+
+
+async def related(store: Store, case: Case) -> list[RelatedCase]:
+    """Cases of the same card, and the latest that have a merchant, terminal or device in common with this one."""
+    (snapshot,) = await store.load([(case.card_token, NO_STEP)])
+    of_card = await asyncio.gather(*(store.load_case(case_id) for case_id in snapshot.card.case_ids))
+    common: dict[str, tuple[Case, list[str]]] = {}
+    for stored in of_card:
+        if stored is not None:
+            common[stored.case.case_id] = (stored.case, ["card"])
+    for entity, cases in (await store.related_cases(case.entities[:_MAXIMUM_ENTITIES], _RELATED_CASES)).items():
+        for other in cases:
+            by = common.setdefault(other.case_id, (other, []))[1]
+            kind = entity.partition(":")[0]
+            if kind not in by:
+                by.append(kind)
+    common.pop(case.case_id, None)
+    latest = sorted(common.values(), key=lambda found: opened_order(found[0]), reverse=True)
+    return [RelatedCase(other, tuple(by)) for other, by in latest]

@@ -39,6 +39,8 @@ def case_alert(alert: Alert, outcome: OutcomeKind) -> CaseAlert:
         merchant_id=alert.merchant_id,
         country=alert.country,
         outcome=outcome,
+        terminal_ref=alert.terminal_ref,
+        device_ref=alert.device_ref,
     )
 
 

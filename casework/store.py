@@ -193,6 +193,12 @@ class Store(Protocol):
     async def due_cases(self, shard: int, now_ms: int, count: int) -> list[str]:
         """Ids of a shard's cases whose `ticking.alarm_ms` is not later than `now_ms`, the earliest first."""
 
+    async def related_cases(self, entities: Sequence[str], count: int) -> dict[str, list[Case]]:
+        """For each entity (see `Case.entities`) up to `count` cases that have to do with it, the latest first.
+
+        A case that nothing was heard of for as long as closed cases are remembered may be missing.
+        """
+
     async def count_cases(self) -> dict[CaseState, int]:
         """Count the listed cases by state."""
 

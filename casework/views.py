@@ -135,6 +135,18 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class RelatedCase:
+    """A case that has something in common with another.
+
+    Attributes:
+        by: what: `card`, `merchant`, `terminal`, `device`.
+    """
+
+    case: Case
+    by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """One record that a plan would send, for a preview."""
 

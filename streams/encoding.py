@@ -229,10 +229,17 @@ def encode_full(
             "currency": unpack_letters(int(batch.currency[row]), CURRENCY_LETTERS),
             "merchant_id": batch.merchant_id[row],
             "country": unpack_letters(int(batch.country_code[row]), COUNTRY_LETTERS),
+            "terminal_ref": _reference(batch.terminal[row]),
+            "device_ref": _reference(batch.device[row]),
         }
     headers = cloud_event(event_id, DECISION_TYPE, _SOURCE, now_ms, traceparent)
     headers.append((RECORD_TIME_HEADER, str(timestamp_ms).encode()))
     return Outgoing(DECISIONS, batch.partition, subject.card_token.encode(), _encoder.encode(fields), headers)
+
+
+def _reference(fingerprint: NDArray[np.uint64]) -> str | None:
+    """An opaque name of a terminal or device: cases of the same one can be told from it, and nothing else can."""
+    return f"{int(fingerprint[0]):016x}{int(fingerprint[1]):016x}" if fingerprint.any() else None
 
 
 def _common_fields(subject: Subject, action: str, versions: Versions) -> dict[str, Any]:

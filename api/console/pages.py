@@ -23,7 +23,7 @@ from casework.cases import Case, CaseAlert, CaseEvent, CaseState, Contact, Dispo
 from casework.history import MAXIMUM_QUERY, HistoryPage, Statistics
 from casework.kinds import KINDS, CaseKind
 from casework.lists import Effect, ListEntry, Subject
-from casework.views import CardAction, CaseView, Page, Preview
+from casework.views import CardAction, CaseView, Page, Preview, RelatedCase
 from detector.vocabulary import Action, CardStatus
 
 CONSOLE_PATH = "/console"
@@ -267,6 +267,7 @@ class CasePageState:
         done: whether to say that what was asked is recorded.
         preview: what an action would do, where the agent asked.
         forms: what can be done.
+        related: cases that have something in common with this one.
     """
 
     draft: Draft
@@ -274,6 +275,7 @@ class CasePageState:
     done: bool = False
     preview: Preview | None = None
     forms: tuple[ActionForm, ...] = ()
+    related: tuple[RelatedCase, ...] = ()
 
 
 def case_page(

@@ -219,7 +219,14 @@ async def _case_page(session: Session, context: Context, case_id: str, state: Ca
     view = await context.desk.case(case_id)
     desk, now_ms = context.desk, context.now_ms()
     forms = forms_for(view, session.key.person, desk.authority, desk.playbook, context.settings.desk_words, now_ms)
-    return case_page(session, view, context.settings, now_ms, replace(state, forms=tuple(forms)), desk.authority)
+    return case_page(
+        session,
+        view,
+        context.settings,
+        now_ms,
+        replace(state, forms=tuple(forms), related=tuple(await desk.related(case_id))),
+        desk.authority,
+    )
 
 
 def _new_draft() -> Draft:

@@ -40,7 +40,15 @@ from api.problems import (
     with_etag,
 )
 from api.roles import Permission
-from api.schemas import DEFAULT_LIMIT, CaseDetailOut, CasePageOut, Limit, OverrideIn
+from api.schemas import (
+    DEFAULT_LIMIT,
+    CaseDetailOut,
+    CasePageOut,
+    Limit,
+    OverrideIn,
+    RelatedCaseOut,
+    RelatedCasesOut,
+)
 from casework.cases import CaseState
 from casework.views import CaseFilters, CaseView, Override
 from detector.vocabulary import Action
@@ -96,6 +104,15 @@ async def read_case(
 ) -> CaseDetailOut:
     """Read a case: evidence, last payments, timeline. The ETag is what If-Match of an override wants."""
     return answer(await context.desk.case(case_id), response)
+
+
+@router.get("/{case_id}/related", responses=_READ_PROBLEMS)
+async def related_cases(
+    _caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))], context: ContextOf, case_id: CaseId
+) -> RelatedCasesOut:
+    """List other cases of the card, and the latest at the same merchants, terminals and devices, the latest first."""
+    found = await context.desk.related(case_id)
+    return RelatedCasesOut(cases=[RelatedCaseOut.model_validate(each) for each in found])
 
 
 @router.post("/{case_id}/override", responses=with_etag(WRITE_PROBLEMS))

@@ -8,7 +8,7 @@ from itertools import islice
 
 from casework.breaker import Breaker
 from casework.cards import CardRecord
-from casework.cases import CaseState, queue_position
+from casework.cases import Case, CaseState, opened_order, queue_position
 from casework.errors import OutboxFullError, StoreEmptyError
 from casework.ids import shard_of_card
 from casework.lists import ListEntry
@@ -177,6 +177,14 @@ class MemoryStore:
         alarms = ((alarm_ms(case), case) for case in cases if shard_of_card(case.card_token, self._shards) == shard)
         due = sorted((time_ms, case.case_id) for time_ms, case in alarms if time_ms is not None and time_ms <= now_ms)
         return [case_id for _, case_id in due[:count]]
+
+    async def related_cases(self, entities: Sequence[str], count: int) -> dict[str, list[Case]]:
+        """Look through all cases."""
+        found: dict[str, list[Case]] = {}
+        for entity in entities:
+            cases = [stored.case for stored in self._cases.values() if entity in stored.case.entities]
+            found[entity] = sorted(cases, key=opened_order, reverse=True)[:count]
+        return found
 
     async def count_cases(self) -> dict[CaseState, int]:
         """Count cases by state."""

@@ -175,7 +175,7 @@ class RestorableRedisStore(RedisStore):
     def _case_writes(
         self, shard: int, stored: StoredCase, before: StoredCase | None, closed_memory_ms: int
     ) -> list[_Write]:
-        """Document, events, list and alarm of a case."""
+        """Document, events, list, alarm and relations of a case."""
         key, case, alarms = self._case_key(stored.case.case_id), stored.case, self._shard_key(shard, "alarms")
         alarm = alarm_ms(case)
         fields = [part for event in stored.events for part in (str(event.sequence), _encoder.encode(event).decode())]
@@ -184,6 +184,10 @@ class RestorableRedisStore(RedisStore):
             writes.append(("ZREM", self._key(shard, "cases", before.case.state), (queue_position(before.case),)))
         writes.append(("ZADD", self._key(shard, "cases", case.state), (0, queue_position(case))))
         writes.append(("ZREM", alarms, (case.case_id,)) if alarm is None else ("ZADD", alarms, (alarm, case.case_id)))
+        for entity in case.entities:
+            related = self._key(shard, "related", entity)
+            writes.append(("ZADD", related, (case.opened_ms, case.case_id)))
+            writes.append(("PEXPIRE", related, (closed_memory_ms,)))
         writes.append(("PERSIST", key, ()) if case.is_open else ("PEXPIRE", key, (closed_memory_ms,)))
         return writes
 

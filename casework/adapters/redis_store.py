@@ -8,6 +8,7 @@ Keys, all of a shard under the hash tag `{shard}` so that a step is atomic on a 
     cardwatch:{7}:cases:<state>            sorted set of queue positions, all with score 0: in order of their text
     cardwatch:{7}:step:<step id>           what is known of a step; expires
     cardwatch:{7}:alarms                   sorted set of case ids by when time has something to do with them
+    cardwatch:{7}:related:<entity>         sorted set of the latest cases at a merchant, terminal or device
     cardwatch:{7}:outbox                   stream
     cardwatch:{7}:fence                    run id of the server whose data were compared with Kafka last
     cardwatch:{7}:again                    since when alerts are to be handled again, after the fence was lifted
@@ -32,7 +33,7 @@ import msgspec
 from casework.adapters.redis_connection import RedisConnection, Script
 from casework.breaker import Breaker
 from casework.cards import SYSTEM_ACTOR, CardRecord
-from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, queue_position
+from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, opened_order, queue_position
 from casework.errors import (
     OutboxFullError,
     StoreEmptyError,
@@ -225,8 +226,10 @@ class RedisStore:
         state_now = CaseState.NEW if case is None else case.state
         closed = case is not None and not case.is_open
         alarm = None if case is None else alarm_ms(case)
+        known = () if before is None else before.entities
+        related = [] if case is None else [entity for entity in case.entities if entity not in known]
         return (
-            8,
+            8 + len(related),
             self._key(shard, "step", step.step_id),
             self._key(shard, "card", step.card.card_token),
             self._key(shard, "case", "" if case is None else case.case_id),
@@ -234,6 +237,7 @@ class RedisStore:
             self._key(shard, "cases", state_before),
             self._key(shard, "cases", state_now),
             self._shard_key(shard, "alarms"),
+            *(self._key(shard, "related", entity) for entity in related),
             self._fence_key(shard),
             step.version_before,
             step.step_id,
@@ -249,6 +253,7 @@ class RedisStore:
             step.time_ms,
             "" if alarm is None else alarm,
             "" if case is None else case.case_id,
+            step.closed_memory_ms,
             len(step.events),
             *(part for event in step.events for part in (event.sequence, _encoder.encode(event))),
             *_message_parts(step.messages),
@@ -311,9 +316,8 @@ class RedisStore:
 
     async def list_entries(self) -> list[ListEntry]:
         """Read the entries of all shards."""
-        answers = await self._redis.pipelined(
-            [("HVALS", self._shard_key(shard, "lists")) for shard in range(self.shards)]
-        )
+        keys = [self._shard_key(shard, "lists") for shard in range(self.shards)]
+        answers = await self._redis.pipelined([("HVALS", key) for key in keys])
         found = (_behind_revision(_list_entry_decoder, raw) for values in answers for raw in values)
         return [entry for entry in found if entry is not None]
 
@@ -354,6 +358,18 @@ class RedisStore:
         command = ("ZRANGEBYSCORE", self._shard_key(shard, "alarms"), "-inf", now_ms, "LIMIT", 0, count)
         (found,) = await self._redis.pipelined([command])
         return [_text(raw) for raw in found]
+
+    async def related_cases(self, entities: Sequence[str], count: int) -> dict[str, list[Case]]:
+        """Merge the latest of all shards."""
+        places = [(entity, shard) for entity in entities for shard in range(self.shards)]
+        keys = [self._key(shard, "related", entity) for entity, shard in places]
+        answers = await self._redis.pipelined([("ZRANGE", key, -count, -1) for key in keys])
+        names: dict[str, list[str]] = {entity: [] for entity in entities}
+        for (entity, _), answer in zip(places, answers, strict=True):
+            names[entity] += [_text(raw) for raw in answer]
+        cases = await self._cases([name for found in names.values() for name in found])
+        known = {entity: [cases[name] for name in found if name in cases] for entity, found in names.items()}
+        return {entity: sorted(found, key=opened_order, reverse=True)[:count] for entity, found in known.items()}
 
     async def count_cases(self) -> dict[CaseState, int]:
         """Count the entries of all lists."""

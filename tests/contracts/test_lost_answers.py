@@ -99,7 +99,9 @@ def test_lost_answers_change_nothing(bench: Bench) -> None:
     expected = asyncio.run(story(desk_on(calm)))
     assert {outcome.kind for outcome in expected[0]} == set(OutcomeKind) - {OutcomeKind.HELD}
     # Seeds share the store's keys, so each store is fresh only once; in memory many seeds are affordable.
-    failing = FailingStore(bench.store(shards=2), seed=7)
+    store = bench.store(shards=2)
+    bench.run(desk_on(store).open())
+    failing = FailingStore(store, seed=7)
     found = bench.run(story(desk_on(failing)))
     assert found == expected
     assert failing.failures > 10
