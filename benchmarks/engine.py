@@ -51,7 +51,7 @@ class Measured:
         ]
 
 
-class _Feed:
+class Feed:
     """Simulated payments as batches of any size, one after the other."""
 
     def __init__(self) -> None:
@@ -79,9 +79,9 @@ def run(options: Options) -> None:
     model, policy = workload.warmed_model(), Policy.from_mapping(shipped_toml("policy.toml"))
     clock = StageClock()
     with one_core():
-        state = EngineState(_state_config(options.records), RateTable.from_mapping(shipped_toml("rates.toml")))
+        state = EngineState(state_config(options.records), RateTable.from_mapping(shipped_toml("rates.toml")))
         state.open_partition(0)
-        feed = _Feed()
+        feed = Feed()
         options.say("compiling, or loading what was compiled, and building up a history")
         _assess(feed, state, model, policy, round(options.records * _HISTORY_SHARE), _LARGEST_BATCH)
         measured: list[Measured] = []
@@ -98,7 +98,7 @@ def run(options: Options) -> None:
 
 
 def _assess(
-    feed: _Feed, state: EngineState, model: ModelVersion, policy: Policy, payments: int, batch_rows: int
+    feed: Feed, state: EngineState, model: ModelVersion, policy: Policy, payments: int, batch_rows: int
 ) -> Measured:
     """Build and assess the next payments."""
     batches, build_s = feed.batches(payments, batch_rows)
@@ -108,7 +108,7 @@ def _assess(
     return Measured(batch_rows, payments, build_s, time.perf_counter() - started_s)
 
 
-def _state_config(records: int) -> StateConfig:
+def state_config(records: int) -> StateConfig:
     """Room for everything that is played."""
     return StateConfig(
         _KEY, cards=200_000, events=8 * records, payments=2 * records,

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from detector.models.calibration import Evidence
 from detector.models.drift import LABELS, LOSS, DriftAlarm
+from detector.vocabulary import Action
+from streams import topics
 from streams.core import StateUse
 from streams.records import TopicPartition
 from streams.rejections import Reason
@@ -77,11 +79,23 @@ class StreamMetrics:
         self._producer_errors = 0
         made.gauge("cardwatch_ready").set_function(lambda: float(self.vitals.ready().is_good))
         made.gauge("cardwatch_start_progress_ratio").set_function(lambda: self.vitals.share)
-        # A rate over a counter that appears with the first error would miss that error.
-        for reason in Reason:
-            self.dead_letters.labels(reason.value)
+        self._show_zeros()
         # Before the first checkpoint it is as old as the process.
         self._age_from_now(self.checkpoint_age)
+
+    def _show_zeros(self) -> None:
+        """Show what has not been counted yet: a rate over a counter that appears with its first event misses it."""
+        for reason in Reason:
+            self.dead_letters.labels(reason.value)
+        for topic in (topics.TRANSACTIONS, topics.LABELS):
+            self.unknown_fields.labels(topic)
+        self.misplaced.labels(topics.TRANSACTIONS)
+        for action in Action:
+            if action is not Action.ALLOW:
+                self.alerts.labels(action.wire)
+        for outcome in ("frozen", "attached", "held", "superseded"):
+            self.freezes.labels(outcome)
+        self.store_failures.labels("StoreUnavailableError")
 
     def _make_learning(self, made: Instruments) -> None:
         """What tells of models, labels and drift."""
@@ -98,6 +112,8 @@ class StreamMetrics:
         self.drifting = made.gauges("cardwatch_drifting")
         self.drift_alarms = made.counters("cardwatch_drift_alarms_total")
         self.model_changes = made.counters("cardwatch_model_changes_total")
+        for kind in ("promoted", "rolled_back"):
+            self.model_changes.labels(kind)
         self.labels = made.counters("cardwatch_labels_total")
         self.label_delay = made.histograms("cardwatch_label_delay_seconds")
         self.alert_labels = made.counters("cardwatch_alert_labels_total")

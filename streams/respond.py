@@ -13,8 +13,6 @@ import time
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from casework.alerts import Alert
 from casework.breaker import Breaker
 from casework.cards import OutcomeKind
@@ -264,7 +262,7 @@ class RespondRole:
             if outcome.kind is OutcomeKind.FROZEN and now_ms - outcome.acted_ms < 1000:
                 started = dict(record.headers).get(RECORD_TIME_HEADER) or b""
                 started_ms = int(started) if started.isdigit() else record.timestamp
-                self._metrics.freeze_latency.observe_many(np.array([(now_ms - started_ms) / 1000]))
+                self._metrics.freeze_latency.observe((now_ms - started_ms) / 1000)
 
     async def _commit_for_ever(self) -> None:
         """Commit now and then, and show how many cases there are."""

@@ -122,7 +122,7 @@ class Scorer:
         if owned.answered.decisions and owned.position.next_offset > owned.answered.last_decided:
             owned.answered.decisions = {}
         self._metrics.transactions.inc(len(decoded.records))
-        self._metrics.batch_records.observe_many(np.array([float(len(records))]))
+        self._metrics.batch_records.observe(float(len(records)))
         self._metrics.record_ahead.set(max(0.0, (fresh[-1].timestamp - now_ms) / 1000))
 
     def _trace(self, step: str, owned: OwnedPartition, decoded: Decoded, rows: slice, began_ns: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -23,6 +25,8 @@ Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
 
 # What counts in place of a label set that came after the bound was reached.
 OTHER = "other"
+# So many observations are counted sooner one by one than by NumPy.
+_FEW = 12
 
 
 class Labelled(Generic[Instrument]):
@@ -41,6 +45,11 @@ class Labelled(Generic[Instrument]):
         self._known: dict[tuple[str, ...], Instrument] = {}
         self._lock = threading.Lock()
         self._rest: Instrument | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in the catalogue."""
+        return self._described.name
 
     def labels(self, *values: str) -> Instrument:
         """The instrument of these label values, in the catalogue's order."""
@@ -88,7 +97,7 @@ class BatchHistogram(Collector):
     ) -> None:
         """Register under `name`; `buckets` are upper bounds, ascending, without infinity."""
         self._name, self._meaning = name, meaning
-        self._bounds = np.array(buckets)
+        self._bounds, self._edges = np.array(buckets), list(buckets)
         self._counts = np.zeros(len(buckets) + 1, dtype=np.int64)
         self._exemplars: dict[int, Exemplar] = {}
         self._sum = 0.0
@@ -98,12 +107,27 @@ class BatchHistogram(Collector):
 
     def observe_many(self, values: NDArray[np.float64]) -> None:
         """Count a batch of observations."""
-        # `searchsorted` puts a value that is no number behind the last bound, and its sum would stay no number.
-        finite = values if np.isfinite(values).all() else values[np.isfinite(values)]
-        places = np.bincount(np.searchsorted(self._bounds, finite, side="left"), minlength=len(self._counts))
+        if len(values) <= _FEW:
+            for value in values.tolist():
+                self.observe(value)
+            return
+        total = float(values.sum())
+        if not math.isfinite(total):
+            # `searchsorted` puts what is no number behind the last bound, and a sum with it stays no number.
+            values = values[np.isfinite(values)]
+            total = float(values.sum())
+        places = np.bincount(np.searchsorted(self._bounds, values, side="left"), minlength=len(self._counts))
         with self._lock:
             self._counts += places
-            self._sum += float(finite.sum())
+            self._sum += total
+
+    def observe(self, value: float) -> None:
+        """Count one observation; quicker than a batch of one."""
+        if math.isfinite(value):
+            place = bisect_left(self._edges, value)
+            with self._lock:
+                self._counts[place] += 1
+                self._sum += value
 
     def exemplify(self, value: float, trace_id: str, at_s: float) -> None:
         """Let an observation that was counted stand as the example of its bucket; OpenMetrics shows it.

@@ -138,6 +138,13 @@ def _learning(limits: AlertLimits, windows: Windows) -> list[Alert]:
             "cardwatch-detection",
         ),
         Alert(
+            "ShadowBetter", TICKET, 0.0,
+            f"sum(increase(cardwatch_model_changes_total[{day}])) > 0",
+            "A model that learned in shadow has turned out better, and acts now",
+            "Fewer are stopped wrongly, or more frauds are; look whether that is so.",
+            "cardwatch-detection",
+        ),
+        Alert(
             "ScoreShift", TICKET, 15 * MINUTE_S,
             f'max(cardwatch_drift_index{{name="score"}}) > {limits.score_shift_index:.6g}',
             "Scores are no longer distributed as they were",

@@ -7,6 +7,8 @@ import json
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from telemetry.endpoint import serve
@@ -49,8 +51,25 @@ def test_a_value_that_is_no_number_does_not_spoil_a_histogram() -> None:
     registry = CollectorRegistry()
     latency = Instruments(registry).histogram("cardwatch_decision_latency_seconds")
     latency.observe_many(np.array([1.0, np.nan, np.inf]))
-    assert registry.get_sample_value("cardwatch_decision_latency_seconds_sum") == 1.0
-    assert registry.get_sample_value("cardwatch_decision_latency_seconds_count") == 1
+    latency.observe_many(np.array([1.0] * 100 + [np.nan, -np.inf]))
+    latency.observe(float("nan"))
+    assert registry.get_sample_value("cardwatch_decision_latency_seconds_sum") == 101.0
+    assert registry.get_sample_value("cardwatch_decision_latency_seconds_count") == 101
+
+
+@given(st.lists(st.floats(0, 20), max_size=40))
+def test_a_batch_counts_like_its_values(values: list[float]) -> None:
+    """However large it is; bounds belong to the bucket below them, as Prometheus has it."""
+    registries = CollectorRegistry(), CollectorRegistry()
+    name = "cardwatch_decision_latency_seconds"
+    batch, single = (Instruments(registry).histogram(name) for registry in registries)
+    bounds = [0.0001, 0.25, 10.0]
+    batch.observe_many(np.array(values + bounds))
+    for value in values + bounds:
+        single.observe(value)
+    pages = [[sample for family in it.collect() for sample in family.samples] for it in (batch, single)]
+    assert [(it.name, it.labels) for it in pages[0]] == [(it.name, it.labels) for it in pages[1]]
+    assert [it.value for it in pages[0]] == pytest.approx([it.value for it in pages[1]])
 
 
 def test_a_taken_port_is_named() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cardwatch.monitoring.documents import Node, to_yaml
+
 LAG = 'cardwatch_consumer_lag_records{topic="payments.transactions.v1",partition="0"}'
 LAG_1 = 'cardwatch_consumer_lag_records{topic="payments.transactions.v1",partition="1"}'
 NEXT, NEXT_1 = (f'cardwatch_partition_next_offset{{partition="{number}"}}' for number in (0, 1))
@@ -25,6 +27,7 @@ HISTORY_LAG = "cardwatch_history_lag_seconds"
 ALERTS = 'cardwatch_alerts_total{action="REVIEW"}'
 LABELS = 'cardwatch_labels_total{source="agent",outcome="applied"}'
 MODEL_AGE = "cardwatch_model_age_seconds"
+CHANGES = 'cardwatch_model_changes_total{kind="promoted"}'
 SCORE_DRIFT = 'cardwatch_drift_index{name="score"}'
 CHECKPOINT_AGE = 'cardwatch_checkpoint_age_seconds{instance="a"}'
 REDIS_CLOCK = "cardwatch_store_clock_offset_seconds"
@@ -154,6 +157,13 @@ SCENARIOS = [
         (MISSING, False, {}),
     ),
     *_of(
+        "ShadowBetter", "ticket", "3h",
+        (FIRES, True, {CHANGES: "0x60 1x200"}),
+        (NEARLY, False, {CHANGES: "4x260"}),
+        (RESET, False, {CHANGES: "4x60 0x200"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
         "ScoreShift", "ticket", "30m",
         (FIRES, True, {SCORE_DRIFT: "0.3x40"}),
         (NEARLY, False, {SCORE_DRIFT: "0.2x40"}),
@@ -230,3 +240,27 @@ SCENARIOS = [
         (MISSING, False, {}),
     ),
 ]  # fmt: skip
+
+
+def _labels(scenario: Scenario) -> str:
+    return f'alertname="{scenario.alert}",severity="{scenario.severity}",alertstate="firing"'
+
+
+def promtool_document(rules: list[str], scenarios: list[Scenario]) -> str:
+    """A file of tests for promtool."""
+    tests: list[Node] = [
+        {
+            "name": it.name,
+            "interval": "1m",
+            "input_series": [{"series": series, "values": values} for series, values in it.series.items()],
+            "promql_expr_test": [
+                {
+                    "expr": f"count(ALERTS{{{_labels(it)}}}) > bool 0",
+                    "eval_time": it.at,
+                    "exp_samples": [{"labels": "{}", "value": 1}] if it.fires else [],
+                }
+            ],
+        }
+        for it in scenarios
+    ]
+    return to_yaml({"rule_files": rules, "evaluation_interval": "1m", "tests": tests})

@@ -9,21 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.alerts import PAGE, alert_table
 from cardwatch.cli import main
 from cardwatch.errors import EXIT_OK, SettingsError
 from cardwatch.monitoring.burn import BURN_RATES, MEASURES, burn_alerts
-from cardwatch.monitoring.documents import Node, to_yaml
 from cardwatch.monitoring.objectives import SHIPPED, promises_of, read_promises
 from cardwatch.monitoring.rules import all_alerts, rule_files
 from cardwatch.monitoring.windows import Windows, duration
 from cardwatch.settings import shipped_toml
 from telemetry.catalogue import CATALOGUE
-from tests.cardwatch.monitoring.scenarios import FIRES, MISSING, NEARLY, RESET, SCENARIOS, Scenario
+from tests.cardwatch.monitoring.scenarios import FIRES, MISSING, NEARLY, RESET, SCENARIOS, promtool_document
 
 ROOT = Path(__file__).resolve().parents[3]
 PROMETHEUS = ROOT / "configs" / "prometheus"
 
-_FIRING = "count(ALERTS"
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
 
@@ -100,6 +99,12 @@ def test_every_alert_says_what_it_means() -> None:
         assert (ROOT / "docs" / "runbooks" / f"{alert.name}.md").is_file(), alert.name
 
 
+def test_the_page_of_alerts_is_fresh() -> None:
+    """Whoever changes alerts writes the page anew: python -m benchmarks alerts."""
+    text = PAGE.read_text("utf-8")
+    assert f"<!-- begin alerts -->\n{alert_table(all_alerts(read_promises()))}\n<!-- end alerts -->" in text
+
+
 def test_every_alert_has_its_scenarios() -> None:
     """One that fires, one that nearly does, a reset and nothing at all, for each alert and severity."""
     for alert in all_alerts(read_promises()):
@@ -115,30 +120,6 @@ def test_promtool_finds_nothing_wrong() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _labels(scenario: Scenario) -> str:
-    return f'alertname="{scenario.alert}",severity="{scenario.severity}",alertstate="firing"'
-
-
-def _document(rules: list[str], scenarios: list[Scenario]) -> str:
-    """A file of tests for promtool."""
-    tests: list[Node] = [
-        {
-            "name": it.name,
-            "interval": "1m",
-            "input_series": [{"series": series, "values": values} for series, values in it.series.items()],
-            "promql_expr_test": [
-                {
-                    "expr": f"{_FIRING}{{{_labels(it)}}}) > bool 0",
-                    "eval_time": it.at,
-                    "exp_samples": [{"labels": "{}", "value": 1}] if it.fires else [],
-                }
-            ],
-        }
-        for it in scenarios
-    ]
-    return to_yaml({"rule_files": rules, "evaluation_interval": "1m", "tests": tests})
-
-
 @needs_promtool
 @pytest.mark.parametrize("name", sorted({it.alert for it in SCENARIOS}))
 def test_each_alert_fires_when_it_should_and_is_quiet_when_it_should(name: str, tmp_path: Path) -> None:
@@ -147,7 +128,7 @@ def test_each_alert_fires_when_it_should_and_is_quiet_when_it_should(name: str, 
         (tmp_path / file).write_text(text)
     rules = [file.name for file in tmp_path.iterdir()]
     tests = tmp_path / "tests.yml"
-    tests.write_text(_document(rules, [it for it in SCENARIOS if it.alert == name]))
+    tests.write_text(promtool_document(rules, [it for it in SCENARIOS if it.alert == name]))
     done = subprocess.run(["promtool", "test", "rules", str(tests)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
