@@ -57,7 +57,9 @@ def endpoints(data: DataDirectory, settings: Settings) -> dict[str, str]:
     found = {
         path.stem: url for path in sorted(data.run.glob("*.json")) if (url := read_url(data, path.stem)) is not None
     }
-    configured = {role: (settings.metrics.host, settings.metrics.port(role)) for role in ("score", "respond", "learn")}
+    configured = {
+        role: (settings.metrics.host, settings.metrics.port(role)) for role in ("score", "respond", "learn", "history")
+    }
     configured["api"] = (settings.api.host, settings.api.port)
     for name, (host, port) in configured.items():
         if port and name not in found:

@@ -294,6 +294,14 @@ PROCESSES = (
         ),
     ),
     _of_process(
+        Process.HISTORY,
+        _panel(
+            "Behind the events of cases", "s", ("cardwatch_history_lag_seconds", "{{instance}}"),
+            alert="ReadModelLagging",
+        ),
+        _panel("Events taken in", "ops", (_rate("cardwatch_history_events_total"), "events")),
+    ),
+    _of_process(
         Process.API,
         _panel("Requests by route", "ops", (_rate("cardwatch_http_requests_total", "route"), "{{route}}")),
         _panel("Answers to callers that wait", "ops", (_rate("cardwatch_waiting_answers_total", "kind"), "{{kind}}")),
