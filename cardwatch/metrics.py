@@ -119,9 +119,9 @@ class Reading:
         return lower_edge
 
 
-def read_metrics(url: str) -> Reading:
-    """Read an endpoint of ours; an empty reading where it does not answer."""
+def read_metrics(url: str, timeout_s: float = _READ_TIMEOUT_S) -> Reading:
+    """Read an endpoint of ours; an empty reading where it does not answer in time."""
     with contextlib.suppress(httpx.HTTPError, ValueError):
-        families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=_READ_TIMEOUT_S).text)
+        families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=timeout_s).text)
         return Reading(tuple((s.name, s.labels, float(s.value)) for family in families for s in family.samples))
     return Reading()

@@ -11,6 +11,9 @@ from cardwatch.errors import EXIT_FAILED, EXIT_OK, SettingsError
 from cardwatch.metrics import endpoints, read_metrics
 from telemetry.catalogue import CATALOGUE
 
+# Who asks once can wait for a busy process.
+_TIMEOUT_S = 5.0
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `cardwatch metrics`."""
@@ -38,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     urls = {url: url for url in args.url} or endpoints(DataDirectory(settings.data.directory), settings)
     silent = False
     for process, url in urls.items():
-        reading = read_metrics(url)
+        reading = read_metrics(url, _TIMEOUT_S)
         if not reading.samples:
             print(f"{process}: does not answer at {url}")
             silent = True

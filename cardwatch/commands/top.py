@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,6 +20,7 @@ from cardwatch.metrics import Reading, endpoints, read_metrics
 from cardwatch.signals import Signal, View, processes, signals
 
 _INTERVAL_S = 2.0
+_TIMEOUT_S = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     def read() -> dict[str, Reading]:
         urls = {url: url for url in args.url} or endpoints(DataDirectory(settings.data.directory), settings)
         with ThreadPoolExecutor(max_workers=max(1, len(urls))) as pool:
-            return dict(zip(urls, pool.map(read_metrics, urls.values()), strict=True))
+            return dict(zip(urls, pool.map(partial(read_metrics, timeout_s=_TIMEOUT_S), urls.values()), strict=True))
 
     before, before_s = read(), time.monotonic()
     if args.once:
