@@ -67,8 +67,10 @@ class Checkpointer:
         store: CheckpointStore,
         commit: Commit,
         metrics: StreamMetrics,
+        timer_s: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Checkpoint what `core` holds into `store`, then call `commit`."""
+        """Checkpoint what `core` holds into `store`, then call `commit`; pauses are measured by `timer_s`."""
+        self._timer_s = timer_s
         self._core = core
         self._producer = producer
         self._store = store
@@ -100,9 +102,9 @@ class Checkpointer:
 
     def _copy_some(self, states: list[tuple[int | None, StateChanges]], most_lines: int) -> bool:
         """Copy changes of all states; returns whether nothing is left. How long the stream waits is measured."""
-        started_s = time.perf_counter()
+        started_s = self._timer_s()
         is_all = all([changes.drain(most_lines) for _, changes in states])  # noqa: C419 - every one is to be drained
-        self._metrics.checkpoint_pause.observe_many(np.array([time.perf_counter() - started_s]))
+        self._metrics.checkpoint_pause.observe_many(np.array([self._timer_s() - started_s]))
         return is_all
 
     async def checkpoint(self, ownership: Ownership, now_ms: int, *, complete: bool) -> bool:
@@ -146,6 +148,12 @@ class Checkpointer:
             self._writing = None
         self._begin_bases(ownership, now_ms)
         return True
+
+    async def settled(self) -> None:
+        """Wait until what is being written, bases included, is written."""
+        for task in (self._writing, self._reading):
+            if task is not None:
+                await task
 
     def _copies(
         self, ownership: Ownership, now_ms: int, changed: list[OwnedPartition], parts: list[_Part]

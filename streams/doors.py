@@ -16,6 +16,7 @@ from streams.recovery import OpenTails, open_tails
 from streams.seam import StreamShell
 from streams.settings import StreamSettings
 from streams.turns import BatchHandler, Result
+from telemetry.vitals import Vitals
 
 
 class Shell(Protocol):
@@ -102,9 +103,10 @@ class Doors(Protocol):
 class KafkaDoors:
     """The doors to a Kafka cluster."""
 
-    def __init__(self, settings: StreamSettings) -> None:
-        """Nothing connects yet."""
+    def __init__(self, settings: StreamSettings, vitals: Vitals) -> None:
+        """Nothing connects yet; what keeps a role from being ready is told to `vitals`."""
         self._settings = settings
+        self._vitals = vitals
 
     def producer(self) -> Producer:
         """See `Doors`."""
@@ -116,7 +118,7 @@ class KafkaDoors:
 
     def shell(self, role: str, topics: tuple[str, ...], handler: BatchHandler) -> StreamShell:
         """See `Doors`."""
-        return StreamShell(role, topics, handler, self._settings)
+        return StreamShell(role, topics, handler, self._settings, self._vitals)
 
     def look_at(self, topics: tuple[str, ...], producer: Producer) -> ClusterFacts:
         """See `Doors`."""

@@ -66,7 +66,7 @@ class LearnRole:
         self._metrics = metrics
         self._clock = clock
         self._producer = open_producer(settings)
-        self._shell = StreamShell("learn", (EXAMPLES,), self, settings)
+        self._shell = StreamShell("learn", (EXAMPLES,), self, settings, metrics.vitals)
         self._trainer: Trainer | None = None
         self._next_offset = 0
         self._number = 0

@@ -56,6 +56,7 @@ class StreamMetrics:
         self.cases = made.gauges("cardwatch_cases")
         self.dead_letters = made.counters("cardwatch_dead_letters_total")
         self.unknown_fields = made.counters("cardwatch_unknown_fields_total")
+        self.skipped_records = made.counters("cardwatch_skipped_records_total")
         self.misplaced = made.counters("cardwatch_misplaced_records_total")
         self.lag = made.gauges("cardwatch_consumer_lag_records")
         self.event_time_lag = made.gauges("cardwatch_event_time_lag_seconds")

@@ -13,8 +13,10 @@ from streams.checkpoint_sets import Restored
 from streams.checkpoints import CheckpointStore
 from streams.core import ScoringCore
 from streams.producer import Producer
-from streams.records import RawRecord
+from streams.records import RawRecord, TopicPartition
 from streams.recovery import NO_CHECKPOINT, Answered, OpenTails, Start, output_name, outputs_of, read_answered
+from streams.sources import Sources, place_sources
+from streams.topics import LABELS, TRANSACTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,6 @@ class OwnedPartition:
     Attributes:
         number: the partition.
         position: the next offsets to apply; bad records are behind it too, which the engine never saw.
-        has_checkpoint: whether `position` says where to read; without, Kafka's committed offset does.
         answered: what the output topics already held when it was taken over.
         checkpointed: the position of its last complete checkpoint.
         outputs_before: output positions of the checkpoint that it was opened with.
@@ -36,7 +37,6 @@ class OwnedPartition:
 
     number: int
     position: Position
-    has_checkpoint: bool
     answered: Answered
     checkpointed: Position | None
     outputs_before: Mapping[str, int] = field(default_factory=dict)
@@ -56,6 +56,28 @@ class OwnedPartition:
             if written is not None:
                 positions[output_name(output)] = max(written, positions.get(output_name(output), 0))
         return positions
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a worker takes partitions over with.
+
+    Attributes:
+        partitions: those that have a checkpoint.
+        shared: the shared entities, where a checkpoint has some.
+        sources: where to go on reading.
+        answered: what the outputs hold already.
+    """
+
+    partitions: Mapping[int, Restored]
+    shared: Room | None
+    sources: Sources
+    answered: Mapping[int, Answered]
+
+
+def _sources_of(partitions: frozenset[int]) -> dict[TopicPartition, int]:
+    """The sources of partitions, from their beginning."""
+    return {TopicPartition(topic, partition): 0 for topic in (TRANSACTIONS, LABELS) for partition in partitions}
 
 
 class Ownership:
@@ -83,13 +105,10 @@ class Ownership:
         for owned in self.partitions.values():
             # The fetcher starts again from `position`, and brings these once more.
             owned.waiting_labels.clear()
-            owned.has_checkpoint = True
         return wanted - kept
 
-    def read(
-        self, partitions: frozenset[int], store: CheckpointStore
-    ) -> tuple[Mapping[int, Restored], Room | None, dict[int, Answered]]:
-        """Read checkpoints and the tails of outputs; blocks, touches nothing of this worker.
+    def read(self, partitions: frozenset[int], store: CheckpointStore) -> Found:
+        """Read checkpoints, what the logs hold, and the tails of outputs; blocks, touches nothing of this worker.
 
         Raises:
             StreamsError: the store or Kafka did not answer, or checkpoints belong elsewhere.
@@ -98,40 +117,37 @@ class Ownership:
         uncovered = sorted(found.partitions.keys() - found.shared_covers)
         if uncovered:
             logger.warning("shared entities lack what partitions %s did before their checkpoints", uncovered)
-        starts = {
-            partition: Start(restored.manifest.position.next_offset, restored.manifest.output_positions)
-            for partition, restored in found.partitions.items()
-        }
-        starts |= dict.fromkeys(partitions - starts.keys(), NO_CHECKPOINT)
-        return found.partitions, found.shared, read_answered(self._open_tails, starts)
+        starts, wanted = dict.fromkeys(partitions, NO_CHECKPOINT), _sources_of(partitions)
+        for partition, restored in found.partitions.items():
+            position = restored.manifest.position
+            starts[partition] = Start(position.next_offset, restored.manifest.output_positions)
+            wanted[TopicPartition(TRANSACTIONS, partition)] = position.next_offset
+            wanted[TopicPartition(LABELS, partition)] = position.label_next_offset
+        with self._open_tails(wanted) as (spans, _):
+            sources = place_sources(wanted, spans)
+        return Found(found.partitions, found.shared, sources, read_answered(self._open_tails, starts))
 
-    def open(
-        self,
-        opened: frozenset[int],
-        restored: Mapping[int, Restored],
-        shared: Room | None,
-        answered: Mapping[int, Answered],
-        store: CheckpointStore,
-    ) -> None:
+    def open(self, opened: frozenset[int], found: Found, store: CheckpointStore) -> None:
         """Take over what `read` found; checkpoints go on from it in `store`."""
+        restored, answered = found.partitions, found.answered
         if not self.partitions:
-            self._core.open_shared(shared)
+            self._core.open_shared(found.shared)
             store.open_chain(None, self._core.changes(None).layout, None)
         for partition in opened:
             checkpoint = restored.get(partition)
             self._core.open(partition, None if checkpoint is None else checkpoint.state)
             chain = None if checkpoint is None else checkpoint.manifest.chain
             store.open_chain(partition, self._core.changes(partition).layout, chain)
-            position = Position(0, 0) if checkpoint is None else checkpoint.manifest.position
+            position = found.sources.position(partition)
             self.partitions[partition] = OwnedPartition(
                 partition,
                 position,
-                has_checkpoint=checkpoint is not None,
                 answered=answered[partition],
                 checkpointed=None if checkpoint is None else position,
                 outputs_before={} if checkpoint is None else checkpoint.manifest.output_positions,
             )
             logger.info(
-                "partition %d opened at %s, %d decisions stand",
-                partition, position if checkpoint else "the committed offset", len(answered[partition].decisions),
+                "partition %d opened at %s, %s, %d decisions stand",
+                partition, position, "from a checkpoint" if checkpoint else "the beginning of its log",
+                len(answered[partition].decisions),
             )  # fmt: skip

@@ -112,7 +112,7 @@ class RespondRole:
         self._desk = desk
         self._metrics = metrics
         self._clock = clock
-        self._doors = doors or KafkaDoors(settings)
+        self._doors = doors or KafkaDoors(settings, metrics.vitals)
         self._producer = self._doors.producer()
         self._shell = self._doors.shell("respond", (ALERTS,), self)
         self._reconciler = reconciler

@@ -12,10 +12,11 @@ from streams.card_numbers import CardNumberCheck
 from streams.checkpoint_format import Origin
 from streams.checkpointing import Checkpointer
 from streams.checkpoints import CheckpointStore
+from streams.cluster import ClusterFacts
 from streams.codecs import LabelCodec, TransactionCodec
 from streams.core import ScoringCore, UnusableBroadcastError
 from streams.doors import Doors, KafkaDoors
-from streams.errors import TopicError
+from streams.errors import SettingsError, TopicError
 from streams.labelling import Labeller
 from streams.metrics import StreamMetrics
 from streams.ownership import Ownership
@@ -24,6 +25,7 @@ from streams.records import RawRecord, TopicPartition
 from streams.recovery import has_decisions, output_name
 from streams.scoring import Clock, Scorer, epoch_ms
 from streams.settings import StreamSettings
+from streams.sources import require_unchanged
 from streams.tasks import end_tasks
 from streams.topics import (
     ALERTS,
@@ -40,6 +42,8 @@ from streams.topics import (
 _TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_LETTERS, EXAMPLES, MODELS, CONTROL, CARD_STATES)
 # Between fetches: how often labels are released, directives applied and lags shown.
 _TICK_S = 0.1
+# How often the cluster is asked whether it is still the same.
+_LOOK_S = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +64,7 @@ class ScoreRole:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._doors = doors or KafkaDoors(settings)
+        self._doors = doors or KafkaDoors(settings, metrics.vitals)
         self._producer = self._doors.producer()
         self._broadcast = self._doors.broadcasts((MODELS, CONTROL, CARD_STATES))
         check = CardNumberCheck(settings.issuer_token_pattern)
@@ -71,7 +75,7 @@ class ScoreRole:
         self._ownership = Ownership(core, self._doors.open_tails)
         self._shell = self._doors.shell("score", (TRANSACTIONS, LABELS), self)
         self._checkpointer: Checkpointer | None = None
-        self._ticking: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         # Between a revocation and the next assignment nothing may be done for the partitions still in memory.
         self._is_active = False
 
@@ -97,12 +101,14 @@ class ScoreRole:
         self._metrics.model_in_use(self._core.versions().model)
         self._broadcast.start()
         await self._shell.start()
-        self._ticking = asyncio.create_task(self._tick_for_ever(), name="score tick")
+        self._tasks = [
+            asyncio.create_task(self._tick_for_ever(), name="score tick"),
+            asyncio.create_task(self._watch_cluster(facts), name="score cluster watch"),
+        ]
 
     async def stop(self) -> None:
         """Finish the batch in hand, checkpoint, commit and leave the group."""
-        if self._ticking is not None:
-            await end_tasks([self._ticking])
+        await end_tasks(self._tasks)
         await self._shell.stop()
         await asyncio.to_thread(self._broadcast.close)
         await asyncio.to_thread(self._producer.close)
@@ -133,7 +139,9 @@ class ScoreRole:
             await asyncio.to_thread(self._broadcast.wait_caught_up)
             self._take_broadcast()
             found = await asyncio.to_thread(self._ownership.read, opened, self._writer().store)
-            self._ownership.open(opened, *found, self._writer().store)
+            self._ownership.open(opened, found, self._writer().store)
+            for topic, records in found.sources.lost.items():
+                self._metrics.skipped_records.labels(topic).inc(records)
             for partition in opened:
                 answered = self._ownership.partitions[partition].answered
                 decisions = TopicPartition(DECISIONS, partition)
@@ -143,8 +151,8 @@ class ScoreRole:
         positions: dict[TopicPartition, int | None] = {}
         for number, owned in self._ownership.partitions.items():
             at = owned.position
-            positions[TopicPartition(TRANSACTIONS, number)] = at.next_offset if owned.has_checkpoint else None
-            positions[TopicPartition(LABELS, number)] = at.label_next_offset if owned.has_checkpoint else None
+            positions[TopicPartition(TRANSACTIONS, number)] = at.next_offset
+            positions[TopicPartition(LABELS, number)] = at.label_next_offset
         self._is_active = True
         return positions
 
@@ -209,6 +217,21 @@ class ScoreRole:
     def _transactions_read(self, partition: int) -> bool:
         """Whether all transactions of a partition have been read, as far as the last fetch knows."""
         return self._shell.lag().get(TopicPartition(TRANSACTIONS, partition)) == 0
+
+    async def _watch_cluster(self, before: ClusterFacts) -> None:
+        """End the role when the cluster or a topic becomes another one; a broker that is away is no such change."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                now = await asyncio.to_thread(self._doors.look_at, _TOPICS, self._producer)
+            except TopicError as error:
+                logger.warning("the cluster cannot be looked at: %s", error)
+                continue
+            try:
+                require_unchanged(before, now)
+            except SettingsError as error:
+                await self._shell.break_down(error)
+                return
 
     async def _tick_for_ever(self) -> None:
         """Do between fetches what is due."""

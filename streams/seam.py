@@ -43,6 +43,7 @@ from streams.seam_security import broker_credentials
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
 from streams.turns import BatchHandler, Result, Turns
+from telemetry.vitals import Vitals
 
 FAUST_VERSIONS = ("0.15.3",)
 AIOKAFKA_VERSIONS = ("0.13", "0.14")
@@ -225,8 +226,10 @@ def _new_app(group: str, settings: StreamSettings, data_directory: str) -> _App:
 class StreamShell:
     """One role's consumer group: Faust inside, a `BatchHandler` outside."""
 
-    def __init__(self, role: str, topics: tuple[str, ...], handler: BatchHandler, settings: StreamSettings) -> None:
-        """Prepare; nothing connects before `start`.
+    def __init__(
+        self, role: str, topics: tuple[str, ...], handler: BatchHandler, settings: StreamSettings, vitals: Vitals
+    ) -> None:
+        """Prepare; nothing connects before `start`. A stall is told to `vitals` before it ends the role.
 
         Raises:
             SeamError: the installed Faust or aiokafka is not what the seam was written for.
@@ -235,6 +238,7 @@ class StreamShell:
         self.role = role
         self.turns = Turns(role, handler)
         self.settings = settings
+        self._vitals = vitals
         self._data = tempfile.TemporaryDirectory(prefix="cardwatch-faust-")
         app: Any = _new_app(settings.group(role), settings, self._data.name)
         app.shell = self
@@ -309,7 +313,7 @@ class StreamShell:
             await self.break_down(error)
 
     async def _watch_progress(self) -> None:
-        """End the role when there is something to read and nothing is read.
+        """End the role when there is something to read and nothing is read; be not ready well before.
 
         A `perform_seek` slower than `broker_request_timeout` within a rebalance, for one, ends Faust's recovery
         silently and leaves a worker that never fetches again.
@@ -318,12 +322,29 @@ class StreamShell:
         while True:
             await asyncio.sleep(self.settings.stall_timeout_s / _STALL_CHECKS)
             waited_s = loop.time() - self.turns.progress_s
-            waiting = self._app.rebalancing or (bool(self.turns.taken) and any(self.lag().values()))
-            if not waiting:
+            waiting = self.waits_for()
+            if waiting is None:
                 self.turns.note_progress()
             elif waited_s > self.settings.stall_timeout_s:
-                await self.break_down(WorkerError(f"no progress for {waited_s:.0f} s"))
+                await self.break_down(WorkerError(f"no progress for {waited_s:.0f} s: {waiting}"))
                 return
+            is_late = waiting is not None and waited_s > self.settings.stall_timeout_s / 2
+            self._vitals.waits_for("progress", f"{waiting}, for {waited_s:.0f} s" if is_late else None)
+
+    def waits_for(self) -> str | None:
+        """What should go on, and may not: None where there is nothing to do."""
+        if self._app.rebalancing:
+            return "a rebalance is under way"
+        consumer = self._app._consumer  # noqa: SLF001
+        if consumer is None or not consumer.assignment():
+            return None
+        if not self.turns.taken:
+            return "partitions were assigned and never taken over"
+        # The first answer to a fetch says where a partition ends, be it empty.
+        if any(consumer.highwater(TP(tp.topic, tp.partition)) is None for tp in self.turns.taken):
+            return "partitions were taken over and never fetched"
+        waiting = sum(self.lag().values())
+        return f"{waiting} records wait" if waiting else None
 
     async def _watch_coordinator(self) -> None:
         """Let the group's coordinator go on after an error; one that will not go away by itself ends the role."""

@@ -89,6 +89,13 @@ _FLOW = (
         _TOPIC,
     ),
     _counter(
+        "skipped_records_total",
+        "Offsets that Kafka had removed before they were read, by topic.",
+        "SRE: was a worker away for longer than the topic keeps records",
+        _SCORE,
+        _TOPIC,
+    ),
+    _counter(
         "misplaced_records_total",
         "Sampled records whose partition is not that of their card token.",
         "SRE: a producer with another partitioner",
@@ -282,24 +289,9 @@ _STATE = (
         "SRE: latency; developer: is it below 20 ms",
         _SCORE,
     ),
-    _counter(
-        "checkpoints_failed_total",
-        "Checkpoints and bases that were not written; what they held is in the next ones.",
-        "SRE: storage",
-        _SCORE,
-    ),
-    _counter(
-        "checkpoints_damaged_total",
-        "Objects and manifests of checkpoints that are not what was written, and were passed over.",
-        "SRE: storage",
-        _SCORE,
-    ),
-    _counter(
-        "commits_refused_total",
-        "Commits that the consumer group refused: another worker may own the partitions.",
-        "SRE: workers that were thought dead",
-        _SCORE,
-    ),
+    _counter("checkpoints_failed_total", "Checkpoints and bases that were not written.", "SRE: storage", _SCORE),
+    _counter("checkpoints_damaged_total", "Damaged parts of checkpoints, passed over.", "SRE: storage", _SCORE),
+    _counter("commits_refused_total", "Commits that the group refused.", "SRE: workers thought dead", _SCORE),
     _gauge(
         "state_rows",
         "",

@@ -24,10 +24,12 @@ from streams.checkpoints import CheckpointStore
 from streams.detector_core import DetectorCore
 from streams.errors import CheckpointError
 from streams.metrics import StreamMetrics
-from streams.ownership import OwnedPartition, Ownership
+from streams.ownership import Found, OwnedPartition, Ownership
 from streams.producer import Producer
 from streams.records import TopicPartition
 from streams.recovery import Answered
+from streams.sources import Sources
+from streams.topics import LABELS, TRANSACTIONS
 from tests.detector.event_streams import STEPS, Event, build_events, random_steps
 from tests.detector.test_changes import TIGHT
 from tests.detector.test_engine import RATES
@@ -95,7 +97,10 @@ class Life:
     def take_over(self) -> None:
         opened = self.ownership.keep(frozenset({0}), self.generation)
         found = self.store.load(opened, self.generation, self.core.new_room)
-        self.ownership.open(opened, found.partitions, found.shared, {0: Answered()}, self.store)
+        at = found.partitions[0].manifest.position if found.partitions else Position(0, 0)
+        starts = {TopicPartition(TRANSACTIONS, 0): at.next_offset, TopicPartition(LABELS, 0): at.label_next_offset}
+        sources = Sources(starts, {})
+        self.ownership.open(opened, Found(found.partitions, found.shared, sources, {0: Answered()}), self.store)
 
     def place(self) -> int:
         """How many events of the log are in state; offsets have no holes here."""

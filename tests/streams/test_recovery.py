@@ -154,7 +154,7 @@ def test_a_checkpoint_within_a_replay_names_the_positions_before_it(unlearned: A
     producer = SimpleNamespace(positions={TopicPartition(DECISIONS, 3): 110})
     unlearned.positions = {"fraud.decisions.v1/3": 100}
     owned = OwnedPartition(
-        3, Position(11, 6), has_checkpoint=True, answered=unlearned, checkpointed=None,
+        3, Position(11, 6), answered=unlearned, checkpointed=None,
         outputs_before={"fraud.decisions.v1/3": 40},
     )  # fmt: skip
     assert owned.output_positions(cast("Producer", producer)) == {"fraud.decisions.v1/3": 40}

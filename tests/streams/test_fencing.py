@@ -1,0 +1,121 @@
+"""A worker that was paused past its session and wakes: it believes that it owns what another one has taken over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from streams.checkpoint_format import generation_of
+from streams.topics import ALERTS, DECISIONS
+from tests.streams.kafka_world import World, eventually
+
+_ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def worker(world: World, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process with the stand-in engine; gone afterwards, even if it is paused."""
+    known = {field.name: getattr(world.settings, field.name) for field in fields(world.settings)}
+    del known["fingerprint_key"]
+    text = json.dumps(known | {"worker_name": name})
+    process = subprocess.Popen([sys.executable, "-m", "tests.streams.worker_process", text], cwd=_ROOT)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGCONT)
+            process.kill()
+        process.wait()
+
+
+def manifests(world: World) -> dict[Path, bytes]:
+    """All objects of partitions' checkpoints, and what is in them."""
+    root = Path(world.settings.checkpoint_url.removeprefix("file://"))
+    found: dict[Path, bytes] = {}
+    for number in range(world.settings.partitions):
+        for path in (root / str(number)).rglob("*"):
+            try:
+                found[path] = path.read_bytes()
+            except (FileNotFoundError, IsADirectoryError):
+                continue  # a folder, or removed meanwhile
+    return found
+
+
+def check_first_decisions(world: World, sent: int) -> None:
+    """The first decision of every offset counts each payment once; what comes later changes nothing."""
+    first: dict[tuple[int, int], dict[str, object]] = {}
+    for decision in world.values(DECISIONS):
+        first.setdefault((decision["source"]["partition"], decision["source"]["offset"]), decision)
+    assert len({decision["transaction_id"] for decision in first.values()}) == sent, "lost"
+    by_card: dict[object, list[float]] = {}
+    for decision in first.values():
+        by_card.setdefault(decision["card_token"], []).append(float(str(decision["score"])))
+    for card, scores in by_card.items():
+        assert sorted(scores) == [number / 1000 for number in range(1, len(scores) + 1)], card
+    frozen = {decision["transaction_id"] for decision in first.values() if decision["action"] == "FREEZE"}
+    alerts = Counter(alert["transaction_id"] for alert in world.values(ALERTS))
+    assert alerts.keys() == frozen
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_paused_past_its_session_changes_nothing(world: World) -> None:
+    """SIGSTOP under load, another one takes over, SIGCONT: no checkpoint overwritten, none lost, no offset set back."""
+
+    async def story() -> None:
+        sent = 0
+
+        async def pay(records: int) -> None:
+            nonlocal sent
+            for _ in range(records):
+                world.pay(f"t-{sent}", card=f"card-{sent % 20}", amount_minor=2_000_000 if sent % 97 == 0 else 100)
+                sent += 1
+            await asyncio.to_thread(world.writer.flush)
+
+        def are_decided() -> bool:
+            return len({decision["transaction_id"] for decision in world.values(DECISIONS)}) >= sent
+
+        with worker(world, "w0") as paused:
+            await pay(300)
+            await eventually(are_decided, "the first worker answers")
+            await eventually(lambda: bool(manifests(world)), "it has checkpointed")
+            loading = asyncio.create_task(pay(500))
+            await asyncio.sleep(0.3)
+            os.kill(paused.pid, signal.SIGSTOP)
+            await loading
+            with worker(world, "w1") as owner:
+                await eventually(are_decided, "the second one has taken over")
+                await pay(300)
+                await eventually(are_decided, "and goes on")
+                before = manifests(world)
+                newest = max(generation_of(path.parent.name) for path in before)
+                os.kill(paused.pid, signal.SIGCONT)
+                await pay(300)
+                await eventually(are_decided, "with both of them awake")
+                await pay(300)
+                await eventually(are_decided, "and stays so")
+                after = manifests(world)
+                assert all(data == after[path] for path, data in before.items() if path in after), "overwritten"
+                kept = [path for path in before if generation_of(path.parent.name) == newest]
+                assert max(generation_of(path.parent.name) for path in after) >= newest
+                assert kept
+                for process in (owner, paused):
+                    process.terminate()
+                    assert await asyncio.to_thread(process.wait, 60) == 0
+        # Whoever comes next finds a state that goes on where the last owner was.
+        with worker(world, "w2"):
+            await pay(200)
+            await eventually(are_decided, "a third one goes on")
+        check_first_decisions(world, sent)
+
+    asyncio.run(story())
