@@ -181,6 +181,10 @@ class HistoryRole:
             logger.info("history: %s; going on from where they are", error)
             return False
         self._metrics.history_events.inc(new)
+        # What was known before comes first: the memory's positions only go forward.
+        for it in told[len(told) - new :]:
+            if it.event is not None:
+                self._metrics.case_events.labels(it.event.type.value).inc()
         return True
 
     async def _patiently(self, work: Callable[[], _Result]) -> _Result:

@@ -70,6 +70,7 @@ class StreamMetrics:
         self._make_state(made)
         self.outbox_age = made.gauge("cardwatch_outbox_age_seconds")
         self.history_lag = made.gauge("cardwatch_history_lag_seconds")
+        self.case_events = made.counters("cardwatch_case_events_total")
         self.history_events = made.counter("cardwatch_history_events_total")
         self.store_failures = made.counters("cardwatch_store_failures_total")
         self.fenced_shards = made.gauge("cardwatch_store_fenced_shards")
@@ -97,6 +98,8 @@ class StreamMetrics:
         for outcome in ("frozen", "attached", "held", "superseded"):
             self.freezes.labels(outcome)
         self.store_failures.labels("StoreUnavailableError")
+        for event in ("opened", "target_near", "target_missed"):
+            self.case_events.labels(event)
 
     def _make_learning(self, made: Instruments) -> None:
         """What tells of models, labels and drift."""

@@ -364,6 +364,13 @@ _CASEWORK = (
         _HISTORY,
     ),
     _counter(
+        "case_events_total",
+        "Events of cases by what happened; target_near and target_missed are of the queue's clocks.",
+        "SRE: QueueTargetBurn; casework lead: targets about to be missed",
+        _HISTORY,
+        Label("type", 48, "what happened, as in docs/cases.md"),
+    ),
+    _counter(
         "store_failures_total",
         "Calls to the store of cards and cases that failed and are made again, by error.",
         "SRE: RedisRefusingWrites",

@@ -16,6 +16,7 @@ from cardwatch.monitoring.windows import DAY_S, HOUR_S, MINUTE_S, Windows, durat
 
 # One bad freeze of three burns a budget of a thousandth at 300 times its rate and says nothing.
 LEAST_EVENTS = 10
+_CASE_EVENTS = ("target_missed", "opened")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ def _failed(_objective: ShareObjective, window: str) -> str:
     return f"{bad} / sum(rate(cardwatch_transactions_total[{window}]))"
 
 
+def _missed(_objective: ShareObjective, window: str) -> str:
+    missed, opened = (f'sum(increase(cardwatch_case_events_total{{type="{it}"}}[{window}]))' for it in _CASE_EVENTS)
+    return f"{missed} / {opened}"
+
+
 def _too_late(metric: str) -> Callable[[ShareObjective, str], str]:
     def share(objective: ShareObjective, window: str) -> str:
         if not isinstance(objective, TimeObjective):
@@ -101,6 +107,14 @@ MEASURES = (
         "cardwatch_freeze_latency_seconds_count",
         "Cards are frozen too late",
         "A thief gets some payments more out of a card that is known to be stolen.",
+    ),
+    Measure(
+        "queue_targets",
+        "QueueTargetBurn",
+        _missed,
+        'cardwatch_case_events_total{type="opened"}',
+        "Cases miss the time they may take",
+        "People whose card is frozen wait for somebody to look; thieves go on with the cards nobody has looked at.",
     ),
 )
 

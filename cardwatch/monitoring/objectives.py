@@ -42,6 +42,7 @@ class Objectives(_Strict):
     decided: ShareObjective
     decision_latency: TimeObjective
     freeze_latency: TimeObjective
+    queue_targets: ShareObjective
 
 
 class AlertLimits(_Strict):

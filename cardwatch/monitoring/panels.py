@@ -71,7 +71,7 @@ def _quantiles(metric: str) -> tuple[tuple[str, str], ...]:
 
 _BUDGETS = tuple(
     (f"cardwatch:{name}:bad_ratio_rate1h / on () cardwatch:{name}:budget_ratio", name)
-    for name in ("decided", "decision_latency", "freeze_latency")
+    for name in ("decided", "decision_latency", "freeze_latency", "queue_targets")
 )
 
 SERVICE = Dashboard(
@@ -212,6 +212,15 @@ CASEWORK = Dashboard(
             "Cases",
             (
                 _panel("Cases by state", "short", ("sum by (state) (cardwatch_cases)", "{{state}}")),
+                _panel(
+                    "Cases opened, targets near and missed",
+                    "ops",
+                    (
+                        _rate('cardwatch_case_events_total{type=~"opened|target_near|target_missed"}', "type"),
+                        "{{type}}",
+                    ),
+                    alert="QueueTargetBurn",
+                ),
                 _panel("Age of the outbox", "s", ("max(cardwatch_outbox_age_seconds)", "oldest"), alert="OutboxStuck"),
                 _panel(
                     "Alerts waiting",

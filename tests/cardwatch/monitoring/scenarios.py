@@ -33,6 +33,7 @@ CHECKPOINT_AGE = 'cardwatch_checkpoint_age_seconds{instance="a"}'
 REDIS_CLOCK = "cardwatch_store_clock_offset_seconds"
 CERTIFICATE = 'cardwatch_certificate_expiry_timestamp_seconds{setting="kafka.client.ssl.ca.location"}'
 FAST, DECIDED = 'cardwatch_decision_latency_seconds_bucket{le="0.25"}', "cardwatch_decision_latency_seconds_count"
+MISSED, OPENED = (f'cardwatch_case_events_total{{type="{event}"}}' for event in ("target_missed", "opened"))
 SOON, FREEZES = 'cardwatch_freeze_latency_seconds_bucket{le="2.0"}', "cardwatch_freeze_latency_seconds_count"
 
 FIRES, NEARLY, RESET, MISSING = "fires", "nearly", "reset", "missing"
@@ -237,6 +238,21 @@ SCENARIOS = [
         (FIRES, True, {SOON: "0+98x450", FREEZES: "0+100x450"}),
         (NEARLY, False, {SOON: "0+996x450", FREEZES: "0+1000x450"}),
         (RESET, False, {SOON: "0+20x200 0+20x250", FREEZES: "0+20x200 0+20x250"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
+        "QueueTargetBurn", "page", "80m",
+        (FIRES, True, {MISSED: "0+8x90", OPENED: "0+10x90"}),
+        (NEARLY, False, {MISSED: "0+2x90", OPENED: "0+10x90"}),
+        (NEARLY, False, {MISSED: "0+1x40 40x50", OPENED: "0+1x90"}),
+        (RESET, False, {MISSED: "90x40 0x50", OPENED: "0+10x40 0+10x50"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
+        "QueueTargetBurn", "ticket", "7h",
+        (FIRES, True, {MISSED: "0+1x450", OPENED: "0+10x450"}),
+        (NEARLY, False, {MISSED: "0+1x450", OPENED: "0+25x450"}),
+        (RESET, False, {MISSED: "90x200 0x250", OPENED: "0+10x450"}),
         (MISSING, False, {}),
     ),
 ]  # fmt: skip
