@@ -23,7 +23,9 @@ from casework.notices import Notice
 from casework.outbox import Draft, messages_of
 from casework.playbook import Playbook
 from casework.store import Recorded, Snapshot, Step
-from detector.vocabulary import Action, CardStatus
+from detector.vocabulary import Action, CardStatus, Flag
+
+RANDOM_REVIEW = str(Flag.RANDOM_REVIEW.name).lower()
 
 
 @dataclass(slots=True)
@@ -167,7 +169,8 @@ class Work:
         """How much an alert, or a kind of case, matters at first."""
         if alert is None:
             return self.playbook.kind_severity[kind]
-        is_sample = alert.flags == ("random_review",) or ("random_review" in alert.flags and not alert.reasons)
+        # Chosen by chance among what was allowed: it waits its turn behind everything that spoke for itself.
+        is_sample = RANDOM_REVIEW in alert.flags
         return Severity.LOW if is_sample else self.playbook.action_severity[alert.action]
 
     # ----------------------------------------------------------------------------------------------------------- card

@@ -223,6 +223,19 @@ def test_get_next_hands_out_different_cases_by_urgency(bench: Bench) -> None:
     assert hard.case.card_token == "card-hard"
 
 
+def test_the_random_sample_is_reviewed_in_the_same_queue(bench: Bench) -> None:
+    """Behind everything that spoke for itself, and in the end as well."""
+    desk = bench.desk()
+    sample = alert("sample", Action.REVIEW, card_token="card-1", flags=("random_review",), reasons=(),
+                   expected_loss_minor=0)  # fmt: skip
+    bench.run(desk.respond([sample, alert("suspect", Action.REVIEW, card_token="card-2")], NOW_MS))
+    taken = [bench.run(desk.next_case(by, now_ms=NOW_MS + 1)) for by in (AGENT, OTHER_AGENT)]
+    assert [view and (view.case.card_token, view.case.severity) for view in taken] == [
+        ("card-2", Severity.NORMAL),
+        ("card-1", Severity.LOW),
+    ]
+
+
 def test_if_match_on_acts_tells_what_changed(bench: Bench) -> None:
     """Two agents collide; the second sees what the first did."""
     story = Story(bench)
