@@ -326,8 +326,9 @@ class CheckpointStore:
         self._on_damaged(path)
 
     def _checkpoints(self, folder: str) -> list[str]:
-        """Names of checkpoints in a folder, the highest first; bases are none."""
-        return sorted((name for name in self._names(folder) if not is_base(name)), reverse=True)
+        """Names of checkpoints in a folder, the highest first; bases are none, nor is what others have put there."""
+        names = (name for name in self._names(folder) if not is_base(name) and generation_of(name) > (-1, -1))
+        return sorted(names, reverse=True)
 
     def _shared_manifests(self, found: Mapping[int, list[str]]) -> Iterator[tuple[str, SharedManifest]]:
         """Checkpoints of shared entities and where they are: those that contain most partitions, the newest first."""
