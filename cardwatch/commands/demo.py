@@ -169,6 +169,7 @@ def _addresses(system: System) -> dict[str, str]:
         "console": f"{system.api_url}/console   sign in with {system.api_keys[AGENT]}",
         "API": f"{system.api_url}/v1   OpenAPI at {system.api_url}/openapi.json",
         "metrics": f"api {system.api_url}/metrics   {metrics}",
+        "watch": "cardwatch top   or Prometheus, with these addresses in configs/prometheus/prometheus.yml",
         "Kafka": system.settings.kafka.bootstrap_servers,
         "Redis": f"unix socket {system.data.redis_socket}" if system.own_redis else "as configured",
         "logs": str(system.data.logs),

@@ -34,6 +34,12 @@ def test_live_asks_nobody() -> None:
     assert (response.status_code, response.json()) == (200, {"status": "live"})
 
 
+def test_startup_is_over_once_it_answers() -> None:
+    """The service listens only then; what it depends on is for readiness to say."""
+    response = world(checks={"redis": broken}).client.get("/startupz")
+    assert (response.status_code, response.json()) == (200, {"status": "live"})
+
+
 def test_ready_names_what_is_missing() -> None:
     """A 503 problem names each missing dependency and nothing of its error."""
     ready = world(checks={"redis": fine, "kafka": fine}).client.get("/readyz")
