@@ -16,6 +16,7 @@ from streams.detector_core import DetectorCore
 from streams.learn import LearnRole
 from streams.metrics import StreamMetrics
 from streams.score import ScoreRole
+from streams.segment_files import SegmentFiles
 from streams.settings import StreamSettings
 
 
@@ -34,6 +35,7 @@ def state_config(settings: Settings) -> StateConfig:
         payments=detector.payments,
         entities=detector.entities,
         buckets=detector.buckets,
+        kept=detector.kept,
         lateness_ms=detector.lateness_hours * HOUR_MS,
         identity_memory_ms=detector.identity_memory_hours * HOUR_MS,
         retention_ms=detector.retention_days * DAY_MS,
@@ -55,7 +57,7 @@ def score(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -
     require_one_reference(policy.reference_currency, rates.reference_currency)
     # Until a version is read from Kafka: knows nothing, so only rules act.
     nothing = Trainer(_models_config(settings)).version("m-000000", 0)
-    core = DetectorCore(EngineState(config, rates), nothing, policy)
+    core = DetectorCore(EngineState(config, rates, SegmentFiles(streams.checkpoint_url)), nothing, policy)
     return lambda: ScoreRole(core, streams, metrics)
 
 

@@ -161,6 +161,7 @@ class DetectorSettings(Section):
     events: Rows
     entities: Rows
     buckets: Rows
+    kept: Rows
     lateness_hours: Hours
     identity_memory_hours: Hours
     retention_days: Days

@@ -17,6 +17,7 @@ from detector.assessments import AlertEvidence, Assessments, join_assessments
 from detector.catalogue import DAY_MS, FEATURE_INDEX, catalogue_digest
 from detector.examples import Examples
 from detector.jit import kernel
+from detector.kept import block_of, make_room
 from detector.layout import Observed
 from detector.models.version import ModelVersion
 from detector.observe import check_offsets, kernel_columns, observe
@@ -184,18 +185,22 @@ def _explain(
     return shown
 
 
-def _pieces(batch: TransactionBatch) -> list[slice]:
-    """Cut a batch where its clock moves on by more than a day.
+def _pieces(batch: TransactionBatch, block: int) -> list[slice]:
+    """Cut a batch where its clock moves on by more than a day, and where a block of offsets begins.
 
     An alert shows the card's last payments, which are read after the walk. Within a day of the watermark no payment
-    that an alert of the piece can show is forgotten. Live batches span seconds: they are one piece.
+    that an alert of the piece can show is forgotten. Live batches span seconds: they are one piece, seldom two.
     """
-    if len(batch) and int(batch.event_time_ms.max()) - int(batch.event_time_ms[0]) <= DAY_MS:
+    if not len(batch):
+        return [slice(0, 0)]
+    blocks = batch.offset // block
+    if blocks[0] == blocks[-1] and int(batch.event_time_ms.max()) - int(batch.event_time_ms[0]) <= DAY_MS:
         return [slice(0, len(batch))]
     clock = np.maximum.accumulate(batch.event_time_ms)
     pieces, start = [], 0
     while start < len(batch):
         stop = int(np.searchsorted(clock, clock[start] + DAY_MS, side="right"))
+        stop = min(stop, int(np.searchsorted(blocks, blocks[start], side="right")))
         pieces.append(slice(start, stop))
         start = stop
     return pieces
@@ -205,6 +210,8 @@ def _assess_piece(
     state: EngineState, partition: PartitionState, batch: TransactionBatch, model: ModelVersion, policy: Policy
 ) -> Assessments:
     """Assess records within `EngineState.change`."""
+    if len(batch):
+        make_room(state, batch.partition, int(batch.offset[0]))
     amount_reference, rate_missing = state.rates.convert(batch.amount_minor, batch.currency)
     observed = observe(state, partition, kernel_columns(batch, amount_reference))
     bins = model.binner.bins(observed.features)
@@ -255,7 +262,8 @@ def assess_batch(state: EngineState, batch: TransactionBatch, model: ModelVersio
     model.require_catalogue(_CATALOGUE_DIGEST)
     with state.change(partition):
         pieces = [
-            _assess_piece(state, partition, batch[rows], model, policy) for rows in _pieces(batch) or [slice(0, 0)]
+            _assess_piece(state, partition, batch[rows], model, policy)
+            for rows in _pieces(batch, block_of(state.config))
         ]
     return pieces[0] if len(pieces) == 1 else join_assessments(batch, pieces)
 

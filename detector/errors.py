@@ -4,6 +4,7 @@ DetectorError
 ├── BatchError            a batch that breaks the contract of `assess_batch`
 │   └── StaleOffsetError  offsets at or below what the state already holds
 ├── ConfigurationError    a policy, model, rate or catalogue setting that cannot be used
+├── SegmentError          payments on disk that cannot be read or written
 ├── StateError            arrays that cannot be loaded as state
 │   └── CapacityError     a table has no room left and nothing may be evicted
 └── ModelError            a model version that cannot be read or does not fit the catalogue
@@ -26,6 +27,10 @@ class StaleOffsetError(BatchError):
 
 class ConfigurationError(DetectorError):
     """A setting cannot be used; the message names it and says what would be right."""
+
+
+class SegmentError(DetectorError):
+    """A segment of kept payments cannot be read, or cannot be written."""
 
 
 class StateError(DetectorError):

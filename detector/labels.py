@@ -12,19 +12,25 @@ from numpy.typing import NDArray
 from detector.catalogue import FEATURE_COUNT
 from detector.errors import BatchError, StaleOffsetError
 from detector.examples import Examples
+from detector.kept import label_kept, mature_kept
 from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOWN, label_batch, mature_payments
 from detector.layout import (
     BINS,
     DECIDED,
+    KEPT,
+    KEPT_BINS,
+    LEVEL_MASK,
     PAYMENT_CARD_KEY,
     PAYMENT_ENTITY_KEYS,
+    PAYMENT_LEVEL,
     PAYMENT_REVIEW_SHARE,
     PAYMENT_TIME,
+    PAYMENT_WORDS,
     PAYMENTS,
     SHARED_MERCHANT,
 )
 from detector.memory import table_rows
-from detector.recent import is_random_review, stored_actions
+from detector.recent import actions_of, is_random_review
 from detector.state import EngineState, PartitionState
 from detector.tokens import fingerprint_many
 from detector.transactions import joined_identities
@@ -132,20 +138,29 @@ def _propensity(
     return np.where(drawn & (share > 0.0), share, 1.0)
 
 
-def _gather(
-    state: PartitionState,
-    rows: NDArray[np.int64],
+def _examples(
+    words: NDArray[np.int64],
+    bins: NDArray[np.uint8],
     label: NDArray[np.int64],
     label_time_ms: NDArray[np.int64],
     source: NDArray[np.int64],
     labeller: NDArray[np.int64],
 ) -> Examples:
-    """Examples of what stands in rows of the ring of payments, with the labels given."""
-    bins = table_rows(state.memory, int(BINS)).view(np.uint8)[rows, :FEATURE_COUNT]
-    payments = table_rows(state.memory, int(PAYMENTS))[rows]
-    merchant, card = (payments[:, word] for word in (PAYMENT_ENTITY_KEYS + 2 * SHARED_MERCHANT, PAYMENT_CARD_KEY))
+    """Examples of payments, as rows of the ring's words and their bins, with the labels given."""
+    merchant, card = (words[:, word] for word in (PAYMENT_ENTITY_KEYS + 2 * SHARED_MERCHANT, PAYMENT_CARD_KEY))
+    weight = np.ldexp(np.ones(len(words)), words[:, PAYMENT_LEVEL] & LEVEL_MASK)
     sources = np.column_stack([labeller, merchant, card])
-    return Examples(bins, label, np.ones(len(rows)), label_time_ms, sources, _propensity(payments, label, source))
+    return Examples(bins, label, weight, label_time_ms, sources, _propensity(words, label, source))
+
+
+def _rows_of(
+    partition: PartitionState, table: int, bins: int, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Words and bins of rows of a table of payments."""
+    return (
+        table_rows(partition.memory, table)[rows, :PAYMENT_WORDS],
+        table_rows(partition.memory, bins).view(np.uint8)[rows, :FEATURE_COUNT],
+    )
 
 
 def apply_labels(state: EngineState, labels: LabelBatch) -> LabelResult:
@@ -161,27 +176,39 @@ def apply_labels(state: EngineState, labels: LabelBatch) -> LabelResult:
     outcome = np.zeros(len(labels), dtype=np.int64)
     rows = np.zeros(len(labels), dtype=np.int64)
     if not len(labels):
-        return _learned(partition, rows, labels, outcome)
+        return _learned(*_rows_of(partition, int(PAYMENTS), int(BINS), rows), labels, outcome)
     if int(labels.offset[0]) < partition.label_next_offset:
         message = f"label offset {int(labels.offset[0])} of partition {labels.partition} was applied before"
         raise StaleOffsetError(message)
+    identity = labels.identity.view(np.int64)
     with state.change(partition):
         label_batch(
-            partition.memory, state.shared, labels.identity.view(np.int64), labels.label, labels.label_time_ms,
+            partition.memory, state.shared, identity, labels.label, labels.label_time_ms,
             int(labels.offset[-1]) + 1, state.limits(), outcome, rows, state.scratch,
         )  # fmt: skip
-    return _learned(partition, rows, labels, outcome)
+        missing = np.flatnonzero(rows == 0)
+        told = outcome[missing]
+        found, which = label_kept(
+            state, labels.partition, identity[missing], labels.label[missing], labels.label_time_ms[missing], told
+        )
+        outcome[missing] = told
+    words, bins = _rows_of(partition, int(PAYMENTS), int(BINS), np.maximum(rows, 0))
+    words[rows < 0], bins[rows < 0] = _rows_of(partition, int(KEPT), int(KEPT_BINS), -rows[rows < 0])
+    words[missing[which >= 0]], bins[missing[which >= 0]] = (
+        found.words[which[which >= 0]],
+        found.bins[which[which >= 0]],
+    )
+    return _learned(words, bins, labels, outcome)
 
 
 def _learned(
-    partition: PartitionState, rows: NDArray[np.int64], labels: LabelBatch, outcome: NDArray[np.int64]
+    words: NDArray[np.int64], bins: NDArray[np.uint8], labels: LabelBatch, outcome: NDArray[np.int64]
 ) -> LabelResult:
     """Examples with the label that each record said, even where a later one of the batch corrects it."""
     new = (outcome == APPLIED) | (outcome == CORRECTED)
-    columns = (labels.label, labels.label_time_ms, labels.source, labels.labeller)
-    examples = _gather(partition, rows[new], *(column[new] for column in columns))
-    times = table_rows(partition.memory, int(PAYMENTS))[rows, PAYMENT_TIME]
-    return LabelResult(examples, outcome, times, stored_actions(partition, rows))
+    columns = (words, bins, labels.label, labels.label_time_ms, labels.source, labels.labeller)
+    examples = _examples(*(column[new] for column in columns))
+    return LabelResult(examples, outcome, words[:, PAYMENT_TIME], actions_of(words[:, DECIDED]))
 
 
 def mature(state: EngineState, partition: int, now_ms: int) -> Examples:
@@ -201,8 +228,13 @@ def mature(state: EngineState, partition: int, now_ms: int) -> Examples:
     rows = np.zeros(_MATURE_AT_ONCE, dtype=np.int64)
     maturity_ms = state.config.maturity_ms
     with state.change(owner):
-        count = mature_payments(owner.memory, state.shared, now_ms - maturity_ms, state.limits(), rows, state.scratch)
-    found = rows[:count]
-    times = table_rows(owner.memory, int(PAYMENTS))[found, PAYMENT_TIME] + maturity_ms
-    genuine, source, nobody = (np.full(count, code) for code in (int(Label.GENUINE), int(LabelSource.MATURITY), 0))
-    return _gather(owner, found, genuine, times, source, nobody)
+        before_ms = now_ms - maturity_ms
+        count = mature_payments(owner.memory, state.shared, before_ms, state.limits(), rows, state.scratch)
+        words, bins = _rows_of(owner, int(PAYMENTS), int(BINS), rows[:count])
+        found = None if count else mature_kept(state, partition, before_ms)
+        if found is not None:
+            words, bins = found.words, found.bins
+    times = words[:, PAYMENT_TIME] + maturity_ms
+    columns = (np.full(len(words), code) for code in (int(Label.GENUINE), int(LabelSource.MATURITY), 0))
+    genuine, source, nobody = columns
+    return _examples(words, bins, genuine, times, source, nobody)

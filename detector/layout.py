@@ -59,6 +59,10 @@ PAIR_TERMINAL, PAIR_MERCHANT, PAIR_COUNTRY, PAIR_DEVICE, PAIR_CATEGORY = constan
 ) = constants(21)[4:]  # fmt: skip
 PAYMENT_CARD_KEY = 21
 PAYMENT_ENTITY_KEYS = 23
+# Field 3, which links rows that are free, is LEVEL here, whose rows never are: a payment that left the ring stands for
+# two to this power. COUNTED_ONCE says that its label was counted while it stood for itself.
+PAYMENT_LEVEL = 3
+LEVEL_MASK, COUNTED_ONCE = 255, 256
 # Bits of the float64 share of allowed payments that were reviewed by chance when it was decided.
 PAYMENT_REVIEW_SHARE = PAYMENT_ENTITY_KEYS + 8
 PAYMENT_WORDS = PAYMENT_REVIEW_SHARE + 1
@@ -88,12 +92,27 @@ ENTITY_WORDS = LEVELS + LEVEL_WORDS * SHARED_WINDOW_COUNT
 ENTITY_KEY_COLUMNS = (0, 2, 6, 8)
 CATEGORY_COLUMN = 8
 
+# A segment of payments on disk: its number, a word of the digest of its content, how many it holds, their earliest and
+# latest time, and how many of them, from the first, have become genuine where they had no label.
+SEGMENT_NUMBER, SEGMENT_DIGEST, SEGMENT_ROWS = constants(3)
+SEGMENT_FIRST_MS, SEGMENT_LAST_MS, SEGMENT_MATURED = constants(7)[4:]
+SEGMENT_WORDS = 7
+# A label that came to a payment on disk, keyed by the number of its segment and its place there.
+LATE_LABEL = 4
+LATE_LABEL_WORDS = 5
+
 # The single row of the progress table.
-WATERMARK, NEXT_OFFSET, LABEL_NEXT_OFFSET, STARTED, LATE_RECORDS, USELESS_REFERENCES, FORCED_EVICTIONS = constants(7)
+(
+    WATERMARK, NEXT_OFFSET, LABEL_NEXT_OFFSET, STARTED, LATE_RECORDS, USELESS_REFERENCES, FORCED_EVICTIONS,
+    SEGMENTS_WRITTEN,
+) = constants(8)  # fmt: skip
 PROGRESS_WORDS = 8
 
 # Table ids of a partition's memory, and of the memory of shared entities.
-PROGRESS, CARDS, CARD_INDEX, PAYMENTS, PAYMENT_INDEX, BINS = constants(6)
+(
+    PROGRESS, CARDS, CARD_INDEX, PAYMENTS, PAYMENT_INDEX, BINS, KEPT, KEPT_INDEX, KEPT_BINS, SEGMENTS, LATE_LABELS,
+    LATE_LABEL_INDEX,
+) = constants(12)  # fmt: skip
 ENTITIES, ENTITY_INDEX = constants(2)
 
 

@@ -168,6 +168,12 @@ def adopt_answer(state: PartitionState, row: int, decision: tuple[int, int, floa
     words[EXPECTED_LOSS] = words[RULE_HITS] = 0
 
 
+def actions_of(decided: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The actions of decisions as they stand in the ring, as codes."""
+    actions: NDArray[np.int64] = decided & _ACTION_MASK
+    return actions
+
+
 def is_random_review(decided: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which decisions, as they stand in the ring, were to have a payment reviewed that chance had chosen."""
     return (decided >> _FLAGS_SHIFT) & int(Flag.RANDOM_REVIEW) != 0
@@ -191,12 +197,6 @@ def stored_reasons(state: PartitionState, row: int) -> list[str]:
     return unpack_codes(state, int(table_rows(state.memory, int(PAYMENTS))[row, REASONS]))
 
 
-def stored_actions(state: PartitionState, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The actions of decisions given earlier, as codes."""
-    actions: NDArray[np.int64] = table_rows(state.memory, int(PAYMENTS))[rows, DECIDED] & _ACTION_MASK
-    return actions
-
-
 def stored_decisions(
     state: PartitionState, rows: NDArray[np.int64], policy_version: str
 ) -> tuple[NDArray[np.int64], ...]:
@@ -209,7 +209,7 @@ def stored_decisions(
     flags = (decided >> _FLAGS_SHIFT) & ((1 << (_POLICY_SHIFT - _FLAGS_SHIFT)) - 1)
     same_policy = (decided >> _POLICY_SHIFT) == _code(state, policy_version)
     return (
-        stored_actions(state, rows),
+        actions_of(decided),
         flags,
         payments[:, SCORE_BITS],
         payments[:, ANOMALY_BITS],

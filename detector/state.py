@@ -27,8 +27,14 @@ from detector.layout import (
     ENTITY_INDEX,
     ENTITY_WORDS,
     GENERATION,
+    KEPT,
+    KEPT_INDEX,
     LABEL_NEXT_OFFSET,
     LAST_TIME,
+    LATE_LABEL,
+    LATE_LABEL_INDEX,
+    LATE_LABEL_WORDS,
+    LATE_LABELS,
     LEVELS,
     NEXT_OFFSET,
     OUTCOMES,
@@ -38,6 +44,7 @@ from detector.layout import (
     PAYMENTS,
     PROGRESS,
     PROGRESS_WORDS,
+    SEGMENT_WORDS,
     SHARED_WINDOW_COUNT,
     STARTED,
     WATERMARK,
@@ -49,11 +56,15 @@ from detector.memory import Memory, TableSpec, begin, reserve, roll_back, table_
 from detector.names import Names
 from detector.rates import RateTable
 from detector.saved import Index, Shape, StateChanges, StateImage, Texts
+from detector.segments import Segments
 from detector.tokens import KEY_BYTES
 
 FORMAT = 5
 # A batch of 16,384 records saves about 150 words a record; more where blocks grow. Committed only as used.
 _JOURNAL_WORDS = 1 << 26
+# A segment is written at once: 15 MB.
+_LARGEST_SEGMENT, _LEAST_SEGMENTS, _MOST_SEGMENTS = 1 << 16, 16, 1024
+_LEAST_LATE_LABELS, _KEPT_A_LATE_LABEL = 1 << 16, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,7 @@ class StateConfig:
         entities, buckets: of the worker: terminals, merchants and devices, and their non-empty buckets of time.
         lateness_ms: an event further behind its partition's watermark is scored at this distance from it.
         identity_memory_ms: how long a transaction seen again is a duplicate, and a reversal finds its payment.
+        kept: payments of a partition on disk that wait for a label after they left memory, where there is a disk.
         retention_ms: how long payments wait for a label.
         maturity_ms: the age at which an unlabelled payment counts as genuine.
         unlabelled_one_in: one in this many payments is handed to the models that need no label.
@@ -78,6 +90,7 @@ class StateConfig:
     payments: int = 1_000_000
     entities: int = 300_000
     buckets: int = 16_000_000
+    kept: int = 5_000_000
     lateness_ms: int = 2 * DAY_MS
     identity_memory_ms: int = 2 * DAY_MS
     retention_ms: int = 120 * DAY_MS
@@ -102,6 +115,16 @@ class StateConfig:
         if self.identity_memory_ms > min(self.retention_ms, WINDOWS_MS[-1]):
             message = "identity_memory_ms must not exceed retention_ms or the longest window of 30 days"
             raise ConfigurationError(message)
+
+    @property
+    def segment_rows(self) -> int:
+        """Payments of a segment on disk."""
+        return min(_LARGEST_SEGMENT, max(64, self.kept // _LEAST_SEGMENTS))
+
+    @property
+    def late_labels(self) -> int:
+        """Labels of payments on disk that are remembered."""
+        return max(_LEAST_LATE_LABELS, self.kept // _KEPT_A_LATE_LABEL)
 
     def digest(self) -> str:
         """Hex digest of what a checkpoint must agree with; capacities may grow and are not part of it."""
@@ -156,6 +179,12 @@ def _partition_specs(config: StateConfig) -> tuple[TableSpec, ...]:
         TableSpec("payments", config.payments, PAYMENT_WORDS, is_ring=True),
         TableSpec("payment_index", config.payments, 1, is_index=True),
         TableSpec("bins", config.payments, BIN_WORDS),
+        TableSpec("kept", config.segment_rows, PAYMENT_WORDS),
+        TableSpec("kept_index", config.segment_rows, 1, is_index=True),
+        TableSpec("kept_bins", config.segment_rows, BIN_WORDS),
+        TableSpec("segments", _MOST_SEGMENTS, SEGMENT_WORDS),
+        TableSpec("late_labels", config.late_labels, LATE_LABEL_WORDS),
+        TableSpec("late_label_index", config.late_labels, 1, is_index=True),
     )
 
 
@@ -170,6 +199,8 @@ def _shared_specs(config: StateConfig) -> tuple[TableSpec, ...]:
 _PARTITION_INDEXES = (
     Index(int(CARD_INDEX), int(CARDS), int(GENERATION)),
     Index(int(PAYMENT_INDEX), int(PAYMENTS), int(PAYMENT_STATE)),
+    Index(int(KEPT_INDEX), int(KEPT), int(PAYMENT_STATE)),
+    Index(int(LATE_LABEL_INDEX), int(LATE_LABELS), int(LATE_LABEL)),
 )
 _SHARED_INDEXES = (Index(int(ENTITY_INDEX), int(ENTITIES), int(LAST_TIME)),)
 _ENTITY_BLOCKS = (int(OUTCOMES), *range(LEVELS, LEVELS + LEVEL_WORDS * SHARED_WINDOW_COUNT, LEVEL_WORDS))
@@ -203,9 +234,16 @@ def _reserve_shared(config: StateConfig) -> Memory:
 class EngineState:
     """State of a worker: its partitions, the shared entities, directives and rates."""
 
-    def __init__(self, config: StateConfig, rates: RateTable) -> None:
-        """Reserve the shared tables; partitions are opened as they are assigned."""
+    def __init__(self, config: StateConfig, rates: RateTable, segments: Segments | None = None) -> None:
+        """Reserve the shared tables; partitions are opened as they are assigned.
+
+        Args:
+            config: what shapes it.
+            rates: to the reference currency.
+            segments: the disk that payments go to when memory has no more room for them; None for none.
+        """
         self.config = config
+        self.segments = segments
         self.rates = rates
         self.directives = Directives()
         self.partitions: dict[int, PartitionState] = {}

@@ -44,7 +44,7 @@ _PARTITION = Label("partition", 256, "number of a source partition of this worke
 _POLICY = Label("policy", 6, "versions of the policy since the process started")
 _REASON = Label("reason", 24, "why, a word of the contract")
 _SOURCE = Label("source", 5, "agent, cardholder, chargeback, network, import")
-_TABLE = Label("table", 6, "cards, events, payments, entities, buckets")
+_TABLE = Label("table", 6, "cards, events, payments, kept, entities, buckets")
 _TOPIC = Label("topic", 12, "a topic")
 
 _FLOW = (
@@ -311,7 +311,7 @@ _STATE = (
     _gauge(
         "state_bytes",
         "bytes",
-        "Memory behind the rows in use.",
+        "Memory behind the rows in use; of kept payments, disk.",
         "SRE: memory by kind of state",
         _SCORE,
         _TABLE,

@@ -9,7 +9,7 @@ import pytest
 
 from detector.engine import assess_batch
 from detector.labels import apply_labels, build_label_batch
-from detector.usage import state_usage
+from detector.usage import TableUse, state_usage
 from tests.detector.event_streams import START_MS
 from tests.detector.test_engine import new_state, payments
 from tests.detector.test_features_against_naive import CONFIG, KEY, model, policy
@@ -20,7 +20,7 @@ def test_usage_counts_what_is_there() -> None:
     """Cards, payments and shared entities are as many as the payments name; room is what was configured."""
     state = new_state()
     empty = {use.table: use.rows for use in state_usage(state)}
-    assert empty == {"cards": 0, "payments": 0, "events": 0, "entities": 0, "buckets": 0}
+    assert empty == {"cards": 0, "payments": 0, "kept": 0, "events": 0, "entities": 0, "buckets": 0}
     assess_batch(state, payments(120, cards=20), model(), policy())
     used = {use.table: use for use in state_usage(state)}
     assert used["cards"].rows == 20
@@ -28,6 +28,7 @@ def test_usage_counts_what_is_there() -> None:
     assert used["events"].rows >= 120
     assert used["entities"].rows >= 7 + 11
     assert used["cards"].capacity_rows == CONFIG.cards
+    assert used.pop("kept") == TableUse("kept", 0, 0, 0)
     for use in used.values():
         assert 0 < use.rows <= use.capacity_rows
         assert use.size_bytes >= use.rows * 8
