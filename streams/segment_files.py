@@ -8,11 +8,12 @@ looking for a payment reads a few pages of one of them. From a store that is no 
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import os
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -61,13 +62,12 @@ def encode(columns: Columns) -> bytes:
         size += -(-array.nbytes // _ALIGNED) * _ALIGNED
     head = msgspec.json.encode(_Head(_FORMAT, size, placed)) + b"\n"
     start = -(-len(head) // _ALIGNED) * _ALIGNED
-    buffer = io.BytesIO()
-    buffer.write(head.ljust(start))
+    data = np.zeros(start + size, dtype=np.uint8)
+    data[: len(head)] = np.frombuffer(head, dtype=np.uint8)
     for column in placed:
-        buffer.seek(start + column.start)
-        buffer.write(arrays[column.name].reshape(-1).view(np.uint8).data)
-    buffer.truncate(start + size)
-    return buffer.getvalue()
+        array = arrays[column.name].reshape(-1).view(np.uint8)
+        data[start + column.start : start + column.start + len(array)] = array
+    return data.tobytes()
 
 
 def open_columns(path: Path) -> Columns:
@@ -107,7 +107,7 @@ class SegmentFiles:
         self._root = f"{root.rstrip('/')}/{_FOLDER}"
         self._clock_s = clock_s
         self._is_local = isinstance(self._files, LocalFileSystem)
-        self._fetched: tempfile.TemporaryDirectory[str] | None = None
+        self._fetched: Path | None = None
         self._open: dict[tuple[int, str], Columns] = {}
 
     def write(self, partition: int, name: str, columns: Columns) -> None:
@@ -165,8 +165,9 @@ class SegmentFiles:
         if self._is_local:
             return Path(self._path(partition, name))
         if self._fetched is None:
-            self._fetched = tempfile.TemporaryDirectory(prefix="cardwatch-kept-")
-        path = Path(self._fetched.name) / f"{partition}-{name}"
+            self._fetched = Path(tempfile.mkdtemp(prefix="cardwatch-kept-"))
+            weakref.finalize(self, shutil.rmtree, self._fetched, ignore_errors=True)
+        path = self._fetched / f"{partition}-{name}"
         if not path.exists():
             try:
                 self._files.get_file(self._path(partition, name), str(path))
