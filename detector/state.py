@@ -59,7 +59,7 @@ from detector.saved import Index, Shape, StateChanges, StateImage, Texts
 from detector.segments import Segments
 from detector.tokens import KEY_BYTES
 
-FORMAT = 5
+FORMAT = 6
 # A batch of 16,384 records saves about 150 words a record; more where blocks grow. Committed only as used.
 _JOURNAL_WORDS = 1 << 26
 # A segment is written at once: 15 MB.

@@ -24,6 +24,7 @@ from detector.vocabulary import Action, Label
 from tests.columns import columns_of
 from tests.detector.event_streams import START_MS
 from tests.detector.memory_segments import MemorySegments
+from tests.detector.saving import whole
 from tests.detector.test_engine import RATES
 from tests.detector.test_features_against_naive import CONFIG, KEY, model, shipped
 
@@ -91,11 +92,11 @@ class Story:
     seed: int = 1
 
     def steps(self) -> Iterator[tuple[TransactionBatch, list[int], list[int], int]]:
-        rng, whole = np.random.default_rng(self.seed), payments(self.count)
+        rng, everything = np.random.default_rng(self.seed), payments(self.count)
         for start in range(0, self.count, self.every):
             stop = start + self.every
             rows = rng.integers(0, stop + 3, 12).tolist()
-            yield whole[start:stop], rows, rng.integers(0, 2, 12).tolist(), START_MS + stop * HOUR_MS
+            yield everything[start:stop], rows, rng.integers(0, 2, 12).tolist(), START_MS + stop * HOUR_MS
 
     def play(self, state: EngineState, first: int = 0, last: int = 10**9) -> list[Any]:
         """Take steps from `first` to before `last`; what labels became."""
@@ -133,8 +134,7 @@ def test_a_crash_loses_nothing_and_doubles_nothing() -> None:
     state = new_state(SMALL, disk)
     for stop in (3, 8, 15):
         story.play(state, state.partition(0).next_offset // story.every, stop)
-        saved = {name: array.copy() for name, array in state.snapshot(0).items()}
-        shared = {name: array.copy() for name, array in state.snapshot_shared().items()}
+        saved, shared = whole(state.changes(0)), whole(state.shared_changes)
         crashed = story.play(state, stop)
         restored = EngineState(SMALL, RATES, disk)
         restored.restore(0, saved)
