@@ -10,7 +10,9 @@ from pathlib import Path
 from benchmarks.options import Options
 from benchmarks.results import PAGE
 
-_NAMES = ("engine", "replay", "checkpoints", "end_to_end", "waiting", "quality", "selective", "watching", "alerts")
+_NAMES = (
+    "engine", "replay", "checkpoints", "end_to_end", "waiting", "kept", "quality", "selective", "watching", "alerts",
+)  # fmt: skip
 _RECORDS = 1_000_000
 
 
