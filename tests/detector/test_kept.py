@@ -134,19 +134,20 @@ def test_a_crash_loses_nothing_and_doubles_nothing() -> None:
     state = new_state(SMALL, disk)
     for stop in (3, 8, 15):
         story.play(state, state.partition(0).next_offset // story.every, stop)
-        saved, shared = whole(state.changes(0)), whole(state.shared_changes)
+        # Each is taken over whole by the state that is restored from it.
+        saved = [(whole(state.changes(0)), whole(state.shared_changes)) for _ in range(2)]
         crashed = story.play(state, stop)
         restored = EngineState(SMALL, RATES, disk)
-        restored.restore(0, saved)
-        restored.restore_shared(shared)
+        restored.restore(0, saved[0][0])
+        restored.restore_shared(saved[0][1])
         assert story.play(restored, stop) == crashed
         assert restored.digest() == state.digest()
         assert [segment.name for segment in segments_of(restored.partition(0))] == [
             segment.name for segment in segments_of(state.partition(0))
         ]
         state = EngineState(SMALL, RATES, disk)
-        state.restore(0, saved)
-        state.restore_shared(shared)
+        state.restore(0, saved[1][0])
+        state.restore_shared(saved[1][1])
 
 
 def test_what_is_kept_does_not_depend_on_where_the_log_was_cut() -> None:
