@@ -40,7 +40,8 @@ MAXIMUM_KEY_CHARACTERS = 256
 ATTEMPTS = 20
 # What nobody need look at before its time is not handed out.
 TAKEN_FROM = sorted(OPEN_STATES - {CaseState.WAITING})
-_READ_CASES = 50
+# Those that others work on stand in front: a page should reach behind them, and costs a question to every list.
+_READ_CASES = 100
 _DUE_CASES = 200
 
 View = TypeVar("View")
