@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import msgspec
@@ -310,7 +310,20 @@ def _case_difference(present: StoredCase | None, expected: StoredCase | None, to
         return "is not in Redis"
     if present.case.sequence != expected.case.sequence:
         return f"topics say event {expected.case.sequence}, Redis {present.case.sequence}"
-    return "" if present == expected else "differs in what its events say"
+    if present == expected:
+        return ""
+    for ours, theirs in zip(present.events, expected.events, strict=False):
+        if ours != theirs:
+            return f"event {theirs.sequence} differs in {_differing(ours, theirs)}"
+    if len(present.events) != len(expected.events):
+        return f"topics say {len(expected.events)} events, Redis has {len(present.events)}"
+    return f"its events are right, but it differs from them in {_differing(present.case, expected.case)}"
+
+
+def _differing(ours: CaseEvent | Case, theirs: CaseEvent | Case) -> str:
+    """Names of the fields that differ; not what they hold, which may be about people."""
+    names = (each.name for each in fields(theirs))
+    return ", ".join(name for name in names if getattr(ours, name) != getattr(theirs, name))
 
 
 def _is_persons_decision(event: CaseEvent) -> bool:

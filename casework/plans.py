@@ -181,7 +181,7 @@ def plan_tick(snapshot: Snapshot, case: Case, playbook: Playbook, authority: Aut
 def after(step: Step, snapshot: Snapshot) -> Snapshot:
     """The snapshot that holds once a step planned on `snapshot` is carried out."""
     case = snapshot.case if step.case is None else step.case
-    return Snapshot(step.card, step.step_id, case if case is not None and case.is_open else None)
+    return Snapshot(step.card, step.version_after, case if case is not None and case.is_open else None)
 
 
 def card_view(card: CardRecord, case: Case | None) -> CardView:

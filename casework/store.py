@@ -7,9 +7,12 @@ step's id is new; so two who plan at once cannot overwrite each other, and a ste
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from casework.breaker import Breaker
 from casework.cards import CardRecord
@@ -19,6 +22,8 @@ from casework.outbox import OutboxEntry, OutboxMessage
 from casework.views import CardView, CaseView, Outcome
 
 UNWRITTEN = ""
+_DIGEST_DIGITS = 16
+_encoder = msgspec.json.Encoder()
 NO_STEP = ""
 
 
@@ -43,8 +48,8 @@ class Snapshot:
     """A card as it is.
 
     Attributes:
-        version: id of the step that wrote the card last; `UNWRITTEN` for a card nobody ever spoke of. Step ids do not
-            come again, so an equal version means that nothing happened in between.
+        version: `Step.version_after` of the step that wrote the card last; `UNWRITTEN` for a card nobody ever spoke of.
+            An equal version means that card and case are what they were.
         case: the card's open case.
         recorded: what is known of the step that was asked about.
     """
@@ -60,7 +65,7 @@ class Step:
     """A change of one card, its case and the outbox: all of it or nothing.
 
     Attributes:
-        step_id: names the step for ever; the card's version after it.
+        step_id: names the step for ever.
         version_before: the version of the snapshot it was planned on.
         card: after it.
         case_before, case: the case it touches, before and after; None where it touches or opens none.
@@ -82,6 +87,16 @@ class Step:
     closed_memory_ms: int
     messages: tuple[OutboxMessage, ...]
     time_ms: int
+
+    @property
+    def version_after(self) -> str:
+        """The card's version once the step was carried out.
+
+        It says what was written, not only by which step: another worker may have done the very same step from another
+        snapshot or at another moment, and what is planned on our own result of it must then be refused.
+        """
+        written = hashlib.sha256(_encoder.encode((self.card, self.case)), usedforsecurity=False)
+        return f"{self.step_id}:{written.hexdigest()[:_DIGEST_DIGITS]}"
 
 
 @dataclass(frozen=True, slots=True)

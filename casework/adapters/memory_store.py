@@ -84,7 +84,7 @@ class MemoryStore:
         outbox = self._outboxes[shard_of_card(step.card.card_token, self._shards)]
         if step.messages and len(outbox) >= self._outbox_limit:
             return None
-        self._cards[step.card.card_token] = (step.step_id, step.card)
+        self._cards[step.card.card_token] = (step.version_after, step.card)
         self._recorded[step.step_id] = step.recorded
         self._forget_at[step.time_ms + step.recorded_memory_ms].append((self._recorded, step.step_id))
         if step.case is not None:

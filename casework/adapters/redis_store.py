@@ -15,8 +15,8 @@ Keys, all of a shard under the hash tag `{shard}` so that a step is atomic on a 
     cardwatch:{7}:lists                    hash by entry of the desk's lists: revision, a blank, the entry
     cardwatch:{7}:breakers                 hash by policy version: revision, a blank, the circuit breaker
 
-A card's version is the id of the step that wrote it last, and a case changes only together with its card, so comparing
-one text guards both. Redis must not evict (`maxmemory-policy noeviction`).
+A card's version follows from the step that wrote it last and what it wrote, and a case changes only together with its
+card, so comparing one text guards both. Redis must not evict (`maxmemory-policy noeviction`).
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ class RedisStore:
             *(self._key(shard, "related", entity) for entity in related),
             self._fence_key(shard),
             step.version_before,
-            step.step_id,
+            step.version_after,
             _encoder.encode(step.card),
             _encoder.encode(step.recorded),
             step.recorded_memory_ms,

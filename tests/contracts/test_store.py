@@ -41,7 +41,7 @@ def test_a_step_is_carried_out_whole(bench: Bench) -> None:
     step = planned(before, "a")
     assert bench.run(store.commit([step])) == [True]
     found = loaded(bench, store, step_id=step.step_id)
-    assert (found.version, found.card, found.case) == (step.step_id, step.card, step.case)
+    assert (found.version, found.card, found.case) == (step.version_after, step.card, step.case)
     assert found.recorded == step.recorded
     stored = bench.run(store.load_case(step.case.case_id if step.case else ""))
     assert stored is not None
@@ -57,8 +57,8 @@ def test_a_step_is_carried_out_once(bench: Bench) -> None:
     store = opened(bench)
     step = planned(loaded(bench, store), "a")
     assert bench.run(store.commit([step, step])) == [True, False]
-    assert bench.run(store.commit([replace(step, version_before=step.step_id)])) == [False]
-    assert loaded(bench, store).version == step.step_id
+    assert bench.run(store.commit([replace(step, version_before=step.version_after)])) == [False]
+    assert loaded(bench, store).version == step.version_after
 
 
 def test_a_step_planned_on_an_old_snapshot_is_refused(bench: Bench) -> None:
@@ -124,7 +124,22 @@ def test_reading_asks_in_order(bench: Bench) -> None:
     asks = [("card-1", step.step_id), ("card-2", NO_STEP), ("card-2", step.step_id), ("card-2", alert_step_id("b"))]
     answers = bench.run(store.load(asks))
     assert [answer.card.card_token for answer in answers] == ["card-1", "card-2", "card-2", "card-2"]
-    assert [answer.version for answer in answers[1:]] == [step.step_id] * 3
+    assert [answer.version for answer in answers[1:]] == [step.version_after] * 3
     assert [answer.recorded for answer in answers[1:]] == [None, step.recorded, None]
     assert bench.run(store.load([])) == []
     assert bench.run(store.commit([])) == []
+
+
+def test_what_is_planned_on_anothers_result_is_refused(bench: Bench) -> None:
+    """Two workers do the same alert at two moments: what one planned on its own result does not fit the other's."""
+    store = opened(bench)
+    before = loaded(bench, store)
+    mine = planned(before, "a")
+    theirs, _ = plan_alert(before, alert("a"), PLAYBOOK, NOW_MS + 5)
+    mine_too = planned(after(mine, before), "b")
+    assert bench.run(store.commit([theirs])) == [True]
+    assert bench.run(store.commit([mine, mine_too])) == [False, False]
+    again = planned(loaded(bench, store), "b")
+    assert bench.run(store.commit([again])) == [True]
+    assert again.case is not None
+    assert again.case.opened_ms == NOW_MS + 5
