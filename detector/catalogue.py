@@ -3,7 +3,7 @@
 The catalogue drives the kernels (`plan` turns it into opcodes), the models (grids of bins), the documentation and the
 explanations (reason codes and the sentence keys of `configs/messages`). Feature matrices are float32 of shape
 (n, FEATURE_COUNT), column i being `CATALOGUE[i]`; a missing value is NaN. A new feature is one entry here and, if its
-aggregate is new, one branch in `detector/features.py` with its naive twin in `tests/naive.py`.
+aggregate is new, a place in `detector/features.py`, a kernel and its naive twin: `docs/adding-a-feature.md`.
 """
 
 from __future__ import annotations
