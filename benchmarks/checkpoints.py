@@ -47,12 +47,12 @@ _KEY = bytes(range(16))
 _CARDS = (10_000, 100_000, 1_000_000)
 _PARTITIONS = 8
 _BATCH = 4_096
-_PAYMENTS_BEFORE = 3
+_PAYMENTS_BEFORE = 2
 _APART_MS = 250
 # Payments between two checkpoints: five seconds of 40,000 a second, which is as fast as one worker goes, and of 5,000.
 _RATES = (40_000, 5_000)
 _INTERVAL_S = 5
-_CHECKPOINTS = 2
+_CHECKPOINTS = 1
 _MERCHANTS, _TERMINALS, _DEVICES = 20_000, 30_000, 200_000
 _ORIGIN = Origin("benchmark", {}, "benchmark", "benchmark")
 _MIB = 1024**2
