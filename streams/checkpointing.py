@@ -27,7 +27,7 @@ from streams.records import TopicPartition
 from streams.topics import LABELS, TRANSACTIONS
 
 Commit = Callable[[Mapping[TopicPartition, int]], Awaitable[bool]]
-# Payments touch some 1.2 KB of lines each: so many records are 5 MB, copied in a few milliseconds.
+# A payment changes some 2 KB of lines: so many records are 9 MB, copied in four milliseconds (docs/benchmarks.md).
 _RECORDS_BETWEEN_COPIES = 4096
 # What is copied at one boundary at most, in lines of 64 bytes: 8 MiB.
 _LINES_AT_ONCE = 1 << 17
