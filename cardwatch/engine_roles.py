@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from cardwatch.settings import Settings, configured_toml
+from cardwatch.settings import Settings, configured_toml, read_toml
 from cardwatch.wiring import fingerprint_key, require_one_reference
 from detector.catalogue import DAY_MS, HOUR_MS
 from detector.models import ModelsConfig, Trainer
@@ -57,7 +58,8 @@ def score(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -
     require_one_reference(policy.reference_currency, rates.reference_currency)
     # Until a version is read from Kafka: knows nothing, so only rules act.
     nothing = Trainer(_models_config(settings)).version("m-000000", 0)
-    core = DetectorCore(EngineState(config, rates, SegmentFiles(streams.checkpoint_url)), nothing, policy)
+    state = EngineState(config, rates, SegmentFiles(streams.checkpoint_url))
+    core = DetectorCore(state, nothing, policy, _tried_policy(settings, rates))
     return lambda: ScoreRole(core, streams, metrics)
 
 
@@ -71,6 +73,15 @@ def learn(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -
     config = _models_config(settings)
     Trainer(config)
     return lambda: LearnRole(lambda: Trainer(config), streams, metrics)
+
+
+def _tried_policy(settings: Settings, rates: RateTable) -> Policy | None:
+    """The policy that decides beside the one that acts, if there is one."""
+    if not settings.files.tried_policy:
+        return None
+    tried = Policy.from_mapping(read_toml(Path(settings.files.tried_policy)))
+    require_one_reference(tried.reference_currency, rates.reference_currency)
+    return tried
 
 
 def _models_config(settings: Settings) -> ModelsConfig:

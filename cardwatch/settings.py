@@ -250,6 +250,7 @@ class FileSettings(Section):
     """Files that replace the shipped ones."""
 
     policy: FileName
+    tried_policy: Annotated[str, Field(description="a path, or empty for none")]
     models: FileName
     playbook: FileName
     roles: FileName

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detector.examples import Examples
 from detector.reasons import Evidence
 from detector.recent import payment_of
+from detector.shadows import Shadow, join_shadows
 from detector.transactions import TransactionBatch
 
 
@@ -58,6 +59,7 @@ class Assessments:
         evidence: rows that are not ALLOW.
         rule_reasons: reason codes of rows on which rules hit.
         unlabelled: a sample of examples for models that need no label.
+        shadows: what those would have decided that do not act.
     """
 
     batch: TransactionBatch
@@ -74,6 +76,7 @@ class Assessments:
     evidence: Mapping[int, AlertEvidence]
     unlabelled: Examples
     rule_reasons: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    shadows: Sequence[Shadow] = ()
 
     def __len__(self) -> int:
         """Number of records."""
@@ -105,4 +108,5 @@ def join_assessments(batch: TransactionBatch, parts: Sequence[Assessments]) -> A
         evidence=evidence,
         unlabelled=Examples.join([part.unlabelled for part in parts], parts[0].unlabelled.bins.shape[1]),
         rule_reasons=rule_reasons,
+        shadows=join_shadows([part.shadows for part in parts]),
     )

@@ -32,6 +32,7 @@ from detector.recent import (
     stored_decisions,
     stored_reasons,
 )
+from detector.shadows import shadows_of
 from detector.state import EngineState, PartitionState
 from detector.tokens import IDENTITY_SEPARATOR
 from detector.transactions import TransactionBatch
@@ -206,19 +207,31 @@ def _pieces(batch: TransactionBatch, block: int) -> list[slice]:
     return pieces
 
 
+def _settled(batch: TransactionBatch, observed: Observed, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores as they are told; they are changed in place."""
+    _settle_scores(batch.kind, observed.duplicate, scores)
+    return scores
+
+
 def _assess_piece(
-    state: EngineState, partition: PartitionState, batch: TransactionBatch, model: ModelVersion, policy: Policy
+    state: EngineState,
+    partition: PartitionState,
+    batch: TransactionBatch,
+    model: ModelVersion,
+    policies: tuple[Policy, Policy | None],
 ) -> Assessments:
     """Assess records within `EngineState.change`."""
+    policy, tried = policies
     if len(batch):
         make_room(state, batch.partition, int(batch.offset[0]))
     amount_reference, rate_missing = state.rates.convert(batch.amount_minor, batch.currency)
     observed = observe(state, partition, kernel_columns(batch, amount_reference))
     bins = model.binner.bins(observed.features)
-    score, anomaly = model.score(bins)
-    for scores in (score, anomaly):
-        _settle_scores(batch.kind, observed.duplicate, scores)
-    result = policy.decide(_policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model))
+    score, anomaly = (_settled(batch, observed, scores) for scores in model.score(bins))
+    inputs = _policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model)
+    result = policy.decide(inputs)
+    others = [_settled(batch, observed, challenger.probabilities(bins)) for challenger in model.challengers]
+    shadows = tuple(shadows_of(inputs, others, policy, tried))
     flags = _flags(observed, rate_missing, result)
     answers = (result.action, flags, score, anomaly, result.expected_loss_minor, result.rule_hits)
     kept, share = Answers(*answers, bins), policy.random_review_share
@@ -240,10 +253,13 @@ def _assess_piece(
         evidence=_explain(partition, batch, observed, bins, model, result, result.action),
         unlabelled=_unlabelled_sample(state, batch, observed, bins),
         rule_reasons=result.rule_reasons,
+        shadows=shadows,
     )
 
 
-def assess_batch(state: EngineState, batch: TransactionBatch, model: ModelVersion, policy: Policy) -> Assessments:
+def assess_batch(
+    state: EngineState, batch: TransactionBatch, model: ModelVersion, policy: Policy, tried: Policy | None = None
+) -> Assessments:
     """Assess a batch and take it into the state.
 
     Args:
@@ -251,6 +267,7 @@ def assess_batch(state: EngineState, batch: TransactionBatch, model: ModelVersio
         batch: records of one partition, offsets above everything applied before.
         model: the version to score with.
         policy: what turns scores into actions.
+        tried: a policy that decides beside it and does not act.
 
     Raises:
         StaleOffsetError: the batch starts below the partition's next offset.
@@ -262,7 +279,7 @@ def assess_batch(state: EngineState, batch: TransactionBatch, model: ModelVersio
     model.require_catalogue(_CATALOGUE_DIGEST)
     with state.change(partition):
         pieces = [
-            _assess_piece(state, partition, batch[rows], model, policy)
+            _assess_piece(state, partition, batch[rows], model, (policy, tried))
             for rows in _pieces(batch, block_of(state.config))
         ]
     return pieces[0] if len(pieces) == 1 else join_assessments(batch, pieces)

@@ -102,12 +102,15 @@ _directives: msgspec.json.Decoder[_Directive] = msgspec.json.Decoder(_Directive)
 class DetectorCore:
     """`ScoringCore` on the detector's engine."""
 
-    def __init__(self, state: EngineState, model: ModelVersion, policy: Policy) -> None:
-        """Score with `model` until another version is broadcast."""
+    def __init__(self, state: EngineState, model: ModelVersion, policy: Policy, tried: Policy | None = None) -> None:
+        """Score with `model` until another version is broadcast; `tried` decides beside `policy` and does not act."""
         self._state = state
         self._model = model
         self._policy = policy
         self._lists = DeskLists()
+        self._tried = tried
+        # A second one, since each keeps what it has laid over one policy.
+        self._tried_lists = DeskLists()
 
     def warm_up(self) -> None:
         """See `ScoringCore`. Compiling takes most of a minute where nothing is cached, and lets nothing else run."""
@@ -187,8 +190,10 @@ class DetectorCore:
     def assess(self, batch: TransactionBatch) -> AssessedBatch:
         """See `ScoringCore`."""
         times = batch.event_time_ms
-        policy = self._lists.over(self._policy, int(times.max()) if len(times) else 0)
-        return assess_batch(self._state, batch, self._model, policy)
+        latest_ms = int(times.max()) if len(times) else 0
+        policy = self._lists.over(self._policy, latest_ms)
+        tried = None if self._tried is None else self._tried_lists.over(self._tried, latest_ms)
+        return assess_batch(self._state, batch, self._model, policy, tried)
 
     def adopt(self, assessed: AssessedBatch, row: int, standing: StandingDecision) -> None:
         """See `ScoringCore`."""
@@ -226,7 +231,7 @@ class DetectorCore:
         if isinstance(directive, _Damp):
             directives.damp(directive.card_token, directive.reasons, directive.until_ms)
         elif isinstance(directive, _Watch):
-            self._lists.put(_LIST_NAMES["watch", "card"], directive.card_token, directive.until_ms)
+            self._put(_LIST_NAMES["watch", "card"], directive.card_token, directive.until_ms)
         elif isinstance(directive, _AllowMerchant):
             directives.allow_merchant(directive.card_token, directive.merchant_id, directive.until_ms)
         elif isinstance(directive, _Travel):
@@ -234,7 +239,12 @@ class DetectorCore:
         elif isinstance(directive, _ListEntry) and directive.effect == "allow":
             directives.allow(directive.subject, directive.value, directive.until_ms)
         elif isinstance(directive, _ListEntry):
-            self._lists.put(_LIST_NAMES[directive.effect, directive.subject], directive.value, directive.until_ms)
+            self._put(_LIST_NAMES[directive.effect, directive.subject], directive.value, directive.until_ms)
+
+    def _put(self, name: str, value: str, until_ms: int) -> None:
+        """Put an entry of the desk's on a list of both policies."""
+        for lists in (self._lists, self._tried_lists):
+            lists.put(name, value, until_ms)
 
     def take_over(self, topic: str, value: bytes | None) -> None:
         """See `ScoringCore`."""
@@ -244,7 +254,7 @@ class DetectorCore:
             if topic == MODELS:
                 model = ModelVersion.from_bytes(value)
                 model.require_catalogue(self._model.catalogue_digest)
-                self._model = model
+                self._model = model.for_scoring()
             elif topic == CARD_STATES:
                 state = _card_states.decode(value)
                 status = CardStatus(_STATUSES[state.state])

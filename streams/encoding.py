@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.shadows import Shadow
 from detector.texts import unpack_letters
 from detector.transactions import COUNTRY_LETTERS, CURRENCY_LETTERS, TransactionBatch
 from detector.vocabulary import FLAG_NAMES, Action, Flag
@@ -119,6 +120,11 @@ class AssessmentsLike(Protocol):
         """Of rows that are not ALLOW."""
         ...
 
+    @property
+    def shadows(self) -> Sequence[Shadow]:
+        """What those would have decided that do not act."""
+        ...
+
     def reason_codes(self, row: int) -> list[str]:
         """Reason codes of a row, strongest first."""
         ...
@@ -161,6 +167,21 @@ class NotFiniteError(ValueError):
 def flag_texts(flags: int) -> list[str]:
     """Wire names of a bit mask."""
     return [name for bit, name in FLAG_NAMES if flags & bit]
+
+
+def shadows_told(assessed: AssessmentsLike, row: int) -> list[dict[str, Any]]:
+    """What a decision says of those that do not act; nothing of a repeated payment, which keeps its first answer."""
+    if int(assessed.flags[row]) & Flag.DUPLICATE:
+        return []
+    return [
+        {
+            "model": shadow.model,
+            "policy": shadow.policy,
+            "score": float(shadow.score[row]),
+            "action": _ACTION_WIRE[int(shadow.action[row])],
+        }
+        for shadow in assessed.shadows
+    ]
 
 
 def rule_ids_of(hits: int, versions: Versions) -> list[str]:
@@ -209,6 +230,9 @@ def encode_full(
         "flags": flag_texts(int(assessed.flags[row])),
     }
     event_id = subject.event_id
+    told = shadows_told(assessed, row)
+    if told:
+        fields["shadow"] = told
     if action != Action.ALLOW:
         shown = assessed.evidence[row]
         event_id = shown.alert_id

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Gauge
 
 from detector.models.calibration import Evidence
 from detector.models.drift import LABELS, LOSS, DriftAlarm
-from detector.vocabulary import Action
+from detector.shadows import Shadow
+from detector.vocabulary import Action, Flag
 from streams import topics
 from streams.core import StateUse
 from streams.records import TopicPartition
@@ -23,6 +26,8 @@ from telemetry.vitals import Vitals
 
 # A worker with no more records before it than this counts as caught up: less than a second of work.
 _CAUGHT_UP_RECORDS = 10_000
+
+_ACTIONS = [action.wire for action in Action]
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +55,7 @@ class StreamMetrics:
         self.spans = spans
         self.transactions = made.counter("cardwatch_transactions_total")
         self.decisions = made.counters("cardwatch_decisions_total")
+        self.shadow_decisions = made.counters("cardwatch_shadow_decisions_total")
         self.scores = made.histogram("cardwatch_score_ratio")
         self.alerts = made.counters("cardwatch_alerts_total")
         self.freezes = made.counters("cardwatch_freezes_total")
@@ -141,6 +147,26 @@ class StreamMetrics:
     def decided(self, action: str, policy: str, count: int = 1) -> None:
         """Count decisions of one action."""
         self.decisions.labels(action, policy).inc(count)
+
+    def compared(
+        self, shadows: Sequence[Shadow], action: NDArray[np.int64], flags: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> None:
+        """Count what those would have answered that do not act, beside what was answered.
+
+        Args:
+            shadows: of a batch.
+            action: of the batch.
+            flags: of the batch; repeated payments keep their first answer and are not counted.
+            rows: of the batch that are answered now.
+        """
+        if not shadows:
+            return
+        counted = rows[flags[rows] & int(Flag.DUPLICATE) == 0]
+        for shadow in shadows:
+            pairs = shadow.at(counted).differences(action[counted], len(_ACTIONS))
+            for own, other in np.argwhere(pairs).tolist():
+                told = self.shadow_decisions.labels(shadow.name, _ACTIONS[own], _ACTIONS[other])
+                told.inc(int(pairs[own, other]))
 
     def show_lags(self, lags: Mapping[TopicPartition, int]) -> None:
         """Bring the gauges of lag, and what readiness says of it, up to date."""

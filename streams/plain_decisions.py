@@ -16,9 +16,19 @@ from numpy.typing import NDArray
 
 from detector.texts import TextColumn
 from detector.transactions import TransactionBatch
-from detector.vocabulary import FLAG_NAMES, Action
-from streams.encoding import AssessmentsLike, Versions, flag_texts, rule_ids_of
-from streams.kernels.writer import AFTER_LOSS, NUMBERS_BYTES, Parts, Texts, Values, Written, write_rows
+from detector.vocabulary import FLAG_NAMES, Action, Flag
+from streams.encoding import AssessmentsLike, Versions, flag_texts, rule_ids_of, shadows_told
+from streams.kernels.writer import (
+    AFTER_LOSS,
+    NUMBERS_BYTES,
+    SCORE_BYTES,
+    Parts,
+    Shadows,
+    Texts,
+    Values,
+    Written,
+    write_rows,
+)
 from streams.topics import TRANSACTIONS
 
 _MASKS = 1 << len(FLAG_NAMES)
@@ -50,6 +60,7 @@ class _PlainDecision(msgspec.Struct, gc=False):
     rates_version: str
     flags: list[str]
     source: _Source
+    shadow: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class PlainDecisions(Sequence[bytes | None]):
@@ -119,8 +130,34 @@ def _parts(versions: Versions, partition: int) -> Parts:
             for mask in range(_MASKS)
         ),
     ]  # fmt: skip
+    return _as_parts(texts)
+
+
+def _as_parts(texts: list[str]) -> Parts:
+    """Texts as the kernel takes them."""
     column = TextColumn.from_strings(texts)
     return Parts(np.concatenate([column.buffer, np.zeros(8, dtype=np.uint8)]), column.starts, column.ends)
+
+
+@lru_cache(maxsize=64)
+def _shadow_parts(names: tuple[tuple[str, str], ...]) -> Parts:
+    """What all decisions share that tell of the same models and policies that do not act."""
+    before = [f'{{"model":{_json(model)},"policy":{_json(policy)},"score":' for model, policy in names]
+    first = ['},"shadow":[' + text for text in before[:1]]
+    actions = [f',"action":{_json(action.wire)}}}' for action in Action]
+    return _as_parts([*first, *(f",{text}" for text in before[1:]), *actions, "]}"])
+
+
+def _shadows(assessed: AssessmentsLike) -> Shadows:
+    """Those that do not act, as the kernel takes them."""
+    shadows, count = assessed.shadows, len(assessed.batch)
+    room = (len(shadows), count)
+    return Shadows(
+        _shadow_parts(tuple((shadow.model, shadow.policy) for shadow in shadows)),
+        np.array([shadow.score for shadow in shadows], dtype=np.float64).reshape(room),
+        np.array([shadow.action for shadow in shadows], dtype=np.int64).reshape(room),
+        (assessed.flags & int(Flag.DUPLICATE) == 0) & (len(shadows) > 0),
+    )
 
 
 def _json(value: Any) -> str:
@@ -139,6 +176,9 @@ def _write(assessed: AssessmentsLike, versions: Versions, wanted: NDArray[np.boo
     parts = _parts(versions, batch.partition)
     lengths = parts.ends - parts.starts
     shared = int(lengths[:AFTER_LOSS].sum() + lengths[AFTER_LOSS:].max()) + NUMBERS_BYTES
+    shadows = _shadows(assessed)
+    lengths_told = shadows.parts.ends - shadows.parts.starts
+    shared += int(lengths_told.sum()) + len(assessed.shadows) * (int(lengths_told.max()) + SCORE_BYTES)
     columns = (batch.transaction_id, batch.card_token)
     room = len(batch) * shared + sum(int((column.ends - column.starts).sum()) for column in columns) + 8
     places = np.zeros((4, len(batch)), dtype=np.int64)
@@ -149,7 +189,7 @@ def _write(assessed: AssessmentsLike, versions: Versions, wanted: NDArray[np.boo
     )  # fmt: skip
     # The arithmetic of whole words counts modulo 2^64; only plain Python, without the compiler, warns of it.
     with np.errstate(over="ignore"):
-        write_rows(parts, values, wanted, written)
+        write_rows(parts, values, shadows, wanted, written)
     return written
 
 
@@ -158,7 +198,10 @@ def warm_up() -> None:
     nothing, numbers = _texts(TextColumn.from_strings([])), np.zeros(0, dtype=np.int64)
     values = Values(nothing, nothing, numbers, np.zeros(0), np.zeros(0), numbers, numbers, numbers)
     written = Written(np.zeros(8, dtype=np.uint8), numbers, numbers, numbers, numbers)
-    write_rows(_parts(Versions("", "", "", ()), 0), values, np.zeros(0, dtype=np.bool_), written)
+    shadows = Shadows(
+        _shadow_parts(()), np.zeros((0, 0)), np.zeros((0, 0), dtype=np.int64), np.zeros(0, dtype=np.bool_)
+    )
+    write_rows(_parts(Versions("", "", "", ()), 0), values, shadows, np.zeros(0, dtype=np.bool_), written)
 
 
 def _write_singly(assessed: AssessmentsLike, versions: Versions, row: int) -> bytes:
@@ -171,6 +214,7 @@ def _write_singly(assessed: AssessmentsLike, versions: Versions, row: int) -> by
             rule_ids_of(int(assessed.rule_hits[row]), versions), int(assessed.expected_loss_minor[row]),
             versions.model, versions.policy, versions.rates, flag_texts(int(assessed.flags[row])),
             _Source(TRANSACTIONS, batch.partition, int(batch.offset[row])),
+            shadows_told(assessed, row) or msgspec.UNSET,
         )
     )  # fmt: skip
 

@@ -197,6 +197,7 @@ class Scorer:
             rows = self._adopt(standing, assessed)
         if len(rows):
             self._metrics.scores.observe_many(assessed.score[rows])
+            self._metrics.compared(assessed.shadows, assessed.action, assessed.flags, rows)
             await self._send(owned, decoded, assessed, first_row, rows, now_ms)
         published = owned.answered.example_progress.get(UNLABELLED, 0)
         if len(assessed.unlabelled) and int(batch.offset[0]) >= published:

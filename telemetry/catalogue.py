@@ -216,6 +216,15 @@ _DETECTION = (
         _LEARN,
         _MODEL,
     ),
+    _counter(
+        "shadow_decisions_total",
+        "What challengers and a policy that is tried out would have decided, beside what was decided.",
+        "fraud manager: how often they would have acted otherwise",
+        _SCORE,
+        Label("shadow", 9, "model and the name of a challenger, or policy and the version of the one that is tried"),
+        _ACTION,
+        Label("shadow_action", 5, "ALLOW, STEP_UP, REVIEW, DECLINE, FREEZE"),
+    ),
     _gauge(
         "drift_index",
         "",

@@ -16,6 +16,7 @@ from detector.labels import LabelBatch, apply_labels, mature
 from detector.models.calibration import Evidence
 from detector.models.config import ModelsConfig
 from detector.models.contest import Verdict
+from detector.models.drift import DriftMonitor, DriftObserver
 from detector.models.trainer import Trainer
 from detector.models.version import ModelVersion
 from detector.policy import Policy
@@ -140,6 +141,12 @@ class Replay:
     def verdicts(self) -> list[Verdict]:
         """Changes of champions, oldest first."""
         return self._trainer.contest.verdicts
+
+    def watch(self, observer: DriftObserver) -> DriftMonitor:
+        """Let somebody be told of drift; to be called before `run`."""
+        monitor = DriftMonitor(self._trainer.binner, observer)
+        self._trainer.monitor = monitor
+        return monitor
 
     def run(self, progress: Callable[[int], None]) -> Iterator[pa.Table]:
         """Assess all transactions; yields the decisions of one slab after the other."""

@@ -211,15 +211,26 @@ class ModelVersion:
             (calibrated probability of fraud, anomaly score 0 to 1), float64 each.
         """
         matrix = self.binner.matrix(bins)
-        scores, anomalies = np.empty(len(matrix)), np.zeros(len(matrix))
+        anomalies = np.zeros(len(matrix))
+        if self.forest.scale:
+            score_rows(matrix, self.forest, room(), np.zeros(len(matrix), dtype=np.int64), anomalies)
+        return self.probabilities(matrix), anomalies
+
+    def probabilities(self, bins: NDArray[Any]) -> NDArray[np.float64]:
+        """The calibrated probability of fraud alone; see `score`."""
+        matrix = self.binner.matrix(bins)
+        scores = np.empty(len(matrix))
         columns, slots = self.fields.room()
         _score_rows(
             matrix, self.fields.layout, self.weights, float(self.intercept[0]), self.offsets,
             columns, slots, np.empty(BLOCK), scores,
         )  # fmt: skip
-        if self.forest.scale:
-            score_rows(matrix, self.forest, room(), np.zeros(len(matrix), dtype=np.int64), anomalies)
-        return scores, anomalies
+        return scores
+
+    def for_scoring(self) -> ModelVersion:
+        """The same without what only a trainer needs: a scorer holds three arrays of all slots less a contender."""
+        challengers = tuple(replace(challenger, state=None) for challenger in self.challengers)
+        return replace(self, state=None, shared=None, challengers=challengers)
 
     def contributions(self, bins: NDArray[Any]) -> NDArray[np.float64]:
         """Explain rows: what each feature adds to the log-odds over its own average.

@@ -22,6 +22,8 @@ Int64 = NDArray[np.int64]
 OPENING, AFTER_TRANSACTION, AFTER_CARD, AFTER_TIME, AFTER_SCORE, AFTER_ANOMALY, AFTER_OFFSET, AFTER_LOSS = range(8)
 # What the numbers of a decision take at most: three of 20 digits, two of 11.
 NUMBERS_BYTES = 82
+# What the score of one that does not act takes at most.
+SCORE_BYTES = 11
 _SCORE_DIGITS = 9
 _ZERO, _DOT = b"0."
 _ONES = np.uint64(0x0101010101010101)
@@ -71,6 +73,22 @@ class Values(NamedTuple):
     expected_loss: Int64
     flags: Int64
     offset: Int64
+
+
+class Shadows(NamedTuple):
+    """What decisions say of those that do not act.
+
+    Attributes:
+        parts: what stands before each one's score, then what stands behind it for each action, then the end.
+        score: float64, a row for each of them.
+        action: int64, likewise.
+        is_told: bool, by decision; the others say nothing of them.
+    """
+
+    parts: Parts
+    score: NDArray[np.float64]
+    action: Int64
+    is_told: NDArray[np.bool_]
 
 
 class Written(NamedTuple):
@@ -156,7 +174,19 @@ def _write_score(out: Bytes, at: int, score: float) -> int:
 
 
 @inlined
-def _write_row(parts: Parts, values: Values, row: int, start: int, written: Written) -> int:
+def _write_shadows(out: Bytes, at: int, shadows: Shadows, row: int) -> int:
+    """Write what those would have decided that do not act; returns the place behind it, or -1."""
+    count = shadows.score.shape[0]
+    for number in range(count):
+        at = _write_score(out, _copy_part(out, at, shadows.parts, number), shadows.score[number, row])
+        if at < 0:
+            return -1
+        at = _copy_part(out, at, shadows.parts, count + shadows.action[number, row])
+    return _copy_part(out, at, shadows.parts, shadows.parts.starts.shape[0] - 1)
+
+
+@inlined
+def _write_row(parts: Parts, values: Values, shadows: Shadows, row: int, start: int, written: Written) -> int:
     """Write a decision; returns the place behind it, or -1."""
     out = written.buffer
     at = _copy_text(out, _copy_part(out, start, parts, OPENING), values.transaction_id, row)
@@ -177,16 +207,18 @@ def _write_row(parts: Parts, values: Values, row: int, start: int, written: Writ
         return -1
     at = _write_integer(out, _copy_part(out, at, parts, AFTER_ANOMALY), values.expected_loss[row])
     at = _write_integer(out, _copy_part(out, at, parts, AFTER_LOSS + values.flags[row]), values.offset[row])
+    if shadows.is_told[row]:
+        return _write_shadows(out, at, shadows, row)
     return _copy_part(out, at, parts, AFTER_OFFSET)
 
 
 @kernel
-def write_rows(parts: Parts, values: Values, wanted: NDArray[np.bool_], written: Written) -> None:
+def write_rows(parts: Parts, values: Values, shadows: Shadows, wanted: NDArray[np.bool_], written: Written) -> None:
     """Write the decisions that are wanted, one behind the other."""
     at = 0
     for row in range(wanted.shape[0]):
         if wanted[row]:
-            end = _write_row(parts, values, row, at, written)
+            end = _write_row(parts, values, shadows, row, at, written)
             if end > 0:
                 written.starts[row] = at
                 written.ends[row] = end

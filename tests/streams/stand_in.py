@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.examples import Examples
+from detector.shadows import Shadow
 from detector.texts import pack_code
 from detector.transactions import TransactionBatch, build_batch
 from detector.vocabulary import Action
@@ -38,6 +39,7 @@ class Assessed:
     score: NDArray[np.float64]
     evidence: Mapping[int, Shown]
     unlabelled: Examples
+    shadows: Sequence[Shadow] = ()
 
     @property
     def anomaly(self) -> NDArray[np.float64]:

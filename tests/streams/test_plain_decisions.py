@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from detector.shadows import Shadow
 from detector.transactions import TransactionBatch
 from detector.vocabulary import SCORE_UNITS, Flag
 from streams.encoding import encode_full
@@ -24,7 +25,7 @@ ids = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc"]), 
 billionths = st.integers(0, SCORE_UNITS).map(lambda units: units / SCORE_UNITS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Marked(Assessed):
     """Assessments with flags, rules and losses of their own."""
 
@@ -83,6 +84,38 @@ def test_the_fast_way_says_what_the_full_way_says(
         assert json.loads(value)["score"] == score
         assert json.loads(value)["transaction_id"] == transactions[row]
         assert messages[row] == {"key": full.key, "value": value}
+
+
+def shadowed(assessed: Marked, names: list[str], score: float, action: int) -> Marked:
+    """The same, with some that do not act."""
+    count = len(assessed.batch)
+    shadows = [
+        Shadow(name, f'policy "{number}"', np.full(count, score), np.full(count, (action + number) % 5))
+        for number, name in enumerate(names)
+    ]
+    return replace(assessed, shadows=shadows)
+
+
+@given(
+    st.lists(ids, min_size=1, max_size=5), st.lists(st.text(min_size=1, max_size=64), max_size=3), billionths,
+    st.integers(0, 4), st.integers(0, 31),
+)  # fmt: skip
+def test_what_does_not_act_is_told_alike(
+    transactions: list[str], names: list[str], score: float, action: int, flags: int
+) -> None:
+    """The kernel, its slow twin and the full way name the same models, policies, scores and actions."""
+    assessed = shadowed(marked(batch_of(transactions), marks=flags, score=score), names, score, action)
+    told = 0 if flags & Flag.DUPLICATE else len(names)
+    for row, value in enumerate(encode_plain(assessed, VERSIONS)):
+        body = json.loads(value or b"")
+        full = encode_full(assessed, VERSIONS, row, timestamp_ms=1, now_ms=NOW_MS, traceparent=None)
+        assert body == json.loads(full.value or b"") == json.loads(_write_singly(assessed, VERSIONS, row))
+        assert len(body.get("shadow", [])) == told
+        for number, each in enumerate(body.get("shadow", [])):
+            assert each == {
+                "model": names[number], "policy": f'policy "{number}"', "score": score,
+                "action": ["ALLOW", "STEP_UP", "REVIEW", "DECLINE", "FREEZE"][(action + number) % 5],
+            }  # fmt: skip
 
 
 @given(st.lists(ids, min_size=1, max_size=5), billionths, billionths, st.integers(0, 31), st.integers(0, 10**15))

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from detector.shadows import Shadow
+from detector.vocabulary import Flag
 from streams.errors import SettingsError
 from streams.metrics import StreamMetrics
 from streams.seam_security import broker_credentials
@@ -62,6 +64,25 @@ def test_a_histogram_counts_like_prometheus() -> None:
     assert registry.get_sample_value(f"{name}_bucket", {"le": "10.0"}) == 4
     assert registry.get_sample_value(f"{name}_bucket", {"le": "+Inf"}) == 5
     assert registry.get_sample_value(f"{name}_count") == 5
+
+
+def test_what_does_not_act_is_counted_beside_what_was_answered() -> None:
+    """By pairs of actions, of the rows that are answered now; a repeated payment keeps its first answer."""
+    registry = CollectorRegistry()
+    metrics = StreamMetrics(registry)
+    action, other = np.array([0, 0, 2, 4, 0]), np.array([0, 4, 2, 0, 4])
+    flags = np.array([0, 0, 0, 0, int(Flag.DUPLICATE)])
+    shadow = Shadow("faster", "policy-1", np.zeros(5), other)
+    metrics.compared([shadow], action, flags, np.array([0, 1, 2, 4]))
+    metrics.compared([], action, flags, np.arange(5))
+    name = "cardwatch_shadow_decisions_total"
+    found = {
+        (sample.labels["action"], sample.labels["shadow_action"]): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == name and sample.labels["shadow"] == "model faster"
+    }
+    assert found == {("ALLOW", "ALLOW"): 1.0, ("ALLOW", "FREEZE"): 1.0, ("REVIEW", "REVIEW"): 1.0}
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
