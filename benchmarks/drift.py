@@ -206,9 +206,9 @@ def quiet_text(quiet: Watched, first_ms: int, last_ms: int) -> str:
     late = [alarm for alarm in quiet.alarms if alarm.time_ms > last_ms - _QUIET_DAYS * DAY_MS]
     after = [alarm for alarm in quiet.alarms if alarm.time_ms > settled]
     text = (
-        f"The file as it is, {len(lines)} weeks compared: {len(quiet.alarms)} alarms; in the last eight weeks "
-        f"{len(late)}, and {len(after)} since day {_SETTLED_AFTER_DAYS + 1}, from which on all windows of features are "
-        f"full. An index is wrong from {PSI_THRESHOLD:g} on, or later:"
+        f"The file as it is, compared from the third week on. Alarms in the last eight weeks: {len(late)}; since day "
+        f"{_SETTLED_AFTER_DAYS + 1}, from which on the windows of all features are full: {len(after)}; in all: "
+        f"{len(quiet.alarms)}. An index is wrong from {PSI_THRESHOLD:g} on, or later:"
     )
     head = ["week", "half days", "highest index", "of", "of the score", "alarms"]
     return text + "\n\n" + results.table(head, lines)
