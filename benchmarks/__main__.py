@@ -11,7 +11,8 @@ from benchmarks.options import Options
 from benchmarks.results import PAGE
 
 _NAMES = (
-    "engine", "replay", "checkpoints", "end_to_end", "waiting", "kept", "quality", "selective", "drift",
+    "engine", "replay", "checkpoints", "end_to_end", "waiting", "kept", "quality", "selective", "contest",
+    "drift",
     "watching", "alerts",
 )  # fmt: skip
 _RECORDS = 1_000_000

@@ -38,7 +38,7 @@ _LABEL_DELAY_MS = 7 * DAY_MS
 _HOME, _ABROAD, _ABROAD_SHARE = "PH", "KP", 0.05
 _COUNTRY = "COUNTRY"
 # Days before something goes wrong, two weeks of reference and one of usual changes among them, and after.
-DAYS_BEFORE, DAYS_AFTER = 42, 2
+DAYS_BEFORE, DAYS_AFTER = 28, 1
 _HOUR_OF_ONSET = 15
 # The 60 days that outcomes are remembered, the delay of labels, and the two weeks of the reference.
 _SETTLED_AFTER_DAYS = 60 + 7 + 14
@@ -208,7 +208,7 @@ def quiet_text(quiet: Watched, first_ms: int, last_ms: int) -> str:
     text = (
         f"The file as it is, compared from the third week on. Alarms in the last eight weeks: {len(late)}; since day "
         f"{_SETTLED_AFTER_DAYS + 1}, from which on the windows of all features are full: {len(after)}; in all: "
-        f"{len(quiet.alarms)}. An index is wrong from {PSI_THRESHOLD:g} on, or later:"
+        f"{len(quiet.alarms)}. No index below {PSI_THRESHOLD:g} is wrong, and none that chance or habit explains:"
     )
     head = ["week", "half days", "highest index", "of", "of the score", "alarms"]
     return text + "\n\n" + results.table(head, lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from telemetry.errors import CatalogueError
 from telemetry.metric import Label, Metric, Process
+from telemetry.models import MODELS
 from telemetry.rows import API as _API
 from telemetry.rows import HISTORY as _HISTORY
 from telemetry.rows import LEARN as _LEARN
@@ -37,9 +38,6 @@ OLDER = "older"
 
 _ACTION = Label("action", 5, "ALLOW, STEP_UP, REVIEW, DECLINE, FREEZE")
 _AGE = Label("age", len(LABEL_AGES) + 1, "of the label: at most 1h, 1d, 7d, 30d, or older")
-_DRIFTING = Label("name", 160, "a feature, or score, labels, loss")
-_COMPARED = Label("name", 158, "a feature, or score")
-_MODEL = Label("model", 16, "champion and challengers by name")
 _PARTITION = Label("partition", 256, "number of a source partition of this worker")
 _POLICY = Label("policy", 6, "versions of the policy since the process started")
 _REASON = Label("reason", 24, "why, a word of the contract")
@@ -192,90 +190,7 @@ _DETECTION = (
         Label("label", 2, "fraud, genuine"),
         _AGE,
     ),
-    _info("model_info", "The model version in use.", "SRE: which version scores", _SCORE | _LEARN),
-    _gauge(
-        "model_age_seconds",
-        "seconds",
-        "Seconds since the model version in use was taken over.",
-        "SRE: ModelStale",
-        _SCORE | _LEARN,
-    ),
-    _gauge(
-        "model_log_loss",
-        "",
-        "Mean log loss on the latest labels, each before it was learned.",
-        "fraud manager: champion beside challengers",
-        _LEARN,
-        _MODEL,
-    ),
-    _gauge(
-        "model_average_precision",
-        "",
-        "Average precision on the latest labels, each before it was learned.",
-        "fraud manager: champion beside challengers (ShadowBetter)",
-        _LEARN,
-        _MODEL,
-    ),
-    _counter(
-        "shadow_decisions_total",
-        "What challengers and a policy that is tried out would have decided, beside what was decided.",
-        "fraud manager: how often they would have acted otherwise",
-        _SCORE,
-        Label("shadow", 9, "model and the name of a challenger, or policy and the version of the one that is tried"),
-        _ACTION,
-        Label("shadow_action", 5, "ALLOW, STEP_UP, REVIEW, DECLINE, FREEZE"),
-    ),
-    _gauge(
-        "drift_index",
-        "",
-        "Population stability index of the last half day against the two weeks before, beyond what chance makes of it.",
-        "SRE: ScoreShift; fraud manager: which feature moves",
-        _LEARN,
-        _COMPARED,
-    ),
-    _gauge(
-        "drift_labels_ratio",
-        "ratio",
-        "Labels that people gave in the last half day over those that are usual; NaN while that is not known.",
-        "SRE: labels that stop",
-        _LEARN,
-    ),
-    _gauge(
-        "drift_log_loss",
-        "",
-        "Mean log loss of labels, as far back as it has not changed; NaN while that is not known.",
-        "fraud manager: what the models no longer explain",
-        _LEARN,
-    ),
-    _gauge(
-        "drifting",
-        "",
-        "1 for a feature, the score, labels or the loss that is beyond all its limits, else 0.",
-        "SRE, fraud manager: what to look at",
-        _LEARN,
-        _DRIFTING,
-    ),
-    _counter(
-        "drift_alarms_total",
-        "Features, scores, labels or losses begun to drift.",
-        "fraud manager",
-        _LEARN,
-        _DRIFTING,
-    ),
-    _counter(
-        "model_changes_total",
-        "Changes of the model that acts, by the contest, by kind.",
-        "fraud manager: promotions and rollbacks",
-        _LEARN,
-        Label("kind", 2, "promoted, rolled_back"),
-    ),
-    _counter(
-        "broadcast_rejected_total",
-        "Models, directives, card states or examples that could not be used, by topic.",
-        "SRE: versions that do not understand each other",
-        _SCORE | _LEARN,
-        _TOPIC,
-    ),
+    *MODELS,
 )
 
 _STATE = (

@@ -9,7 +9,9 @@ gives all of them other scores, which is no drift.
 
 An index is wrong when it is above three limits, each for a reason of its own:
 
-- 0.2, from which on the literature advises to act: what is smaller does not matter however sure it is;
+- 0.1, from which on the literature speaks of a change: what is smaller does not matter however sure it is. Where groups
+  are many, chance alone comes near it, and the next limit is the higher one; the 0.2 and 0.25 of the literature, below
+  which nobody is to be bothered, stand for it. Of a feature that is a yes or no, 0.1 is a lot;
 - what chance makes of so few rows once in a hundred years. Without drift the index over `1/n + 1/m` follows a
   chi-squared distribution, and all features are looked at in every half day, so that is a quantile far out;
 - three times the largest change that the same feature has shown from one week to the next within two weeks: running
@@ -43,7 +45,7 @@ SLOTS = 14
 WEEKS = 2
 ROWS = 512
 SCORE, LABELS, LOSS = "score", "labels", "loss"
-PSI_THRESHOLD = 0.2
+PSI_THRESHOLD = 0.1
 _YEARS_TO_A_FALSE_ALARM = 100.0
 _LARGER_THAN_USUAL = 3.0
 # Half days whose changes say what is usual.

@@ -215,9 +215,10 @@ def test_chance_stays_below_its_limit(groups: int) -> None:
 
 
 def test_few_rows_need_more() -> None:
-    """At a hundred rows chance alone reaches the usual threshold; then it takes more."""
-    assert chance_limit(20, 100.0, 200.0, columns=100) > PSI_THRESHOLD
-    assert chance_limit(20, 512.0, 1024.0, columns=100) < PSI_THRESHOLD
+    """At a hundred rows chance alone goes far beyond the threshold, with all rows a little, with two groups never."""
+    assert chance_limit(20, 100.0, 200.0, columns=100) > 5 * PSI_THRESHOLD
+    assert PSI_THRESHOLD < chance_limit(20, 511.0, 1022.0, columns=100) < 2 * PSI_THRESHOLD
+    assert chance_limit(2, 511.0, 1022.0, columns=100) < PSI_THRESHOLD
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 1_000])
