@@ -65,6 +65,10 @@ lock: $(INSTALLED) ## Resolve requirements.lock anew from pyproject.toml (ARGS="
 test-kafka: $(INSTALLED) $(CARDWATCH_KAFKA_LIBS)/.fetched ## Run the integration tests on a real Kafka and Debian's Redis (needs java, mvn, redis-server)
 	CARDWATCH_TEST_JIT=on $(BIN)/python -m pytest -m kafka --durations=15 $(ARGS)
 
+.PHONY: test-faults
+test-faults: $(INSTALLED) $(CARDWATCH_KAFKA_LIBS)/.fetched ## Inflict every fault of the matrix on a real Kafka and Redis, and count (CARDWATCH_FAULTS=300 for more)
+	CARDWATCH_TEST_JIT=on $(BIN)/python -m pytest -s -m faults $(ARGS)
+
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "cardwatch needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

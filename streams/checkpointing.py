@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streams import failpoints
 from streams.chains import ChainState, ReadyBase
 from streams.checkpoint_format import Position
 from streams.checkpoint_sets import CheckpointSet, PartitionCopy, StateCopy
@@ -185,6 +186,7 @@ class Checkpointer:
         """
         started_s = time.monotonic()
         await self._producer.settled(outputs)
+        failpoints.reach(failpoints.BEFORE_CHECKPOINT)
         try:
             size = await asyncio.to_thread(self._store.write, copies)
         except CheckpointError:
@@ -200,7 +202,9 @@ class Checkpointer:
             position = owned.checkpointed = positions[owned.number]
             offsets[TopicPartition(TRANSACTIONS, owned.number)] = position.next_offset
             offsets[TopicPartition(LABELS, owned.number)] = position.label_next_offset
+        failpoints.reach(failpoints.BEFORE_COMMIT)
         is_owner = await self._commit(offsets)
+        failpoints.reach(failpoints.AFTER_COMMIT)
         self._metrics.checkpoint_done(size, time.monotonic() - started_s)
         if is_owner:
             await self._prune([owned.number for owned in changed])

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from casework.errors import StoreError
 from casework.outbox import OutboxEntry
+from streams import failpoints
 from streams.events import Outgoing
 from streams.metrics import StreamMetrics
 from streams.producer import Producer
@@ -106,12 +107,14 @@ class Relay:
         for shard in self.owned_shards():
             entries = await self._outboxes.read_outbox(shard, None, _ENTRIES_AT_ONCE)
             for entry in entries:
+                failpoints.reach(failpoints.OUTBOX_READ)
                 await self._producer.send(_record_of(entry))
             if entries:
                 read[shard] = entries[-1].entry_id
                 relayed += len(entries)
         if read:
             await self._producer.drained()
+            failpoints.reach(failpoints.OUTBOX_SENT)
             for shard, last in read.items():
                 await self._outboxes.ack_outbox(shard, last)
         return relayed

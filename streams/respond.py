@@ -21,6 +21,7 @@ from casework.errors import AlertError, StoreError, StoreSetupError
 from casework.outbox import OutboxEntry
 from casework.views import Outcome
 from detector.vocabulary import Action
+from streams import failpoints
 from streams.alert_records import alert_of
 from streams.card_numbers import redact_text
 from streams.codecs import TRACE_HEADER
@@ -209,7 +210,9 @@ class RespondRole:
                 continue
             began_ns = time.time_ns()
             try:
+                failpoints.reach(failpoints.BEFORE_STEP)
                 outcomes = await self._desk.respond(alerts[at], self._clock())
+                failpoints.reach(failpoints.AFTER_STEP)
             except StoreSetupError:
                 raise
             except StoreError as error:
@@ -314,6 +317,7 @@ class RespondRole:
             partition: offset for partition, offset in self._done.items() if self._committed.get(partition) != offset
         }
         if new and await self._shell.commit(new):
+            failpoints.reach(failpoints.AFTER_ALERTS_COMMIT)
             self._committed |= new
 
     async def _told(self, work: Coroutine[Any, Any, None]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detector.errors import StateError
 from detector.vocabulary import Action
-from streams import plain_decisions
+from streams import failpoints, plain_decisions
 from streams.codecs import Decoded, TransactionCodec
 from streams.core import AssessedBatch, ScoringCore
 from streams.dead_letters import dead_letter
@@ -102,6 +102,7 @@ class Scorer:
         began_ns = time.time_ns()
         decoded = self._codec.decode(fresh, now_ms)
         self._trace("decode", owned, decoded, slice(0, len(decoded.records)), began_ns)
+        failpoints.reach(failpoints.AFTER_DECODE)
         source = TopicPartition(TRANSACTIONS, owned.number)
         dead_letters = owned.answered.dead_letters
         await put_aside(decoded.rejected, source, dead_letters, self._producer, self._metrics, now_ms)
@@ -112,11 +113,13 @@ class Scorer:
             began_ns = time.time_ns()
             for at, assessed in self._assess(owned, decoded, rows):
                 self._trace("assess", owned, decoded, at, began_ns)
+                failpoints.reach(failpoints.AFTER_SCORING)
                 if assessed is None:
                     await self._fall_back(owned, decoded, at.start, now_ms)
                 else:
                     await self._answer(owned, decoded, assessed, at.start, now_ms)
                 began_ns = time.time_ns()
+        failpoints.reach(failpoints.AFTER_PRODUCE)
         owned.position = type(owned.position)(fresh[-1].offset + 1, owned.position.label_next_offset)
         owned.seen_to_ms = max(owned.seen_to_ms, int(fresh[-1].timestamp))
         if owned.answered.decisions and owned.position.next_offset > owned.answered.last_decided:

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from casework.store import Step
-from streams import checkpointing, ownership, recovery
+from streams import checkpointing, recovery
 from streams.checkpoint_format import Position
 from streams.checkpoint_sets import CheckpointSet, PartitionCopy
 from streams.checkpointing import Checkpointer
 from streams.checkpoints import CheckpointStore
-from streams.ownership import OwnedPartition, Ownership
+from streams.ownership import OwnedPartition
 from streams.producer import Fence, Gap
 from streams.records import ReadRecord, TopicPartition
 from streams.recovery import Answered, Start
@@ -84,23 +84,14 @@ def last_instead_of_first(patch: pytest.MonkeyPatch) -> None:
 
 
 def answers_are_not_read_back(patch: pytest.MonkeyPatch) -> None:
-    """A worker that takes over does not look at what was answered before it."""
+    """A worker that takes over looks where the answers end, but not at what they are."""
 
-    def read_answered(_: Any, starts: Mapping[int, Start]) -> dict[int, Answered]:
-        return {partition: Answered() for partition in starts}
+    def collect(answered: dict[int, Answered], starts: Mapping[int, Start], records: Iterable[ReadRecord]) -> None:
+        del answered, starts
+        for _ in records:
+            pass
 
-    patch.setattr(ownership, "read_answered", read_answered)
-
-
-def state_is_kept_over_generations(patch: pytest.MonkeyPatch) -> None:
-    """A worker keeps a partition's state in memory although somebody else may have owned it in between."""
-
-    def keep(self: Ownership, wanted: frozenset[int], generation: int) -> frozenset[int]:
-        self.generation = generation - 1
-        return right(self, wanted, generation)
-
-    right = Ownership.keep
-    patch.setattr(Ownership, "keep", keep)
+    patch.setattr(recovery, "_collect", collect)
 
 
 def merged_twice(patch: pytest.MonkeyPatch) -> None:
@@ -130,7 +121,6 @@ PLANTED: tuple[Plant, ...] = (
     checkpoint_without_generation,
     last_instead_of_first,
     answers_are_not_read_back,
-    state_is_kept_over_generations,
     merged_twice,
     outputs_are_not_awaited,
 )
