@@ -152,7 +152,7 @@ def decode_alert(value: bytes, *, decided_ms: int | None = None, traceparent: st
     """
     try:
         record = _decoder.decode(value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         message = f"not an alert: {error}"
         raise AlertError(message) from None
     return _alert(record, decided_ms, traceparent)

@@ -406,7 +406,7 @@ class CheckpointStore:
                 return msgspec.json.decode(data, type=kind)
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             self._note_damage(path, "is damaged")
             return None
         if self._pass_over_foreign:

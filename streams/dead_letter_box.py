@@ -147,7 +147,7 @@ def _letter(record: ReadRecord, headers: dict[str, bytes | None]) -> Letter | No
 def _resolution(value: bytes | None) -> Resolution | None:
     try:
         return msgspec.json.decode(value or b"", type=Resolution)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -261,7 +261,7 @@ class DetectorCore:
                 self._state.directives.set_card_state(state.card_token, status, state.command_time_ms)
             elif topic == CONTROL:
                 self._obey(_directives.decode(value))
-        except (ModelError, msgspec.DecodeError, KeyError) as error:
+        except (ModelError, msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
             # What was read is not repeated: it may hold anything.
             message = f"{topic}: {type(error).__name__}"
             raise UnusableBroadcastError(message) from None

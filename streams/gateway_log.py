@@ -155,7 +155,7 @@ class KafkaGatewayLog:
             if self._wants(record.key):
                 try:
                     found.append(decode_decision(record.value or b""))
-                except msgspec.DecodeError:
+                except (msgspec.DecodeError, UnicodeDecodeError):
                     logger.warning("gateway: a record of %s that is no decision", DECISIONS)
         if found:
             self._on_loop(self._seen, found)

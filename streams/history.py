@@ -112,7 +112,7 @@ def told_by(record: ReadRecord) -> Told:
     """What a record tells; what is no event of ours is passed over."""
     try:
         event = case_event_of(record.value or b"")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         logger.warning(
             "a record of %s that is no event: partition %d, offset %d", CASES, record.partition, record.offset
         )

@@ -246,7 +246,7 @@ def _decode(value: bytes | None) -> _Decision | None:
     """Decode a decision; what others wrote into our topic is passed over."""
     try:
         decision = _decoder.decode(value or b"")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return decision if decision.action in _ACTIONS else None
 

@@ -78,7 +78,7 @@ def test_what_is_no_alert_is_named_and_not_repeated(change: dict[str, Any], name
     assert "4111" not in str(error.value)
 
 
-@pytest.mark.parametrize("value", [b"", b"{", b"[]", b"null", b'"4111111111111111"', b"\xff"])
+@pytest.mark.parametrize("value", [b"", b"{", b"[]", b"null", b'"4111111111111111"', b"\xff", b'{"alert_id":"\xff"}'])
 def test_what_is_no_object_is_refused(value: bytes) -> None:
     """Bytes that are not a JSON object are no alert."""
     with pytest.raises(AlertError) as error:

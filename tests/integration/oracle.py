@@ -56,7 +56,8 @@ def read_redis(url: str) -> RedisContent:
                 content.events[name[0]] = [json.loads(fields[number]) for number in sorted(fields, key=int)]
             elif kind == "step":
                 outcome = json.loads(str(client.get(key)))["outcome"]
-                content.outcomes[outcome["alert_id"]] = outcome["kind"]
+                if outcome is not None:  # a step of a person or of the clock has none
+                    content.outcomes[outcome["alert_id"]] = outcome["kind"]
             elif kind == "cases":
                 content.listed += [position.rpartition(":")[2] for position in client.zrange(key, 0, -1)]
             elif kind == "outbox":

@@ -74,12 +74,12 @@ def objects(url: str) -> list[str]:
     return sorted(str(path) for path in files.find(root))
 
 
-def damage(url: str, choose: Callable[[str], bool]) -> int:
-    """Flip a bit at the end of every object that is chosen; returns how many there were."""
+def damage(url: str, choose: Callable[[str], bool], place: int = -1, flipped: int = 1) -> int:
+    """Flip bits of one byte, at the end unless told, of every object that is chosen; returns how many there were."""
     files, _ = fsspec.core.url_to_fs(url)
     chosen = [path for path in objects(url) if choose(path)]
     for path in chosen:
         data = bytearray(files.cat_file(path))
-        data[-1] ^= 1
+        data[place] ^= flipped
         files.pipe_file(path, bytes(data))
     return len(chosen)

@@ -130,6 +130,18 @@ def test_changes_add_up_over_lives_and_bases(url: str) -> None:
     assert not writer.damaged
 
 
+def test_a_manifest_that_is_no_text_any_more_is_passed_over(url: str) -> None:
+    """Whatever a disk makes of a byte: the fault matrix found a worker that could not start any more."""
+    writer = Writer(url)
+    writer.take_over(0, 1)
+    writer.write(10, 10)
+    writer.write(20, 20)
+    newest = f"{20:019d}"
+    assert damage(url, lambda path: newest in path and path.endswith("manifest.json"), place=40, flipped=0xFF) >= 2
+    reader = Writer(url, generation=9)
+    assert offsets_of(reader.take_over(0, 1)) == {0: 10, 1: 10}
+
+
 @pytest.mark.parametrize("part", ["changes.bin", "manifest.json"])
 def test_a_damaged_partition_falls_back_with_its_shared_entities(url: str, part: str) -> None:
     """A flipped bit in the newest checkpoint costs the newest checkpoint, and no more; it is counted."""

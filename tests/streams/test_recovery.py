@@ -92,13 +92,14 @@ def test_the_tail_is_read_from_where_the_checkpoint_says(world: World) -> None:
     say(world, DECISIONS, decision(1, "ALLOW"))
     say(world, ALERTS, decision(1, "FREEZE"))
     say(world, DECISIONS, b"what others write here is passed over")
+    say(world, DECISIONS, b'{"action":"\xff is not UTF-8"}')
     decisions = output_name(TopicPartition(DECISIONS, PARTITION))
     found = answered_in(world, Start(0, {decisions: 1}))
     assert found.decisions.keys() == {1}
     standing = found.decisions[1]
     assert (standing.action, standing.score, standing.reasons) == (Action.FREEZE, 0.5, ("r",))
     assert found.missing_copies == []
-    assert found.positions[decisions] == 4
+    assert found.positions[decisions] == 5
     assert found.positions.keys() == {output_name(output) for output in outputs_of(PARTITION)}
 
 
