@@ -38,7 +38,7 @@ _LABEL_DELAY_MS = 7 * DAY_MS
 _HOME, _ABROAD, _ABROAD_SHARE = "PH", "KP", 0.05
 _COUNTRY = "COUNTRY"
 # Days before something goes wrong, two weeks of reference and one of usual changes among them, and after.
-DAYS_BEFORE, DAYS_AFTER = 28, 1
+DAYS_BEFORE, DAYS_AFTER = 42, 1
 _HOUR_OF_ONSET = 15
 # The 60 days that outcomes are remembered, the delay of labels, and the two weeks of the reference.
 _SETTLED_AFTER_DAYS = 60 + 7 + 14
