@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pydantic import SecretStr
+
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import SettingsError
 from cardwatch.settings import Settings, configured_toml
@@ -22,14 +24,7 @@ def fingerprint_key(settings: Settings) -> bytes:
     Raises:
         SettingsError: it is not set.
     """
-    digits = settings.detector.fingerprint_key.get_secret_value()
-    if not digits:
-        message = (
-            "detector.fingerprint_key: missing; right is the installation's secret, 32 lower-case hex digits, the same "
-            "for all workers and for ever: make it with `openssl rand -hex 16`"
-        )
-        raise SettingsError(message)
-    return bytes.fromhex(digits)
+    return _secret("detector.fingerprint_key", settings.detector.fingerprint_key, 32, "workers and for ever")
 
 
 def session_secret(settings: Settings) -> bytes:
@@ -38,14 +33,23 @@ def session_secret(settings: Settings) -> bytes:
     Raises:
         SettingsError: it is not set.
     """
-    digits = settings.api.session_secret.get_secret_value()
-    if not digits:
+    return _secret("api.session_secret", settings.api.session_secret, 64, "API processes")
+
+
+def _secret(name: str, given: SecretStr, digits: int, same_for_all: str) -> bytes:
+    """The bytes of a secret in hex digits.
+
+    Raises:
+        SettingsError: it is not set.
+    """
+    text = given.get_secret_value()
+    if not text:
         message = (
-            "api.session_secret: missing; right are 64 lower-case hex digits, the same for all API processes: make "
-            "them with `openssl rand -hex 32`"
+            f"{name}: missing; right are {digits} lower-case hex digits, secret, the same for all {same_for_all}: make "
+            f"them with `openssl rand -hex {digits // 2}`"
         )
         raise SettingsError(message)
-    return bytes.fromhex(digits)
+    return bytes.fromhex(text)
 
 
 def issuer_token_pattern(settings: Settings) -> re.Pattern[str] | None:
@@ -114,14 +118,7 @@ def code_secret(settings: Settings) -> bytes:
     Raises:
         SettingsError: it is not set.
     """
-    digits = settings.desk.code_secret.get_secret_value()
-    if not digits:
-        message = (
-            "desk.code_secret: missing; right are 64 lower-case hex digits, the same for all API processes and for "
-            "what sends notices: make them with `openssl rand -hex 32`"
-        )
-        raise SettingsError(message)
-    return bytes.fromhex(digits)
+    return _secret("desk.code_secret", settings.desk.code_secret, 64, "API processes and for what sends notices")
 
 
 def desk(settings: Settings, store: RestorableRedisStore) -> Desk:
