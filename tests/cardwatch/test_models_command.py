@@ -154,9 +154,12 @@ def test_a_file_that_is_no_model_is_refused(
     path.write_bytes(b"no model")
     assert _run("promote", str(path)) == 2
     assert f"{path}: model archive: unreadable" in capsys.readouterr().err
-    other = Trainer(ModelsConfig.from_mapping(shipped_toml("models.toml") | {
-        "logistic": shipped_toml("models.toml")["logistic"] | {"fields": ["amount"]}
-    }), [("amount", (1.0, 2.0))], "another")  # fmt: skip
+    shipped = shipped_toml("models.toml")
+    one_feature = {
+        "logistic": shipped["logistic"] | {"fields": ["amount"]},
+        "half_space": shipped["half_space"] | {"features": ["amount"]},
+    }
+    other = Trainer(ModelsConfig.from_mapping(shipped | one_feature), [("amount", (1.0, 2.0))], "another")
     path.write_bytes(other.version("m-000009", 0).to_bytes())
     assert _run("promote", str(path)) == 2
     assert "was made for feature catalogue another" in capsys.readouterr().err
