@@ -6,11 +6,13 @@ What lies in the data directory:
     run/                addresses and the Redis socket of what is running now
     redis/              append-only file of the embedded Redis
     checkpoints/        state of the score role
+    history/            closed cases, where no other database is configured
     logs/               one file a process
     cache/              what can be computed again: the warm model
 
 The embedded broker forgets everything when it ends, so the next one is another cluster. Offsets, and with them
-checkpoints and card states, mean nothing there: `start_clean` removes `redis/` and `checkpoints/` and says so.
+checkpoints, card states and closed cases, mean nothing there: `start_clean` removes `redis/`, `checkpoints/` and
+`history/` and says so.
 """
 
 from __future__ import annotations
@@ -58,6 +60,11 @@ class DataDirectory:
         return self.root / "checkpoints"
 
     @property
+    def history(self) -> Path:
+        """Closed cases, where no other database is configured."""
+        return self.root / "history"
+
+    @property
     def logs(self) -> Path:
         """One log file a process."""
         return self.root / "logs"
@@ -88,7 +95,7 @@ class DataDirectory:
             ServiceError: the directory cannot be written to.
         """
         try:
-            for path in (self.root, self.run, self.redis, self.checkpoints, self.logs, self.cache):
+            for path in (self.root, self.run, self.redis, self.checkpoints, self.history, self.logs, self.cache):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.redis_socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -195,7 +202,8 @@ def start_clean(data: DataDirectory, cluster_id: str) -> str | None:
     previous = ""
     with contextlib.suppress(OSError, ValueError):
         previous = str(json.loads(path.read_text("utf-8")).get("cluster_id", ""))
-    removed = [kept.name for kept in (data.redis, data.checkpoints) if previous != cluster_id and _empty(kept)]
+    kept_by_us = (data.redis, data.checkpoints, data.history)
+    removed = [kept.name for kept in kept_by_us if previous != cluster_id and _empty(kept)]
     path.write_text(json.dumps({"cluster_id": cluster_id}), "utf-8")
     if not removed:
         return None

@@ -155,5 +155,5 @@ def history(settings: Settings) -> SqlHistory:
     if not url:
         folder = DataDirectory(settings.data.directory)
         folder.create()
-        url = f"sqlite:///{folder.root.absolute() / 'history.db'}"
+        url = f"sqlite:///{folder.history.absolute() / 'cases.db'}"
     return SqlHistory(url)

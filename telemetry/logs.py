@@ -30,6 +30,8 @@ _SHOWN_CHARACTERS = 4
 # Libraries whose lines below this level hold what they carry: whole fetches of records, addresses with their queries.
 _LIBRARIES = {
     "aiokafka": logging.INFO,
+    # It tells of every plugin that it loads.
+    "alembic": logging.WARNING,
     "faust": logging.INFO,
     "httpcore": logging.WARNING,
     "httpx": logging.WARNING,

@@ -24,6 +24,7 @@ STEPS = (
     "attack",
     "card frozen",
     "case open",
+    "cardholder verified",
     "agent overrules",
     "card active again",
     "card state published",

@@ -90,13 +90,15 @@ def test_a_second_broker_is_another_cluster_and_starts_clean(data: DataDirectory
     assert start_clean(data, broker.cluster_id) is None
     (data.checkpoints / "manifest").write_text("state", "utf-8")
     (data.redis / "appendonlydir").mkdir()
+    (data.history / "cases.db").write_text("cases", "utf-8")
     assert start_clean(data, broker.cluster_id) is None
     assert (data.checkpoints / "manifest").exists()
     told = start_clean(data, "another")
     assert told is not None
-    assert "redis, checkpoints" in told
+    assert "redis, checkpoints, history" in told
     assert list(data.checkpoints.iterdir()) == []
     assert list(data.redis.iterdir()) == []
+    assert list(data.history.iterdir()) == []
 
 
 def test_a_stopped_broker_takes_its_address_away(
