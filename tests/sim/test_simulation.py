@@ -13,12 +13,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.sim.files import SimFiles
 from tests.sim.plan import FaultKind, plan_of
-from tests.sim.planted import PLANTED, Plant
+from tests.sim.planted import PLANTED, Plant, commit_before_checkpoint
 from tests.sim.verdict import judge, judge_plan
 from tests.sim.world import Chances, World
 
@@ -53,7 +54,13 @@ def test_whatever_dies_nothing_is_lost_and_nothing_is_done_twice(first: int) -> 
     assert not wrong, f"play them again with make sim SEED={min(wrong)}"
 
 
-@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def _marked(plant: Plant) -> Any:
+    """A plant; one of them does no harm any more, since a worker starts where its checkpoint says, or at the beginning."""
+    harmless = pytest.mark.xfail(reason="the committed offset is not read any more", strict=False)
+    return pytest.param(plant, id=plant.__name__, marks=[harmless] if plant is commit_before_checkpoint else [])
+
+
+@pytest.mark.parametrize("plant", [_marked(plant) for plant in PLANTED])
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each mistake that somebody could make shows in some seed; so the seeds that find nothing say something."""
     plant(monkeypatch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -16,11 +15,9 @@ from streams.dead_letters import origin_of
 from streams.encoding import DEADLINE_PASSED
 from streams.records import ReadRecord
 from streams.topics import ALERTS, CARD_STATES, CASES, DEAD_LETTERS, DECISIONS, NOTIFICATIONS, TRANSACTIONS
-from tests.sim.files import SimFiles
 from tests.sim.kafka import SimLogs
 from tests.sim.plan import Plan, plan_of
 from tests.sim.story import Story, repeatable
-from tests.sim.world import Chances, World
 
 Document = dict[str, Any]
 Place = tuple[int, int]
@@ -34,17 +31,7 @@ def judge(seed: int) -> list[str]:
 
 
 def judge_plan(plan: Plan) -> tuple[Story, list[str]]:
-    """Play a plan. What its dead leave behind is collected after it, and not in the middle of the next one's work."""
-    gc.disable()
-    try:
-        return _judged(plan)
-    finally:
-        SimFiles.begin(World(0, Chances()))
-        gc.collect()
-        gc.enable()
-
-
-def _judged(plan: Plan) -> tuple[Story, list[str]]:
+    """Play a plan."""
     with repeatable(plan.seed):
         story = Story(plan)
         story.play()
