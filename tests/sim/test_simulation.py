@@ -55,7 +55,7 @@ def test_whatever_dies_nothing_is_lost_and_nothing_is_done_twice(first: int) -> 
 
 
 def _marked(plant: Plant) -> Any:
-    """A plant; one of them does no harm any more, since a worker starts where its checkpoint says, or at the beginning."""
+    """A plant; one does no harm any more, since a worker starts where its checkpoint says or at the beginning."""
     harmless = pytest.mark.xfail(reason="the committed offset is not read any more", strict=False)
     return pytest.param(plant, id=plant.__name__, marks=[harmless] if plant is commit_before_checkpoint else [])
 
