@@ -231,8 +231,8 @@ class Story:
             payment = self._payment(number)
             self._send_later(at_s, payment)
             if rng.random() < plan.duplicates:
-                # The very same record: one that was labelled and comes again mended would be labelled or not by which is
-                # read first. What is drawn for it is drawn all the same.
+                # The very same record: one that was labelled and comes again mended would be labelled or not by
+                # which is read first. What is drawn for it is drawn all the same.
                 self._payment(number)
                 self._send_later(at_s + rng.uniform(0.0, 3.0), payment)
         for at_s in plan.models_at_s:
