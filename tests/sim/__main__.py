@@ -8,7 +8,16 @@ import sys
 import time
 
 from tests.sim.plan import plan_of
-from tests.sim.verdict import judge_plan
+from tests.sim.verdict import buried_afterwards, judge, judge_plan
+
+
+def _shown(seed: int) -> list[str]:
+    """Play one seed and print what happened."""
+    with buried_afterwards():
+        story, complaints = judge_plan(plan_of(seed))
+        print(plan_of(seed), *story.world.history, sep="\n")
+        del story
+    return complaints
 
 
 def main() -> int:
@@ -21,9 +30,7 @@ def main() -> int:
     failed = 0
     started_s = time.monotonic()
     for seed in range(arguments.seed, arguments.seed + arguments.count):
-        story, complaints = judge_plan(plan_of(seed))
-        if arguments.count == 1:
-            print(plan_of(seed), *story.world.history, sep="\n")
+        complaints = _shown(seed) if arguments.count == 1 else judge(seed)
         failed += bool(complaints)
         for text in complaints[:6]:
             print(f"seed {seed}: {text}", flush=True)
