@@ -6,14 +6,13 @@ not written down anywhere; it is seen by replaying the same payments without lab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recorded import Features
-from detector.catalogue import CATALOGUE
+from detector.catalogue import CATALOGUE, Aggregate, Feature
 
 _COMPARED_ROWS = 200_000
 
@@ -48,7 +47,7 @@ def families(with_labels: Features, without_labels: Features) -> list[Family]:
     taught, untaught = with_labels[last], without_labels[last]
     by_labels = ((taught != untaught) & ~(np.isnan(taught) & np.isnan(untaught))).any(axis=0)
     given = ~np.isnan(taught).all(axis=0)
-    names = [_name(entity, learned=bool(learned)) for entity, learned in zip(_entities(), by_labels, strict=True)]
+    names = [_name(feature, learned=bool(learned)) for feature, learned in zip(CATALOGUE, by_labels, strict=True)]
     return [
         Family(name, np.array([each == name for each in names]) & given)
         for name in dict.fromkeys(names)
@@ -56,11 +55,9 @@ def families(with_labels: Features, without_labels: Features) -> list[Family]:
     ]
 
 
-def _entities() -> Sequence[str]:
-    """The entity of every feature, in words."""
-    return [feature.entity.name.lower().replace("_", " at ") for feature in CATALOGUE]
-
-
-def _name(entity: str, *, learned: bool) -> str:
-    """What a family is called."""
+def _name(feature: Feature, *, learned: bool) -> str:
+    """What a feature's family is called."""
+    if feature.aggregate == Aggregate.ANOMALY:
+        return "the trees' score"
+    entity = feature.entity.name.lower().replace("_", " at ")
     return f"{entity}: what labels say" if learned else f"{entity}: behaviour"

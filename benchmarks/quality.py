@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from benchmarks import ablation, protocol, quality_text, results, unlabelled, workload
+from benchmarks import ablation, combination, protocol, quality_text, results, unlabelled, workload
 from benchmarks.options import Options
 from benchmarks.peers import PeerScores, require_peers, run_peers
 from benchmarks.protocol import Fold, Quality, Truth
@@ -90,9 +90,16 @@ def run(options: Options) -> None:
     if options.with_peers and options.handbook is not None:
         require_peers()
     kept: dict[str, Any] = {"load_before": options.busy_before}
+    together: dict[str, list[dict[str, Any]]] = {}
     if options.handbook is not None:
         kept["handbook"] = _handbook(options, options.handbook)
-    kept["simulated"] = _simulated(options)
+        together["the handbook's file"] = kept["handbook"]["together"]
+    world = _simulated_file(options)
+    kept["simulated"] = _simulated(options, world)
+    options.say("simulated attacks, trees and labels together")
+    together["simulated attacks"] = _together(world, world.record(DELAYS[0]))
+    quality_text.write_combination(PAGE, together)
+    kept["together"] = together
     results.save(NAME, kept)
 
 
@@ -117,6 +124,8 @@ def _handbook(options: Options, path: Path) -> dict[str, Any]:
     kept["scenarios"] = [asdict(each) for each in found]
     quality_text.write_scenarios(PAGE, found)
     kept["ablation"] = _ablation(options, file, folds, late, silent)
+    options.say("trees and labels together")
+    kept["together"] = _together(file, late)
     peers = run_peers(late, file.truth, every, options.say) if options.with_peers else []
     kept["table"] = _table(options, file, folds, late, peers)
     return kept
@@ -203,6 +212,11 @@ def _ablation(
     return rows
 
 
+def _together(file: File, recorded: Recorded) -> list[dict[str, Any]]:
+    """What it is worth that one model weighs the other's score."""
+    return [asdict(expert) for expert in combination.experts(recorded, file.truth, file.configured.models)]
+
+
 def _table(
     options: Options, file: File, folds: dict[str, list[Fold]], late: Recorded, peers: list[PeerScores]
 ) -> list[dict[str, Any]]:
@@ -221,8 +235,8 @@ def _table(
     return rows
 
 
-def _simulated(options: Options) -> list[dict[str, Any]]:
-    """Attacks of the simulated world that nobody ever labelled, at 100 reviews a day."""
+def _simulated_file(options: Options) -> File:
+    """A simulated world with its attacks."""
     payments, labels = workload.replay_files(options.records, options.say)
     table, truth = pq.read_table(payments), pq.read_table(labels)
     transactions = Transactions(table, own_names(table.column_names), _KEY)
@@ -230,11 +244,15 @@ def _simulated(options: Options) -> list[dict[str, Any]]:
     kind = [attacks.get(name) or "" for name in transactions.transaction_ids().to_pylist()]
     label = np.array([int(bool(each)) for each in kind], dtype=np.int64)
     cards = transactions.card_numbers()
-    file = File(
-        transactions, Truth.of(transactions.event_time_ms, cards, label), kind, configuration(read_sections(None))
-    )
+    truth_of_all = Truth.of(transactions.event_time_ms, cards, label)
+    return File(transactions, truth_of_all, kind, configuration(read_sections(None)))
+
+
+def _simulated(options: Options, file: File) -> list[dict[str, Any]]:
+    """Attacks of the simulated world that nobody ever labelled, at 100 reviews a day."""
     options.say("simulated attacks, without any label")
-    silent = file.record_unlabelled()
+    silent, kind, transactions = file.record_unlabelled(), file.kind, file.transactions
+    cards = transactions.card_numbers()
     looked_at = unlabelled.reviewed(silent.anomaly, cards, transactions.event_time_ms)
     found = unlabelled.caught(kind, cards, transactions.event_time_ms, looked_at)
     ordered = unlabelled.by_kind(kind, silent.anomaly, transactions.event_time_ms)

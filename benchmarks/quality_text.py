@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks import results
 from benchmarks.calibration import BANDS, FRAUDS_TO_JUDGE, Band, bands
+from benchmarks.combination import PERIODS
 from benchmarks.protocol import Truth, card_precisions
 from benchmarks.unlabelled import REVIEWS_A_DAY, WARM_UP_DAYS, Caught, Ordered
 from cardwatch.charts import Axis, Series, line_chart
@@ -19,7 +20,7 @@ from casework.notices import format_money
 
 SECTIONS = (
     "quality", "quality_folds", "quality_delays", "quality_days", "quality_calibration", "quality_ablation",
-    "quality_scenarios", "quality_attacks",
+    "quality_scenarios", "quality_attacks", "quality_combination",
 )  # fmt: skip
 # Days in which the first labels have come and the models have learned from some thousands of payments.
 WARM_UP = 35
@@ -211,6 +212,20 @@ def write_attacks(page: Path, found: Sequence[Caught], ordered: Sequence[Ordered
         raise ValueError(message)
     text = f"{REVIEWS_A_DAY} reviews a day, from day {WARM_UP_DAYS + 1} on:"
     _write(page, "quality_attacks", [text, results.table(head, lines), _ordered(ordered)])
+
+
+def write_combination(page: Path, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Trees, labels, and both, on each file."""
+    head = ["payments", "what scores", *(f"AP, {name}" for name, _, _ in PERIODS), "AUC", "log loss"]
+    lines = [
+        [
+            name, expert["name"], *(f"{each:.3f}" for each in expert["average_precision"]), f"{expert['auc']:.3f}",
+            "–" if expert["log_loss"] is None else f"{expert['log_loss']:.5f}",
+        ]
+        for name, group in found.items()
+        for expert in group
+    ]  # fmt: skip
+    _write(page, "quality_combination", [results.table(head, lines)])
 
 
 def _ordered(found: Sequence[Ordered]) -> str:

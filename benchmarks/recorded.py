@@ -174,7 +174,7 @@ def teach(recorded: Recorded, models: ModelsConfig, leave_out: NDArray[np.bool_]
             model, published_ms = trainer.version("m-1", 0), now_ms
         learned_s = time.perf_counter()
         bins = trainer.binner.bins(_seen(recorded.features[rows], leave_out))
-        score[rows] = np.where(recorded.learnable[rows], model.score(bins)[0], recorded.score[rows])
+        score[rows] = np.where(recorded.learnable[rows], model.probabilities(bins), recorded.score[rows])
         scored_s = time.perf_counter()
         chosen = bins[recorded.unlabelled[rows]]
         trainer.learn(_examples(chosen, np.full(len(chosen), int(Label.UNLABELLED), dtype=np.int64)))

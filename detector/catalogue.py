@@ -89,6 +89,7 @@ class Aggregate(IntEnum):
     RISKIEST = 43
     RISKY_COUNT = 44
     DISTINCT_CARDS = 45
+    ANOMALY = 46
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,8 @@ CATEGORY_CLASSES = 251
 CATEGORIES = _steps(1.0, CATEGORY_CLASSES - 1.0, 1.0)
 LAST_OUTCOMES = _steps(1.0, 26.0, 1.0)
 RISKS = _steps(-9.0, 2.5, 0.5)
+# Of the anomaly score; finest where few payments are.
+ANOMALIES = (*_steps(0.02, 0.78, 0.02), *_steps(0.8, 0.99, 0.01), 0.995, 0.998)
 # The logarithm of frauds over genuine payments from which a pattern is risky: one in twenty.
 RISKY = -3.0
 
@@ -249,6 +252,9 @@ def _looking_back(
     """A feature of the card's payments of 30 days."""
     return Feature(f"card_{name}", Entity.CARD, aggregate, MEMORY_MS, unit, meaning, missing, grid, reason)
 
+
+# The feature that is a model's answer and not the walk's: the trees' score, told before the model with labels is asked.
+ANOMALY = "anomaly"
 
 _A = Aggregate
 _PAYMENTS = "payments"
@@ -348,6 +354,7 @@ CATALOGUE: tuple[Feature, ...] = (
     _windowed(Entity.DEVICE, _A.DISTINCT_CARDS, _HOUR, "cards", f"Different cards on this device, {_BY_CLASSES}", COUNTS, "many_cards_on_device"),
     _windowed(Entity.DEVICE, _A.FRAUDS, _MONTH, "frauds", "Payments at this device known to be frauds", FEW, "device_known_fraud"),
     Feature("category_amount_z", Entity.CATEGORY, _A.AMOUNT_Z, _MONTH, "standard deviations", "Logarithm of the amount against those of the category in 30 days", "no category given, or fewer than 20 payments in it", SCORES, "amount_unusual_for_category"),
+    _payment(ANOMALY, _A.ANOMALY, "0 to 1", "How unlike what is usual the payment is, by the trees that need no label; 0 until they have seen enough", _NEVER, ANOMALIES, "unusual_pattern"),
 )  # fmt: skip
 
 FEATURE_COUNT = len(CATALOGUE)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.assessments import AlertEvidence, Assessments, join_assessments
-from detector.catalogue import DAY_MS, FEATURE_INDEX, catalogue_digest
+from detector.catalogue import ANOMALIES, ANOMALY, DAY_MS, FEATURE_INDEX, catalogue_digest
 from detector.examples import Examples
 from detector.jit import kernel
 from detector.kept import block_of, make_room
@@ -43,6 +43,8 @@ _UNIT = 2.0**-53
 _REVERSAL, _OUTCOME = int(Kind.REVERSAL), int(Kind.OUTCOME)
 _CATALOGUE_DIGEST = catalogue_digest()
 _NEW_MERCHANT = FEATURE_INDEX["card_merchant_is_new"]
+_AMOUNT, _ANOMALY = FEATURE_INDEX["amount"], FEATURE_INDEX[ANOMALY]
+_ANOMALY_EDGES = np.array(ANOMALIES, dtype=np.float32)
 
 
 def alert_id_of(card_token: str, transaction_id: str) -> str:
@@ -213,6 +215,18 @@ def _settled(batch: TransactionBatch, observed: Observed, scores: NDArray[np.flo
     return scores
 
 
+def _anomaly_bins(anomaly: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Bins of anomaly scores as they are told: of nothing else, so that an answer given earlier has the same."""
+    return np.searchsorted(_ANOMALY_EDGES, anomaly.astype(np.float32), side="right").astype(np.uint8)
+
+
+def _tell_anomaly(features: NDArray[np.float32], bins: NDArray[np.uint8], anomaly: NDArray[np.float64]) -> None:
+    """Let the trees' answer be a feature of payments, for the model with labels to weigh with the others."""
+    is_payment = ~np.isnan(features[:, _AMOUNT])
+    features[is_payment, _ANOMALY] = anomaly[is_payment]
+    bins[is_payment, _ANOMALY] = _anomaly_bins(anomaly[is_payment])
+
+
 def _assess_piece(
     state: EngineState,
     partition: PartitionState,
@@ -227,7 +241,9 @@ def _assess_piece(
     amount_reference, rate_missing = state.rates.convert(batch.amount_minor, batch.currency)
     observed = observe(state, partition, kernel_columns(batch, amount_reference))
     bins = model.binner.bins(observed.features)
-    score, anomaly = (_settled(batch, observed, scores) for scores in model.score(bins))
+    anomaly = _settled(batch, observed, model.anomalies(bins))
+    _tell_anomaly(observed.features, bins, anomaly)
+    score = _settled(batch, observed, model.probabilities(bins))
     inputs = _policy_inputs(state, batch, observed, amount_reference, (score, anomaly), model)
     result = policy.decide(inputs)
     others = [_settled(batch, observed, challenger.probabilities(bins)) for challenger in model.challengers]
@@ -303,5 +319,6 @@ def adopt_decision(
     """
     owner = state.partition(partition)
     action, flags, score, anomaly = decision
-    adopt_answer(owner, payment_row, (action, flags, score, anomaly))
+    own_bin = int(_ANOMALY), int(_anomaly_bins(np.array([anomaly]))[0])
+    adopt_answer(owner, payment_row, (action, flags, score, anomaly), own_bin)
     store_reasons(owner, payment_row, reasons)

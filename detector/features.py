@@ -48,8 +48,8 @@ IS_NEW, TIMES_MET = constants(2)
 PAIR_VALUES = 2
 VALUE_COUNT = int(VALUE_PAIRS + PAIR_VALUES * 5)
 
-# What the plan does with the values a and b: take a, a / b, or the payment's amount over the mean a / b.
-_TAKE, _QUOTIENT, _OVER_MEAN = constants(3)
+# What the plan does with the values a and b: take a, a / b, the payment's amount over the mean a / b, or nothing yet.
+_TAKE, _QUOTIENT, _OVER_MEAN, _LATER = constants(4)
 
 _A, _E = Aggregate, Entity
 _SINGLE = {
@@ -114,6 +114,8 @@ _OF_MERCHANT = {
 
 def _plan_of(feature: Feature) -> tuple[int, int, int]:
     """What to do for one feature: the operation, and the places of its values."""
+    if feature.aggregate == Aggregate.ANOMALY:
+        return int(_LATER), 0, 0
     single = _SINGLE.get((feature.entity, feature.aggregate, feature.window_ms))
     if single is not None:
         return int(_TAKE), int(single), int(single)
@@ -169,7 +171,7 @@ def day_of_week(time_ms: int) -> int:
 
 @kernel
 def evaluate(plan: NDArray[np.int64], values: NDArray[np.float64], out: NDArray[np.float32]) -> None:
-    """Fill one row of the feature matrix; a quotient by 0, or of what is not known, is NaN."""
+    """Fill one row of the feature matrix; a quotient by 0 or of what is not known is NaN, as is a model's answer."""
     amount = values[VALUE_AMOUNT]
     for index in range(plan.shape[0]):
         operation = plan[index, 0]
@@ -178,6 +180,8 @@ def evaluate(plan: NDArray[np.int64], values: NDArray[np.float64], out: NDArray[
             value = first
         elif operation == _QUOTIENT:
             value = first / second if second > 0 else math.nan
+        elif operation == _LATER:
+            value = math.nan
         else:
             value = amount * second / first if second > 0 and first > 0 else math.nan
         out[index] = np.float32(value)

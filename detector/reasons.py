@@ -48,7 +48,7 @@ _NOTHING_AT_ZERO = frozenset(
     {
         *(Aggregate.IS_NEW, Aggregate.IP_COUNTRY_DIFFERS, Aggregate.FRAUDS, Aggregate.FRAUD_RATE, Aggregate.REFUSED),
         *(Aggregate.HIGH_COUNT, Aggregate.VERY_HIGH_COUNT, Aggregate.SMALL_COUNT, Aggregate.FRAUD_RUN),
-        *(Aggregate.HIGH_STREAK, Aggregate.LAST_THREE, Aggregate.RISKY_COUNT),
+        *(Aggregate.HIGH_STREAK, Aggregate.LAST_THREE, Aggregate.RISKY_COUNT, Aggregate.ANOMALY),
     }
 )
 # Aggregates whose values speak to the model and not to people.
@@ -56,7 +56,7 @@ _UNSPOKEN = frozenset(
     {
         *(Aggregate.CATEGORY, Aggregate.LAST_THREE, Aggregate.HIGH_POINTS, Aggregate.HIGH_STREAK),
         *(Aggregate.FRAUD_RUN_MIDDLE_DAYS, Aggregate.FRAUD_RUN_SPREAD_DAYS, Aggregate.HOUR_SHARE, Aggregate.AMOUNT_Z),
-        *(Aggregate.PATTERN_RISK, Aggregate.RISKIEST),
+        *(Aggregate.PATTERN_RISK, Aggregate.RISKIEST, Aggregate.ANOMALY),
     }
 )
 # Aggregates whose values have no usual size.

@@ -158,14 +158,22 @@ def store_decisions(
     _store_rows(state.memory, payment_row, duplicate, _code(state, policy_version), share, answers, *bits)
 
 
-def adopt_answer(state: PartitionState, row: int, decision: tuple[int, int, float, float]) -> None:
-    """Put a decision given earlier (action, flags, score, anomaly) in place of the one kept; its bins stay."""
+def adopt_answer(
+    state: PartitionState, row: int, decision: tuple[int, int, float, float], own_bin: tuple[int, int]
+) -> None:
+    """Put a decision given earlier (action, flags, score, anomaly) in place of the one kept.
+
+    Its bins stay but for `own_bin` (column, bin), that of the anomaly score: another model may have scored.
+    """
     action, flags, score, anomaly = decision
     mark(state.memory, int(address(state.memory, PAYMENTS, row)), int(PAYMENT_WORDS))
     words = table_rows(state.memory, int(PAYMENTS))[row]
     words[DECIDED] = action | (flags << _FLAGS_SHIFT) | (_code(state, "") << _POLICY_SHIFT)
     words[SCORE_BITS], words[ANOMALY_BITS] = np.array([score, anomaly]).view(np.int64)
     words[EXPECTED_LOSS] = words[RULE_HITS] = 0
+    column, anomaly_bin = own_bin
+    mark(state.memory, int(address(state.memory, BINS, row)) + column // _WORD_BYTES, 1)
+    table_rows(state.memory, int(BINS)).view(np.uint8)[row, column] = anomaly_bin
 
 
 def actions_of(decided: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -203,7 +203,7 @@ class NaiveEngine:
                 return category_class(record)
             case Aggregate.IP_COUNTRY_DIFFERS if record.get("country") and record.get("ip_country"):
                 return float(record["country"] != record["ip_country"])
-            case Aggregate.IP_COUNTRY_DIFFERS:
+            case Aggregate.IP_COUNTRY_DIFFERS | Aggregate.ANOMALY:  # what the trees say is no business of a twin's
                 return math.nan
         raise NotImplementedError(feature)
 

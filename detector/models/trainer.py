@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.catalogue import CATALOGUE, catalogue_digest
-from detector.errors import ModelError
+from detector.catalogue import ANOMALY, CATALOGUE, catalogue_digest
+from detector.errors import ConfigurationError, ModelError
 from detector.examples import Examples
 from detector.jit import kernel
 from detector.models.bins import Binner, Grids
@@ -20,6 +20,7 @@ from detector.models.checks import ANOMALY_SAMPLE
 from detector.models.config import CHAMPION, ModelsConfig
 from detector.models.contest import Contest, log_losses
 from detector.models.drift import DriftMonitor
+from detector.models.fields import EVERY_FEATURE
 from detector.models.half_space import FIRST_WINDOW, CompiledHalfSpaceTrees
 from detector.models.learned import LinearState, SharedState, Standing, TreesState
 from detector.models.logistic import LINE_BITS, BinnedLogisticRegression, Learned
@@ -143,7 +144,7 @@ class Trainer:
         trees = config.half_space
         self.half_space = CompiledHalfSpaceTrees(
             binner, n_trees=trees.trees, height=trees.height, window_size=trees.window, seed=trees.seed,
-            features=trees.features,
+            features=_looked_at(trees.features, binner),
         )  # fmt: skip
 
     @property
@@ -458,6 +459,19 @@ def _compiled(contender: _Contender) -> BinnedLogisticRegression:
         message = f"model {contender.name} cannot act"
         raise ModelError(message)
     return contender.model
+
+
+def _looked_at(features: tuple[str, ...], binner: Binner) -> list[str]:
+    """The features that trees look at: theirs, but not their own answer.
+
+    Raises:
+        ConfigurationError: their own answer is among those named.
+    """
+    if ANOMALY in features:
+        message = f'half_space.features: trees cannot look at their own score, "{ANOMALY}"; take it out'
+        raise ConfigurationError(message)
+    named = binner.names if EVERY_FEATURE in features else features
+    return [name for name in named if name != ANOMALY]
 
 
 def _has_trees(trees: CompiledHalfSpaceTrees, state: TreesState) -> bool:

@@ -201,23 +201,30 @@ class ModelVersion:
             message = f"model {self.name} was made for feature catalogue {self.catalogue_digest}, this one is {digest}"
             raise ModelError(message)
 
-    def score(self, bins: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Score rows; a row's bits do not depend on the rows beside it.
+    def anomalies(self, bins: NDArray[Any]) -> NDArray[np.float64]:
+        """Anomaly scores of rows, 0 to 1, by the trees that need no label.
 
         Args:
-            bins: uint8 (n, F), of `binner`.
+            bins: uint8 (n, F), of `binner`; trees do not look at the bin of the anomaly score itself.
 
         Returns:
-            (calibrated probability of fraud, anomaly score 0 to 1), float64 each.
+            float64 (n,); a row's bits do not depend on the rows beside it.
         """
         matrix = self.binner.matrix(bins)
         anomalies = np.zeros(len(matrix))
         if self.forest.scale:
             score_rows(matrix, self.forest, room(), np.zeros(len(matrix), dtype=np.int64), anomalies)
-        return self.probabilities(matrix), anomalies
+        return anomalies
 
     def probabilities(self, bins: NDArray[Any]) -> NDArray[np.float64]:
-        """The calibrated probability of fraud alone; see `score`."""
+        """Calibrated probabilities of fraud.
+
+        Args:
+            bins: uint8 (n, F), of `binner`, that of the anomaly score among them.
+
+        Returns:
+            float64 (n,); a row's bits do not depend on the rows beside it.
+        """
         matrix = self.binner.matrix(bins)
         scores = np.empty(len(matrix))
         columns, slots = self.fields.room()

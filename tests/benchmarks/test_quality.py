@@ -7,11 +7,13 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import log_loss
 
-from benchmarks import ablation, calibration, peers, protocol, quality, quality_text, unlabelled
+from benchmarks import ablation, calibration, combination, peers, protocol, quality, quality_text, unlabelled
 from benchmarks.protocol import Fold, Truth
 from benchmarks.recorded import Recorded, record, teach
 from cardwatch.replay import configuration, read_sections
+from cardwatch.replay.evaluation import average_precision
 from cardwatch.replay.labelling import KnownLabels
 from cardwatch.replay.mapping import own_names
 from cardwatch.replay.source import Transactions
@@ -65,6 +67,20 @@ def test_families_are_disjoint_and_labels_have_their_own(file: quality.File, rec
     names = {family.name for family in found}
     assert {"payment: behaviour", "card: behaviour", "merchant: what labels say"} <= names
     assert "card at country: what labels say" not in names
+
+
+@pytest.mark.compiled
+def test_trees_and_labels_are_measured_alone_and_together(file: quality.File, recorded: Recorded) -> None:
+    """Together is the replay's own score; the trees' is the anomaly score; without it the model says something else."""
+    trees, alone, both = combination.experts(recorded, file.truth, file.configured.models)
+    later = (file.truth.day - file.truth.day[0]) // 7 + 1 == 2
+    for expert, score in ((trees, recorded.anomaly), (both, recorded.score)):
+        expected = average_precision(file.truth.label[later], score[later])
+        assert expert.average_precision[0] == pytest.approx(expected, abs=1e-4)
+    assert alone.average_precision != both.average_precision
+    assert trees.log_loss is None
+    after = file.truth.day - file.truth.day[0] >= 7
+    assert both.log_loss == pytest.approx(log_loss(file.truth.label[after], recorded.score[after]), rel=1e-4)
 
 
 @pytest.mark.compiled

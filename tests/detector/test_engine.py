@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 
 from cardwatch.simulator import Simulator, WorldSettings
-from detector.catalogue import DAY_MS
+from detector.catalogue import CATALOGUE, DAY_MS, FEATURE_INDEX
 from detector.engine import adopt_decision, alert_id_of, assess_batch
 from detector.errors import ConfigurationError, ModelError, StaleOffsetError
 from detector.labels import apply_labels, build_label_batch, mature
-from detector.layout import ENTITIES, FORCED_EVICTIONS, LAST_TIME, PROGRESS
+from detector.layout import BINS, ENTITIES, FORCED_EVICTIONS, LAST_TIME, PROGRESS
 from detector.memory import LIVE, descriptor, table_rows
 from detector.models.version import ModelVersion
 from detector.rates import RateTable
@@ -90,10 +91,10 @@ def test_an_error_in_one_piece_takes_back_the_pieces_before(monkeypatch: pytest.
         if next(calls) == 3:
             message = "failpoint"
             raise RuntimeError(message)
-        return np.zeros(len(bins)), np.zeros(len(bins))
+        return np.zeros(len(bins))
 
     version = replace(model())
-    monkeypatch.setattr(ModelVersion, "score", lambda _, bins: fail_late(bins))
+    monkeypatch.setattr(ModelVersion, "anomalies", lambda _, bins: fail_late(bins))
     with pytest.raises(RuntimeError, match="failpoint"):
         assess_batch(state, batch, version, policy())
     assert state.digest() == before
@@ -144,6 +145,33 @@ def test_a_duplicate_gets_the_decision_that_stands() -> None:
     assert answer.reason_codes(0) == ["impossible_travel"]
     assert answer.evidence[0].alert_id == alert_id_of("card7", "t7")
     assert stored_reasons(state.partition(0), row) == ["impossible_travel"]
+
+
+def test_the_model_with_labels_weighs_what_the_trees_say() -> None:
+    """The anomaly score, as it is told, is a feature: in the matrix, in what is kept for learning, in the score."""
+    state, batch = new_state(), payments(60)
+    assessed = assess_batch(state, batch, model(), policy())
+    column = FEATURE_INDEX["anomaly"]
+    assert assessed.anomaly.any()
+    assert assessed.features[:, column].tolist() == assessed.anomaly.astype(np.float32).tolist()
+    bins = model().binner.bins(assessed.features)
+    kept = table_rows(state.partition(0).memory, int(BINS)).view(np.uint8)[assessed.payment_row, : len(CATALOGUE)]
+    assert kept.tolist() == bins.tolist()
+    silent = bins.copy()
+    silent[:, column] = 0
+    assert (model().probabilities(silent) != model().probabilities(bins)).any()
+    assert model().anomalies(silent).tobytes() == model().anomalies(bins).tobytes()
+
+
+def test_an_adopted_answer_is_learned_as_it_was_scored() -> None:
+    """The model that scored first may have been another: what is kept says what its trees said, not the new ones'."""
+    state, batch = new_state(), payments(10)
+    rows = assess_batch(state, batch, model(), policy()).payment_row
+    column = FEATURE_INDEX["anomaly"]
+    for score in (0.0, 0.02, 0.5, 0.9951, 1.0):
+        adopt_decision(state, 0, int(rows[3]), (int(Action.ALLOW), 0, 0.1, score), [])
+        kept = table_rows(state.partition(0).memory, int(BINS)).view(np.uint8)[rows[3], column]
+        assert kept == bisect_right([np.float32(edge) for edge in CATALOGUE[column].grid], np.float32(score))
 
 
 def test_a_full_table_forgets_the_stalest_and_goes_on() -> None:
@@ -201,7 +229,8 @@ def test_scores_are_whole_billionths() -> None:
     """Nine decimals say a score to the last bit; it is the model's, rounded, and 0 for what is no payment."""
     batch, state = payments(60), new_state()
     assessed = assess_batch(state, batch, model(), policy())
-    raw_scores = model().score(model().binner.bins(assessed.features))
+    bins = model().binner.bins(assessed.features)
+    raw_scores = model().probabilities(bins), model().anomalies(bins)
     for told, raw in zip((assessed.score, assessed.anomaly), raw_scores, strict=True):
         assert told.tolist() == [round(value * 1e9) / 1e9 for value in raw.tolist()]
         assert [float(f"{value:.9f}") for value in told.tolist()] == told.tolist()

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.assessments import Assessments
-from detector.catalogue import CATALOGUE, FEATURE_COUNT
+from detector.catalogue import ANOMALY, CATALOGUE, FEATURE_COUNT, FEATURE_INDEX
 from detector.engine import assess_batch
 from detector.examples import Examples
 from detector.labels import apply_labels, build_label_batch
@@ -30,7 +30,7 @@ from detector.transactions import build_batch
 from detector.vocabulary import Flag, Label
 from tests.columns import columns_of
 from tests.detector.event_streams import DAY_MS, HOUR_MS, START_MS, STEPS, Event, build_events, random_steps
-from tests.naive import NaiveEngine
+from tests.naive import NaiveAssessment, NaiveEngine
 from tests.naive_payment import CARD_MEMORY_PAYMENTS
 
 KEY = bytes(range(16))
@@ -46,6 +46,8 @@ CONFIG = StateConfig(
 )
 # Rates that floating point holds exactly, so that the oracle may use fractions; ABC has none.
 FACTORS = {"EUR": Fraction(1), "USD": Fraction(7, 8), "JPY": Fraction(25, 32)}
+
+_ANOMALY = FEATURE_INDEX[ANOMALY]
 
 
 def to_reference(amount_minor: int, currency: str) -> int:
@@ -64,14 +66,19 @@ def policy() -> Policy:
 
 @cache
 def model() -> ModelVersion:
-    """A model that has learned something, so that scores and actions differ from payment to payment."""
+    """A model that has learned something, so that scores and actions differ from payment to payment.
+
+    Its trees have a short window, so that they say something.
+    """
     rng = np.random.default_rng(5)
     rows = 600
     features = np.empty((rows, FEATURE_COUNT), dtype=np.float32)
     for column, feature in enumerate(CATALOGUE):
         features[:, column] = rng.choice([0.0, *feature.grid, feature.grid[-1] * 2, np.nan], rows)
     label = np.where(rng.random(rows) < 0.3, -1, rng.random(rows) < 0.5).astype(np.int64)
-    trainer = Trainer(ModelsConfig.from_mapping(shipped("models.toml")))
+    mapping = shipped("models.toml")
+    mapping["half_space"]["window"] = 64
+    trainer = Trainer(ModelsConfig.from_mapping(mapping))
     trainer.learn(Examples.of_nobody(trainer.binner.bins(features), label, np.ones(rows), np.full(rows, START_MS)))
     return trainer.version("m-000001", 0)
 
@@ -149,6 +156,13 @@ class Always(random.Random):
         return 0.0
 
 
+def expected_row(naively: NaiveAssessment, anomaly: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """The twin's features, and beside them what the trees say of a payment, of which the twin knows nothing."""
+    row = naively.row()
+    row[_ANOMALY] = np.nan if naively.features is None else anomaly
+    return row
+
+
 def compare(events: Sequence[Event], partitions: int, rng: random.Random | None) -> None:
     """Let the engine and its twin take the same events, and compare what they say of every record."""
     run = Run(new_state(partitions))
@@ -169,7 +183,7 @@ def compare(events: Sequence[Event], partitions: int, rng: random.Random | None)
         if not naively.duplicate:
             assert bool(flags[row] & Flag.LATE) == naively.late, event
             assert bool(flags[row] & Flag.DEGRADED) == (event.value["currency"] not in FACTORS), event
-        ours, theirs = features[row], naively.row()
+        ours, theirs = features[row], expected_row(naively, run.column("anomaly")[row])
         unequal = np.flatnonzero(~((ours == theirs) | (np.isnan(ours) & np.isnan(theirs))))
         assert not len(unequal), (event, [(CATALOGUE[i].name, ours[i], theirs[i]) for i in unequal])
 
@@ -298,7 +312,7 @@ def test_a_card_looks_back_at_its_last_payments_only() -> None:
     for row, event in enumerate(events):
         naively = naive.observe(event.value, with_features=row % 97 == 0)
         if naively.features is not None:
-            np.testing.assert_array_equal(features[row], naively.row())
+            np.testing.assert_array_equal(features[row], expected_row(naively, whole.column("anomaly")[row]))
 
 
 def test_a_label_replaces_the_earlier_one() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.examples import Examples
-from detector.models import ModelsConfig
+from detector.models import ModelsConfig, ModelVersion
 from detector.models.bins import Binner
 from detector.models.fields import Fields
 
@@ -22,6 +22,11 @@ GRIDS: tuple[tuple[str, tuple[float, ...]], ...] = (
 FIELDS = ("*", "amount x ratio", "is_new x rate", "amount>1 x ratio>1 x rate", "ratio>2")
 NAMES = tuple(name for name, _ in GRIDS)
 DIGEST = "0123456789abcdef"
+
+
+def told(version: ModelVersion, bins: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What a version says of rows: probabilities of fraud and anomaly scores."""
+    return version.probabilities(bins), version.anomalies(bins)
 
 
 def models_config(**half_space: int) -> ModelsConfig:

@@ -15,7 +15,16 @@ from detector.models import ModelsConfig, ModelVersion, Trainer
 from detector.models.challengers import RiverModel, river_estimator
 from detector.models.config import RiverStep
 from detector.models.contest import PROMOTED
-from tests.detector.models.helpers import DIGEST, GRIDS, NAMES, binner, models_config, random_bins, random_examples
+from tests.detector.models.helpers import (
+    DIGEST,
+    GRIDS,
+    NAMES,
+    binner,
+    models_config,
+    random_bins,
+    random_examples,
+    told,
+)
 
 _RIVER = {"name": "bayes", "river": [{"name": "naive_bayes.GaussianNB"}]}
 _SLOW = {"name": "slow", "logistic": {"learning_rate": 1e-6}}
@@ -57,8 +66,8 @@ def test_challengers_change_nothing_of_the_champion() -> None:
     alone, compared = _trainer(), _trainer(_SLOW, _RIVER)
     for trainer in (alone, compared):
         trainer.learn(examples)
-    assert [c.tobytes() for c in alone.scorer("m").score(bins)] == [
-        c.tobytes() for c in compared.scorer("m").score(bins)
+    assert [c.tobytes() for c in told(alone.scorer("m"), bins)] == [
+        c.tobytes() for c in told(compared.scorer("m"), bins)
     ]
     shadows = [compared.belief(name, bins) for name in ("slow", "bayes")]
     assert all(((scores >= 0) & (scores <= 1)).all() for scores in shadows)
@@ -81,7 +90,7 @@ def test_a_better_challenger_is_promoted_and_versions_say_so() -> None:
     assert verdict.label_time_ms > 0
     resumed = _trainer({"name": "learns", "logistic": {"learning_rate": 0.1}}, learning_rate=1e-6).resume(version)
     bins = random_bins(4, 40)
-    assert resumed.scorer("m").score(bins)[0].tobytes() == version.score(bins)[0].tobytes()
+    assert resumed.scorer("m").probabilities(bins).tobytes() == version.probabilities(bins).tobytes()
     with pytest.raises(ModelError, match="not configured"):
         _trainer().resume(version)
 

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from detector.errors import ModelError
 from detector.models import ModelsConfig, ModelVersion, Trainer, archive
 from detector.models.drift import DriftMonitor
-from tests.detector.models.helpers import DIGEST, GRIDS, models_mapping, random_bins, random_examples
+from tests.detector.models.helpers import DIGEST, GRIDS, models_mapping, random_bins, random_examples, told
 from tests.detector.models.test_continuation import Told
 
 # What may be held while a file of a few kilobytes is refused.
@@ -50,7 +50,7 @@ def _is_refused(data: bytes) -> bool:
     bins = random_bins(3, 20)
     for contender in (version, *version.challengers):
         if contender.binner == _trainer().binner:
-            score, anomaly = contender.score(bins)
+            score, anomaly = told(contender, bins)
             assert ((score >= 0) & (score <= 1)).all()
             assert np.isfinite(anomaly).all()
             assert np.isfinite(contender.contributions(bins)).all()

@@ -11,9 +11,17 @@ import pytest
 from detector.catalogue import CATALOGUE, DAY_MS, catalogue_digest
 from detector.errors import ConfigurationError, ModelError
 from detector.examples import Examples
-from detector.models import ModelVersion, Trainer
+from detector.models import ModelsConfig, ModelVersion, Trainer
 from detector.models.drift import DriftAlarm, DriftMonitor
-from tests.detector.models.helpers import DIGEST, GRIDS, models_config, random_bins, random_examples
+from tests.detector.models.helpers import (
+    DIGEST,
+    GRIDS,
+    models_config,
+    models_mapping,
+    random_bins,
+    random_examples,
+    told,
+)
 
 
 def _cut(examples: Examples, rows: slice) -> Examples:
@@ -132,12 +140,12 @@ def test_versions_for_scoring_do_not_change() -> None:
     for number, start in enumerate(range(0, 4_000, 200)):
         trainer.learn(_cut(examples, slice(start, start + 200)))
         scorer, whole = trainer.scorer("m"), trainer.version("m", 0)
-        expected = [column.tobytes() for column in whole.score(bins)]
-        assert [column.tobytes() for column in scorer.score(bins)] == expected
+        expected = [column.tobytes() for column in told(whole, bins)]
+        assert [column.tobytes() for column in told(scorer, bins)] == expected
         if number % 3:
             kept.append((scorer, expected))
     for scorer, expected in kept:
-        assert [column.tobytes() for column in scorer.score(bins)] == expected
+        assert [column.tobytes() for column in told(scorer, bins)] == expected
 
 
 def test_versions_for_scoring_take_turns_in_two_copies() -> None:
@@ -238,3 +246,14 @@ def test_a_monitor_is_shown_payments_labels_and_losses_and_changes_nothing() -> 
     assert unwatched.shared is not None
     unwatched = replace(unwatched, shared=replace(unwatched.shared, drift=None))
     assert unwatched.to_bytes() == alone.version("m", 0).to_bytes()
+
+
+def test_trees_do_not_look_at_their_own_score() -> None:
+    """What the trees say is a column of the bins, and none of their splits is on it, whatever "*" may mean."""
+    mapping = models_mapping()
+    grids = [*GRIDS, ("anomaly", (0.5,))]
+    trainer = Trainer(ModelsConfig.from_mapping(mapping), grids, DIGEST)
+    assert set(trainer.half_space.columns.ravel().tolist()) == set(range(len(GRIDS)))
+    mapping["half_space"] |= {"features": ["amount", "anomaly"]}
+    with pytest.raises(ConfigurationError, match=r"half_space\.features: trees cannot look at their own score"):
+        Trainer(ModelsConfig.from_mapping(mapping), grids, DIGEST)

@@ -18,7 +18,16 @@ from detector.errors import ModelError
 from detector.models import ModelVersion, Trainer, archive, codec
 from detector.models.calibration import identity_offsets
 from detector.models.fields import Fields
-from tests.detector.models.helpers import DIGEST, GRIDS, binner, fields, models_config, random_bins, random_examples
+from tests.detector.models.helpers import (
+    DIGEST,
+    GRIDS,
+    binner,
+    fields,
+    models_config,
+    random_bins,
+    random_examples,
+    told,
+)
 
 
 def trained(seed: int = 1, rows: int = 400) -> Trainer:
@@ -37,8 +46,8 @@ def test_scores_as_its_models_do() -> None:
     trainer = trained()
     bins = random_bins(8, 300)
     version = trainer.version("m-000001", 0)
-    score, anomaly = version.score(bins)
-    raw = replace(version, offsets=identity_offsets()).score(bins)[0]
+    score, anomaly = told(version, bins)
+    raw = replace(version, offsets=identity_offsets()).probabilities(bins)
     assert raw.tobytes() == trainer.logistic.predict_proba_many(bins).tobytes()
     assert anomaly.tobytes() == trainer.half_space.score_many(bins).tobytes()
     assert anomaly.any()
@@ -53,8 +62,8 @@ def test_cuts_do_not_change_a_bit(seed: int, cuts: list[int]) -> None:
     """A row's scores do not depend on the rows beside it."""
     version = trained().version("m-000001", 0)
     bins = random_bins(seed, 60)
-    whole = version.score(bins)
-    pieces = [version.score(piece) for piece in np.split(bins, sorted(cuts))]
+    whole = told(version, bins)
+    pieces = [told(version, piece) for piece in np.split(bins, sorted(cuts))]
     for column in range(2):
         assert np.concatenate([piece[column] for piece in pieces]).tobytes() == whole[column].tobytes()
 
@@ -62,7 +71,7 @@ def test_cuts_do_not_change_a_bit(seed: int, cuts: list[int]) -> None:
 def test_cold_version_scores_its_initial_belief() -> None:
     """Before anything is learned every payment has the same small score and no anomaly."""
     version = Trainer(models_config(), GRIDS, DIGEST).version("m-000000", 0)
-    score, anomaly = version.score(random_bins(1, 20))
+    score, anomaly = told(version, random_bins(1, 20))
     assert score.tolist() == [1.0 / (1.0 + np.exp(1.0))] * 20
     assert not anomaly.any()
     assert version.is_cold
@@ -75,7 +84,7 @@ def test_contributions_add_up_to_the_score() -> None:
     version = replace(trained().version("m-000001", 0), offsets=identity_offsets())
     bins = random_bins(21, 100)
     log_odds = version.base_log_odds + version.contributions(bins).sum(axis=1)
-    assert 1.0 / (1.0 + np.exp(-log_odds)) == pytest.approx(version.score(bins)[0], abs=1e-12)
+    assert 1.0 / (1.0 + np.exp(-log_odds)) == pytest.approx(version.probabilities(bins), abs=1e-12)
 
 
 def test_contributions_equal_naive_twin() -> None:
@@ -125,7 +134,7 @@ def test_bytes_make_the_same_version() -> None:
     for name in (*codec.LINEAGE, *codec.OWN):
         assert getattr(again, name) == getattr(version, name)
     bins = random_bins(5, 50)
-    for one, other in zip(again.score(bins), version.score(bins), strict=True):
+    for one, other in zip(told(again, bins), told(version, bins), strict=True):
         assert one.tobytes() == other.tobytes()
     assert again.contributions(bins).tobytes() == version.contributions(bins).tobytes()
 
