@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from api.console.pages import CONSOLE_PATH, SIGN_IN_PATH, problem_page
+from api.console.pages import problem_page
+from api.console.rendering import CONSOLE_PATH, SIGN_IN_PATH
+from api.context import language_of
 from api.errors import AuthenticationError
 from api.problems import json_response, problem_of
 
@@ -17,4 +20,4 @@ def answer_error(error: Exception, scope: Scope) -> Response:
         return json_response(problem_of(error))
     if isinstance(error, AuthenticationError) and path != SIGN_IN_PATH:
         return RedirectResponse(SIGN_IN_PATH, status_code=303)
-    return problem_page(problem_of(error))
+    return problem_page(problem_of(error), language_of(HTTPConnection(scope)))

@@ -10,9 +10,8 @@ from typing import cast
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
-from api.console.desk_words import NO_WORDS, DeskWords
+from api.console.language import LANGUAGE_COOKIE, NO_LANGUAGE, Language
 from api.console.sessions import Sessions
-from api.console.words import ReasonText
 from api.health import Health
 from api.keys import ApiKeys
 from api.ports import DeskPort, ScoringPort
@@ -36,8 +35,10 @@ class ApiSettings:
         issuer_token_pattern: what numeric card tokens of the issuer look like, where they could be mistaken for card
             numbers.
         metrics_need_key: whether /metrics asks for a key that may read metrics (role sre).
-        reason_texts: how an alert's evidence is explained, by text key; a missing one shows the reason code in words.
-        desk_words: what the desk's actions, fields and choices are called; a missing one shows its name in words.
+        languages: of the console, by locale.
+        locale: the one for whoever has chosen none.
+        rates: what a minor unit of each currency is worth in that of the reference currency, for the picture of a
+            card's spending alone.
     """
 
     session_secret: bytes
@@ -46,8 +47,9 @@ class ApiSettings:
     max_bulk_bytes: int = MAX_BULK_BYTES
     issuer_token_pattern: re.Pattern[str] | None = None
     metrics_need_key: bool = False
-    reason_texts: Mapping[str, ReasonText] = field(default_factory=dict)
-    desk_words: DeskWords = NO_WORDS
+    languages: Mapping[str, Language] = field(default_factory=dict)
+    locale: str = "en"
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +82,10 @@ class Context:
 def context_of(request: HTTPConnection) -> Context:
     """The application's context."""
     return cast("Context", request.app.state.context)
+
+
+def language_of(request: HTTPConnection) -> Language:
+    """The language that this browser has chosen, or the configured one."""
+    settings = context_of(request).settings
+    chosen = settings.languages.get(request.cookies.get(LANGUAGE_COOKIE, ""))
+    return chosen or settings.languages.get(settings.locale, NO_LANGUAGE)

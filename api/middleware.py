@@ -30,10 +30,12 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _UNMATCHED = "unmatched"
 _SERVER_ERROR = 500
 
-# Scripts are nowhere: the console works without any. `same-origin` rather than `no-referrer`, because under the latter
-# browsers send `Origin: null` with forms, and the console checks the origin.
+# Scripts come from one file of ours, and only it may fetch, from here; the console works without it. `same-origin`
+# rather than `no-referrer`, because under the latter browsers send `Origin: null` with forms, and the console checks
+# the origin.
 _CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 SECURITY_HEADERS: tuple[tuple[str, str], ...] = (
     (

@@ -253,6 +253,9 @@ class Handling:
                 case = entry.case
                 if case is None or case.tier > by.tier or case.locked_by_other(by.name, now_ms):
                     continue
+                if case.pending is not None:
+                    # What was decided follows by itself; whoever decided it goes on to the next.
+                    continue
                 with contextlib.suppress(CommandError):
                     return await self.act(
                         case.case_id,

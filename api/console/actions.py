@@ -13,7 +13,8 @@ from enum import StrEnum
 import msgspec
 
 from api.console.desk_words import DeskWords
-from api.console.words import moment, money
+from api.console.language import Language
+from api.console.words import money
 from api.errors import FormError
 from casework.authority import Act, Authority, Person
 from casework.cases import Case, CaseState
@@ -86,7 +87,18 @@ class ActionForm:
     title: str = ""
     hint: str = ""
 
+    @property
+    def key(self) -> str:
+        """The key that leads to it; empty for none."""
+        return _KEYS.get(self.do, "")
 
+
+# One letter each; where two forms share one, only one of them is offered at a time, or the first is meant.
+_KEYS = {
+    "escalate": "e", "snooze": "s", "return": "s", "note": "m", "take": "t", "release": "t", "undo": "u",
+    "verify_answer": "v", "verify_begin": "v", "verify_seen": "i", "freeze": "z", "unfreeze": "z", "close": "x",
+    "reopen": "o",
+}  # fmt: skip
 _REASON = FormField("reason", Input.AREA)
 _NOTE = FormField("note", Input.AREA)
 _SPAN = FormField("until_ms", Input.SPAN)
@@ -94,7 +106,7 @@ _LIMIT = (FormField("limit_minor", Input.NUMBER), FormField("currency", Input.TE
 
 
 def forms_for(
-    view: CaseView, person: Person, authority: Authority, playbook: Playbook, texts: DeskWords, now_ms: int
+    view: CaseView, person: Person, authority: Authority, playbook: Playbook, language: Language, now_ms: int
 ) -> list[ActionForm]:
     """The forms that make sense for this case now and that this person may send, in words."""
     case = view.case
@@ -107,11 +119,16 @@ def forms_for(
             ActionForm("assign", Group.WORK, Act.CASE_REASSIGN, (FormField("owner", Input.TEXT),)),
         ]
     else:
-        offered = [*_identity(case), *_card(case, view.card_state), *_work(case, person), *_end(case, playbook)]
-    return [_in_words(form, texts) for form in offered if authority.permits(person.role, form.act)]
+        offered = [
+            *_identity(case, language),
+            *_card(case, view.card_state),
+            *_work(case, person),
+            *_end(case, playbook),
+        ]
+    return [_in_words(form, language.desk_words) for form in offered if authority.permits(person.role, form.act)]
 
 
-def _identity(case: Case) -> list[ActionForm]:
+def _identity(case: Case, language: Language) -> list[ActionForm]:
     challenge = case.verification.challenge
     methods = _named("methods", (Method.CODE, Method.KNOWLEDGE))
     seen = _named("methods", (Method.CALL_BACK, Method.DOCUMENT))
@@ -121,7 +138,7 @@ def _identity(case: Case) -> list[ActionForm]:
     ]
     if challenge is not None:
         options = tuple(
-            (str(place), f"={moment(option.time_ms)}, {money(option.amount_minor, option.currency)}")
+            (str(place), f"={language.moment(option.time_ms)}, {money(option.amount_minor, option.currency)}")
             for place, option in enumerate(challenge.options)
         )
         answer = FormField("answer", Input.CHECKS if options else Input.TEXT, options)

@@ -11,8 +11,10 @@ from fastapi import APIRouter, Response
 from starlette.responses import RedirectResponse
 
 from api.console.actions import read_details
-from api.console.pages import CONSOLE_PATH, lists_page, open_case_page
-from api.console.routes import SEE_OTHER, OwnForm, SignedIn, idempotency_key_of
+from api.console.language import Language
+from api.console.pages import lists_page, open_case_page
+from api.console.rendering import CONSOLE_PATH
+from api.console.routes import SEE_OTHER, LanguageOf, OwnForm, SignedIn, idempotency_key_of
 from api.context import Context
 from api.dependencies import ContextOf, checked_text, refuse_card_number
 from api.errors import FormError, RequestError
@@ -33,13 +35,15 @@ _LONGEST_HOURS = 24 * 400
 
 
 @router.get("/new")
-async def show_new_case(session: SignedIn, context: ContextOf, kind: str = CaseKind.DISPUTE) -> Response:
+async def show_new_case(session: SignedIn, language: LanguageOf, kind: str = CaseKind.DISPUTE) -> Response:
     """The form for a case of a kind."""
-    return open_case_page(session, _kind(kind), context.settings.desk_words, secrets.token_urlsafe(16), {})
+    return open_case_page(session, _kind(kind), language, secrets.token_urlsafe(16), {})
 
 
 @router.post("/new")
-async def new_case(session: SignedIn, context: ContextOf, form: OwnForm, kind: str = CaseKind.DISPUTE) -> Response:
+async def new_case(
+    session: SignedIn, context: ContextOf, language: LanguageOf, form: OwnForm, kind: str = CaseKind.DISPUTE
+) -> Response:
     """Open it and go there; what cannot be done comes back with the form as it was."""
     try:
         details = read_details(form)
@@ -63,19 +67,19 @@ async def new_case(session: SignedIn, context: ContextOf, form: OwnForm, kind: s
         # A card number is not shown again, wherever it stood.
         safe = {} if isinstance(error, RequestError) else form
         key = secrets.token_urlsafe(16)
-        return open_case_page(session, _kind(kind), context.settings.desk_words, key, safe, problem_of(error))
+        return open_case_page(session, _kind(kind), language, key, safe, problem_of(error))
     return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(view.case.case_id, safe='')}", status_code=SEE_OTHER)
 
 
 @router.get("/lists")
-async def show_lists(session: SignedIn, context: ContextOf, done: str = "") -> Response:
+async def show_lists(session: SignedIn, context: ContextOf, language: LanguageOf, done: str = "") -> Response:
     """What is blocked, allowed or watched."""
     context.desk.authority.require(session.key.person, Permission.LISTS_READ)
-    return await _lists(session, context, done=done == "1")
+    return await _lists(session, context, language, done=done == "1")
 
 
 @router.post("/lists")
-async def change_lists(session: SignedIn, context: ContextOf, form: OwnForm) -> Response:
+async def change_lists(session: SignedIn, context: ContextOf, language: LanguageOf, form: OwnForm) -> Response:
     """Put something on a list, or take it off."""
     hours = form.get("hours", "")
     try:
@@ -90,15 +94,15 @@ async def change_lists(session: SignedIn, context: ContextOf, form: OwnForm) -> 
             now_ms=context.now_ms(),
         )
     except (RequestError, CommandError) as error:
-        return await _lists(session, context, problem=problem_of(error))
+        return await _lists(session, context, language, problem=problem_of(error))
     return RedirectResponse(f"{CONSOLE_PATH}/lists?done=1", status_code=SEE_OTHER)
 
 
 async def _lists(
-    session: SignedIn, context: Context, *, problem: Problem | None = None, done: bool = False
+    session: SignedIn, context: Context, language: Language, *, problem: Problem | None = None, done: bool = False
 ) -> Response:
     entries = await context.desk.list_entries(now_ms=context.now_ms())
-    return lists_page(session, entries, context.settings.desk_words, context.desk.authority, problem=problem, done=done)
+    return lists_page(session, entries, language, context.desk.authority, problem=problem, done=done)
 
 
 def _kind(name: str) -> CaseKind:

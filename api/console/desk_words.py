@@ -53,11 +53,16 @@ class DeskWords:
         """What a field is called."""
         return self.fields.get(name, _plain(name))
 
-    def choice(self, key: str) -> str:
-        """What a choice is called; "=" stands before what is no key but the words themselves."""
+    def choice(self, key: str, default: str | None = None) -> str:
+        """What a choice is called; "=" stands before what is no key but the words themselves.
+
+        Args:
+            key: table and value.
+            default: the words where the language has none; None makes them of the value.
+        """
         if key.startswith("="):
             return key[1:]
-        return self.choices.get(key, _plain(key.rpartition(".")[2]))
+        return self.choices.get(key, _plain(key.rpartition(".")[2]) if default is None else default)
 
 
 def _plain(name: str) -> str:

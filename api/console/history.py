@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Response
 
-from api.console.pages import CONSOLE_PATH, figures_page, history_page
-from api.console.routes import SignedIn
+from api.console.pages import figures_page, history_page
+from api.console.rendering import CONSOLE_PATH
+from api.console.routes import LanguageOf, SignedIn
 from api.dependencies import ContextOf, checked_text
 from api.routes.history import history_of
 from casework.cases import Disposition
@@ -37,7 +38,13 @@ class SearchForm:
 
 @router.get("/history")
 async def show_history(
-    session: SignedIn, context: ContextOf, q: str = "", closed: str = "", disposition: str = "", cursor: str = ""
+    session: SignedIn,
+    context: ContextOf,
+    language: LanguageOf,
+    q: str = "",
+    closed: str = "",
+    disposition: str = "",
+    cursor: str = "",
 ) -> Response:
     """Search among all cases that ever were."""
     form = SearchForm(
@@ -51,13 +58,13 @@ async def show_history(
         disposition=Disposition(form.disposition) if form.disposition else None,
     )
     page = await asyncio.to_thread(history_of(context).find, filters, cursor or None, DEFAULT_HISTORY_PAGE)
-    return history_page(session, page, form, first=not cursor)
+    return history_page(session, page, form, language, first=not cursor)
 
 
 @router.get("/figures")
-async def show_figures(session: SignedIn, context: ContextOf, days: str = "7") -> Response:
+async def show_figures(session: SignedIn, context: ContextOf, language: LanguageOf, days: str = "7") -> Response:
     """A span of time in numbers."""
     chosen = int(days) if days in {str(span) for span in SPANS_DAYS} else SPANS_DAYS[1]
     now_ms = context.now_ms()
     found = await asyncio.to_thread(history_of(context).statistics, now_ms - chosen * _DAY_MS, now_ms + 1)
-    return figures_page(session, found, chosen, SPANS_DAYS)
+    return figures_page(session, found, chosen, SPANS_DAYS, language)

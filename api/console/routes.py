@@ -12,20 +12,13 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import RedirectResponse
 
 from api.console.actions import forms_for, read_command
-from api.console.pages import (
-    ALERT_ACTIONS,
-    CONSOLE_PATH,
-    SIGN_IN_PATH,
-    CasePageState,
-    Draft,
-    QueueFilters,
-    case_page,
-    queue_page,
-    sign_in_page,
-    static_file,
-)
+from api.console.case_page import CasePageState, Draft, case_page
+from api.console.language import LANGUAGE_COOKIE, Language
+from api.console.macro_choices import macro_choices
+from api.console.pages import ALERT_ACTIONS, QueueFilters, queue_page, sign_in_page
+from api.console.rendering import CONSOLE_PATH, SIGN_IN_PATH, static_file
 from api.console.sessions import COOKIE_NAME, Session
-from api.context import Context
+from api.context import Context, language_of
 from api.dependencies import CaseId, ContextOf, checked_text
 from api.errors import AuthenticationError, ForgedRequestError, FormError, RequestError
 from api.problems import problem_of
@@ -55,6 +48,13 @@ async def _session(request: Request, context: ContextOf) -> Session:
 
 
 SignedIn = Annotated[Session, Depends(_session)]
+
+
+async def _language(request: Request) -> Language:
+    return language_of(request)
+
+
+LanguageOf = Annotated[Language, Depends(_language)]
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -95,6 +95,13 @@ async def css() -> Response:
     return Response(static_file("console.css"), media_type="text/css", headers=headers)
 
 
+@router.get("/console.js")
+async def script() -> Response:
+    """The one script, for keys, drafts and live lists; no page needs it. Its address changes with its content."""
+    headers = {"cache-control": f"public, max-age={_ONE_YEAR_S}, immutable"}
+    return Response(static_file("console.js"), media_type="text/javascript", headers=headers)
+
+
 @router.get("/icon.svg")
 async def icon() -> Response:
     """The brand's mark."""
@@ -103,18 +110,32 @@ async def icon() -> Response:
 
 
 @router.get("/sign-in")
-async def show_sign_in() -> Response:
+async def show_sign_in(language: LanguageOf) -> Response:
     """The sign-in form."""
-    return sign_in_page()
+    return sign_in_page(language)
+
+
+@router.post("/language")
+async def choose_language(request: Request, context: ContextOf, form: Form) -> Response:
+    """Remember in this browser which language its pages are in, and go back to where it was."""
+    path = urlsplit(request.headers.get("referer", "")).path
+    # What was sent has no page to go back to; the case that it was about has.
+    path = path.removesuffix("/act").removesuffix("/override")
+    response = RedirectResponse(path if path.startswith(CONSOLE_PATH) else CONSOLE_PATH, status_code=SEE_OTHER)
+    if form.get("to") in context.settings.languages:
+        secure = request.url.scheme == "https"
+        response.set_cookie(LANGUAGE_COOKIE, form["to"], max_age=_ONE_YEAR_S, path=CONSOLE_PATH, secure=secure,
+                            httponly=True, samesite="strict")  # fmt: skip
+    return response
 
 
 @router.post("/sign-in")
-async def sign_in(request: Request, context: ContextOf, form: Form) -> Response:
+async def sign_in(request: Request, context: ContextOf, language: LanguageOf, form: Form) -> Response:
     """Open a session for an API key that may use the console."""
     try:
         session = context.sessions.open(form.get("api_key", ""), context.now_ms())
     except AuthenticationError:
-        return sign_in_page(failed=True)
+        return sign_in_page(language, failed=True)
     context.desk.authority.require(session.key.person, Permission.CONSOLE)
     request.state.caller = session.key.name
     response = RedirectResponse(CONSOLE_PATH, status_code=SEE_OTHER)
@@ -140,7 +161,7 @@ async def sign_out(_form: OwnForm) -> Response:
 
 @router.get("")
 async def show_queue(
-    session: SignedIn, context: ContextOf, state: str = "", action: str = "", cursor: str = ""
+    session: SignedIn, context: ContextOf, language: LanguageOf, state: str = "", action: str = "", cursor: str = ""
 ) -> Response:
     """The queue: open cases unless asked otherwise."""
     chosen = QueueFilters(
@@ -150,23 +171,27 @@ async def show_queue(
         state=CaseState(chosen.state) if chosen.state else None, action=Action[chosen.action] if chosen.action else None
     )
     page = await context.desk.list_cases(filters, cursor or None, PAGE_CASES)
-    return queue_page(session, page, chosen, context.settings.reason_texts, context.now_ms(), first=not cursor)
+    return queue_page(session, page, chosen, language, context.now_ms(), first=not cursor)
 
 
 @router.get("/cases/{case_id}")
-async def show_case(session: SignedIn, context: ContextOf, case_id: CaseId, done: str = "") -> Response:
+async def show_case(
+    session: SignedIn, context: ContextOf, language: LanguageOf, case_id: CaseId, done: str = ""
+) -> Response:
     """One case with its evidence and the override form."""
-    state = CasePageState(_new_draft(), done=done == "1")
-    return await _case_page(session, context, case_id, state)
+    state = CasePageState(_new_draft(), done=done if done == "override" or done in language.desk_words.actions else "")
+    return await _case_page(session, context, language, case_id, state)
 
 
 @router.post("/cases/{case_id}/override")
-async def override(session: SignedIn, context: ContextOf, case_id: CaseId, form: OwnForm) -> Response:
+async def override(
+    session: SignedIn, context: ContextOf, language: LanguageOf, case_id: CaseId, form: OwnForm
+) -> Response:
     """Decide a case. What cannot be done comes back on the case page, with the agent's words where they are safe."""
     try:
         note = checked_text(_note(form))
     except RequestError as error:
-        return await _case_page(session, context, case_id, CasePageState(_new_draft(), problem_of(error)))
+        return await _case_page(session, context, language, case_id, CasePageState(_new_draft(), problem_of(error)))
     try:
         command, version = _override(form, note, session)
         await context.desk.override(
@@ -178,8 +203,8 @@ async def override(session: SignedIn, context: ContextOf, case_id: CaseId, form:
         )
     except (RequestError, CommandError) as error:
         draft = Draft(_new_draft().idempotency_key, form.get("disposition", ""), form.get("card_action", ""), note)
-        return await _case_page(session, context, case_id, CasePageState(draft, problem_of(error)))
-    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=1", status_code=SEE_OTHER)
+        return await _case_page(session, context, language, case_id, CasePageState(draft, problem_of(error)))
+    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=override", status_code=SEE_OTHER)
 
 
 @router.post("/next")
@@ -191,7 +216,7 @@ async def take_next(session: SignedIn, context: ContextOf, _form: OwnForm) -> Re
 
 
 @router.post("/cases/{case_id}/act")
-async def act(session: SignedIn, context: ContextOf, case_id: CaseId, form: OwnForm) -> Response:
+async def act(session: SignedIn, context: ContextOf, language: LanguageOf, case_id: CaseId, form: OwnForm) -> Response:
     """Do one thing about a case, or show what it would do. What cannot be done comes back on the case page."""
     try:
         command = read_command(form, context.now_ms())
@@ -200,7 +225,7 @@ async def act(session: SignedIn, context: ContextOf, case_id: CaseId, form: OwnF
             preview = await context.desk.preview(
                 case_id, (command,), session.key.person, now_ms=context.now_ms(), nonce=fresh_nonce()
             )
-            return await _case_page(session, context, case_id, CasePageState(_new_draft(), preview=preview))
+            return await _case_page(session, context, language, case_id, CasePageState(_new_draft(), preview=preview))
         await context.desk.act(
             case_id,
             (command,),
@@ -211,20 +236,25 @@ async def act(session: SignedIn, context: ContextOf, case_id: CaseId, form: OwnF
             if_match=_version(form),
         )
     except (RequestError, CommandError) as error:
-        return await _case_page(session, context, case_id, CasePageState(_new_draft(), problem_of(error)))
-    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=1", status_code=SEE_OTHER)
+        return await _case_page(session, context, language, case_id, CasePageState(_new_draft(), problem_of(error)))
+    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done={form['do']}", status_code=SEE_OTHER)
 
 
-async def _case_page(session: Session, context: Context, case_id: str, state: CasePageState) -> Response:
+async def _case_page(
+    session: Session, context: Context, language: Language, case_id: str, state: CasePageState
+) -> Response:
     view = await context.desk.case(case_id)
-    desk, now_ms = context.desk, context.now_ms()
-    forms = forms_for(view, session.key.person, desk.authority, desk.playbook, context.settings.desk_words, now_ms)
+    desk, now_ms, person = context.desk, context.now_ms(), session.key.person
+    forms = forms_for(view, person, desk.authority, desk.playbook, language, now_ms)
+    offered = any(form.do == "macro" for form in forms)
+    macros = macro_choices(view, person, desk.authority, desk.playbook, language, now_ms) if offered else []
     return case_page(
         session,
         view,
-        context.settings,
+        language,
+        context.settings.rates,
         now_ms,
-        replace(state, forms=tuple(forms), related=tuple(await desk.related(case_id))),
+        replace(state, forms=tuple(forms), macros=tuple(macros), related=tuple(await desk.related(case_id))),
         desk.authority,
     )
 

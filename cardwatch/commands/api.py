@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -16,7 +16,9 @@ from prometheus_client import CollectorRegistry
 
 from api.app import create_app
 from api.console.desk_words import DeskWords
-from api.console.words import ReasonText, reason_texts
+from api.console.language import Language, flat_texts
+from api.console.rendering import LANGUAGE_NAMES
+from api.console.words import reason_texts
 from api.context import ApiSettings
 from api.errors import ApiError
 from api.health import Health
@@ -113,16 +115,37 @@ async def _refuse_another_setup(settings: Settings) -> None:
         await store.close()
 
 
-def desk_texts(settings: Settings) -> tuple[Mapping[str, ReasonText], DeskWords]:
-    """What agents read of reasons and of actions, in the language of `[api] locale`.
+def desk_languages(settings: Settings) -> dict[str, Language]:
+    """What agents read, in every language that ships; `[files] messages` replaces the reasons of `[api] locale`.
 
     Raises:
         SettingsError: a file cannot be read.
         ValueError: a sentence is missing, or its unit is not known.
     """
-    locale = settings.api.locale
-    reasons = configured_toml(settings.files.messages, f"messages/reasons.{locale}.toml")
-    return reason_texts(reasons), DeskWords.from_mapping(shipped_toml(f"messages/desk.{locale}.toml"))
+    languages = {}
+    for locale in LANGUAGE_NAMES:
+        name = f"messages/reasons.{locale}.toml"
+        is_own = locale == settings.api.locale
+        reasons = configured_toml(settings.files.messages, name) if is_own else shipped_toml(name)
+        languages[locale] = Language(
+            locale,
+            flat_texts(shipped_toml(f"messages/console.{locale}.toml")),
+            reason_texts(reasons),
+            DeskWords.from_mapping(shipped_toml(f"messages/desk.{locale}.toml")),
+        )
+    return languages
+
+
+def minor_rates(settings: Settings) -> dict[str, float]:
+    """What a minor unit of each currency is worth in minor units of the reference currency.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    given = configured_toml(settings.files.rates, "rates.toml")
+    currencies = given["currencies"]
+    reference = currencies[given["reference_currency"]]["exponent"]
+    return {name: each["rate"] * 10.0 ** (reference - each["exponent"]) for name, each in currencies.items()}
 
 
 def application(settings: Settings) -> FastAPI:
@@ -135,7 +158,6 @@ def application(settings: Settings) -> FastAPI:
         store = wiring.redis_store(settings)
         desk = wiring.desk(settings, store)
         registry = process_registry()
-        reasons, actions = desk_texts(settings)
         waiting = _waiting(settings, registry)
         history = wiring.history(settings)
         ProcessMetrics(registry, Process.API, certificate_files(settings))
@@ -150,8 +172,9 @@ def application(settings: Settings) -> FastAPI:
                 session_lifetime_ms=settings.api.session_hours * _HOUR_MS,
                 issuer_token_pattern=wiring.issuer_token_pattern(settings),
                 metrics_need_key=settings.api.metrics_need_key,
-                reason_texts=reasons,
-                desk_words=actions,
+                languages=desk_languages(settings),
+                locale=settings.api.locale,
+                rates=minor_rates(settings),
             ),
             waiting,
             history,

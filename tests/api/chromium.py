@@ -17,6 +17,9 @@ from typing import Any, Self
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _DEADLINE_SECONDS = 60.0
+_CTRL = 2
+# Windows' code and the text of each, as the protocol wants them.
+_NAMED_KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Escape": (27, "")}
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
@@ -85,8 +88,32 @@ class Browser:
 
     def press_tab(self) -> None:
         """Press the tab key."""
-        for kind in ("rawKeyDown", "keyUp"):
-            self._call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        self.press("Tab")
+
+    def press(self, key: str, *, ctrl: bool = False) -> None:
+        """Press a key: a character, or the name of one that has none."""
+        code, text = _NAMED_KEYS.get(key, (ord(key[0].upper()) if key.isalnum() else 0, key))
+        modifiers = _CTRL if ctrl else 0
+        said = {"key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        # What is typed while Ctrl is down is no text.
+        typed = {"text": text} if text and not ctrl else {}
+        self._call("Input.dispatchKeyEvent", type="keyDown" if typed else "rawKeyDown", **said, **typed)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **said)
+
+    def press_to_leave(self, key: str, *, ctrl: bool = False) -> None:
+        """Press a key that leads to another page, and wait for it."""
+        self._mark_page()
+        self.press(key, ctrl=ctrl)
+        self._wait_for_other_page()
+
+    def wait_until(self, expression: str) -> None:
+        """Return once an expression in the page is true."""
+        deadline = time.monotonic() + _DEADLINE_SECONDS
+        while not self.evaluate(expression):
+            if time.monotonic() > deadline:
+                message = f"never true: {expression}"
+                raise TimeoutError(message)
+            time.sleep(0.05)
 
     def refusals(self) -> list[str]:
         """What the browser refused to load or run by the page's policy, since the page was made."""

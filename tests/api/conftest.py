@@ -1,13 +1,65 @@
-"""A fresh application for each test."""
+"""A fresh application for each test, and a browser in front of it for those that want one."""
 
 from __future__ import annotations
 
-import pytest
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
-from tests.api.support import World, world
+import pytest
+import uvicorn
+
+from api.roles import Role
+from tests.api.chromium import Browser, browser_program, running_browser
+from tests.api.support import SECRETS, Memory, World, world
 
 
 @pytest.fixture(name="world")
 def fixture_world() -> World:
     """An application on an empty desk."""
     return world()
+
+
+@pytest.fixture(name="served")
+def fixture_served() -> Iterator[tuple[World, str]]:
+    """An application on a free port of loopback."""
+    made = world(history=Memory())
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(made.client.app, access_log=False, log_level="error", lifespan="off", ws="none")
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield made, f"http://localhost:{listening.getsockname()[1]}/console"
+    server.should_exit = True
+    thread.join(timeout=30)
+    listening.close()
+
+
+@pytest.fixture(name="scripted")
+def fixture_scripted() -> Iterator[Browser]:
+    """A fresh browser."""
+    program = browser_program()
+    if program is None:
+        pytest.skip("no Chromium is installed")
+    # Not pytest's own folder: the browser's last processes may still write while it is removed.
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        running_browser(program, Path(folder)) as browser,
+    ):
+        yield browser
+
+
+@pytest.fixture(name="browser")
+def fixture_browser(scripted: Browser) -> Browser:
+    """A fresh browser without scripts."""
+    return scripted.without_scripts()
+
+
+def sign_in(browser: Browser, address: str, role: Role = Role.SENIOR_AGENT) -> None:
+    """Sign in, as a senior agent unless told otherwise."""
+    browser.open(address)
+    browser.fill("#api_key", SECRETS[role])
+    browser.submit("button.main")

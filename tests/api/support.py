@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from api.app import create_app
 from api.console.desk_words import DeskWords
+from api.console.language import Language, flat_texts
+from api.console.rendering import LANGUAGE_NAMES
 from api.console.words import ReasonText, reason_texts
 from api.context import ApiSettings
 from api.errors import ScoringUnavailableError
@@ -60,9 +62,15 @@ def texts() -> dict[str, ReasonText]:
     return reason_texts(tomllib.loads((CONFIGS / "messages" / "reasons.en.toml").read_text("utf-8")))
 
 
-def desk_words() -> DeskWords:
-    """The shipped words of the desk."""
-    return DeskWords.from_mapping(tomllib.loads((CONFIGS / "messages" / "desk.en.toml").read_text("utf-8")))
+def language(locale: str = "en") -> Language:
+    """A shipped language."""
+
+    def read(name: str) -> dict[str, Any]:
+        return tomllib.loads((CONFIGS / "messages" / f"{name}.{locale}.toml").read_text("utf-8"))
+
+    return Language(
+        locale, flat_texts(read("console")), reason_texts(read("reasons")), DeskWords.from_mapping(read("desk"))
+    )
 
 
 def desk() -> Desk:
@@ -274,7 +282,8 @@ def world(
     """Build an application."""
     made, clock, registry = desk(), Clock(), CollectorRegistry()
     asyncio.run(made.open())
-    shipped: dict[str, Any] = {"session_secret": b"s" * 32, "reason_texts": texts(), "desk_words": desk_words()}
+    languages = {locale: language(locale) for locale in LANGUAGE_NAMES}
+    shipped: dict[str, Any] = {"session_secret": b"s" * 32, "languages": languages, "rates": {"EUR": 1.0}}
     chosen = ApiSettings(**(shipped | settings))
     health = Health(checks or {"redis": made.ping})
     app = create_app(desk_port or made, keys(), health, registry, clock, chosen, scoring, history)

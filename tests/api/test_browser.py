@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import uvicorn
 
 from api.roles import Role
-from tests.api.chromium import Browser, browser_program, running_browser
-from tests.api.support import SECRETS, World, alert, world
+from tests.api.chromium import Browser
+from tests.api.conftest import sign_in
+from tests.api.support import World, alert
 
 pytestmark = pytest.mark.browser
 # Contrast as WCAG 2.2 computes it, of every text against the nearest background behind it.
@@ -43,43 +38,6 @@ UNNAMED = """[...document.querySelectorAll("input:not([type=hidden]), select, te
 WIDER_THAN_THE_WINDOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
-@pytest.fixture(name="served")
-def fixture_served() -> Iterator[tuple[World, str]]:
-    """An application on a free port of loopback."""
-    made = world()
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(made.client.app, access_log=False, log_level="error", lifespan="off", ws="none")
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield made, f"http://localhost:{listening.getsockname()[1]}/console"
-    server.should_exit = True
-    thread.join(timeout=30)
-    listening.close()
-
-
-@pytest.fixture(name="browser")
-def fixture_browser() -> Iterator[Browser]:
-    """A fresh browser without scripts."""
-    program = browser_program()
-    if program is None:
-        pytest.skip("no Chromium is installed")
-    # Not pytest's own folder: the browser's last processes may still write while it is removed.
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        running_browser(program, Path(folder)) as browser,
-    ):
-        yield browser.without_scripts()
-
-
-def sign_in(browser: Browser, address: str) -> None:
-    """Sign in as a senior agent."""
-    browser.open(address)
-    browser.fill("#api_key", SECRETS[Role.SENIOR_AGENT])
-    browser.submit("button.main")
-
-
 def test_the_way_of_an_agent(served: tuple[World, str], browser: Browser) -> None:
     """Sign in, open the most urgent case, decide; the card pays again; sign out."""
     made, address = served
@@ -95,7 +53,7 @@ def test_the_way_of_an_agent(served: tuple[World, str], browser: Browser) -> Non
     browser.check("input[value=false_positive]")
     browser.check("input[value=unfreeze]")
     browser.fill("#note", "Called back; travelling.")
-    browser.submit(".decide button.main")
+    browser.submit("#override button.main")
     assert browser.evaluate("document.querySelector('[role=status]').innerText").startswith("Decision recorded")
     assert made.client.get("/v1/cards/tok_1", role=Role.AGENT).json()["state"] == "active"
     browser.submit(".who button")
@@ -144,7 +102,7 @@ def test_the_policy_blocks_what_pages_do_not_need(served: tuple[World, str], bro
     case_id = made.open_case()
     sign_in(browser.view(1280), address)
     browser.open(f"{address}/cases/{case_id}")
-    assert browser.evaluate("getComputedStyle(document.querySelector('.columns')).display") == "grid"
+    assert browser.evaluate("getComputedStyle(document.querySelector('.three')).display") == "grid"
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline and not browser.evaluate("document.querySelector('.brand img').naturalWidth"):
         time.sleep(0.05)

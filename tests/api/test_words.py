@@ -12,7 +12,7 @@ from casework import records
 from casework.alerts import Evidence, Payment, Scalar
 from casework.cards import OutcomeKind
 from detector.catalogue import CATALOGUE
-from tests.api.support import CARD_NUMBER, CONFIGS, alert, texts
+from tests.api.support import CARD_NUMBER, CONFIGS, alert, language, texts
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_money(amount: int | None, currency: str | None, said: str) -> None:
 )
 def test_age(seconds: int, said: str) -> None:
     """The largest unit that says enough; a clock that lags behind says "just now"."""
-    assert words.age(seconds * 1_000, 0) == said
+    assert language().age(seconds * 1_000, 0) == said
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,15 @@ def test_age(seconds: int, said: str) -> None:
 )  # fmt: skip
 def test_measure(value: Scalar, unit: str, said: str) -> None:
     """Every unit, missing values and oddities included."""
-    assert words.measure(value, unit) == said
+    assert language().measure(value, unit) == said
+
+
+@pytest.mark.parametrize(
+    ("due_s", "said"), [(900, "15 min left"), (0, "0 min over"), (-300, "5 min over"), (7_200, "2 h left")]
+)
+def test_time_left(due_s: int, said: str) -> None:
+    """What is left of a target, or by how much it was missed."""
+    assert language().left(0, due_s * 1_000) == said
 
 
 def test_tokens_are_shortened_in_the_middle() -> None:
@@ -69,7 +77,7 @@ def test_evidence_shares_add_up() -> None:
         Evidence("channel", "channel", None, None, -2.0),
         Evidence("channel", "channel", None, None, float("nan")),
     )
-    lines = words.evidence_lines(evidence, texts())
+    lines = words.evidence_lines(evidence, texts(), language().texts)
     assert [line.percent for line in lines] == [75, 25, 0, 0]
     assert [line.is_against for line in lines] == [False, False, True, False]
     assert [line.sentence for line in lines[:2]] == ["First payment in this country", "Odd code"]
@@ -145,7 +153,7 @@ def test_payments_of_the_case_are_marked() -> None:
         "refused": True,
     }
     other: Payment = {"event_time_ms": 10, "amount_minor": 100, "refused": False, "reversed": False}
-    table = words.payment_table((other, by_time, by_id), (case_alert,))
+    table = words.payment_table((other, by_time, by_id), (case_alert,), language().texts)
     assert table.alerted == [True, False, True]
     assert table.headings == ["When (UTC)", "Amount", "Refused"]
     assert [row[2] for row in table.rows] == ["–", "", "yes"]

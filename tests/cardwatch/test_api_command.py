@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from cardwatch.cli import main
-from cardwatch.commands.api import desk_texts
+from cardwatch.commands.api import desk_languages, minor_rates
 from cardwatch.desk_client import DeskClient
 from cardwatch.embedded import DataDirectory, redis_spec, redis_url
 from cardwatch.errors import StoryError
@@ -70,17 +70,25 @@ def ready(data: DataDirectory) -> bool:
 )
 def test_the_desk_speaks_the_configured_language(locale: str, reason: str, action: str) -> None:
     """Agents read reasons and actions in the language of `[api] locale`."""
-    reasons, actions = desk_texts(load_settings(flags={"api": {"locale": locale}}))
-    assert reasons["amount_high"].sentence == reason
-    assert actions.action("note")[0] == action
+    language = desk_languages(load_settings(flags={"api": {"locale": locale}}))[locale]
+    assert (language.locale, language.reason("amount_high")) == (locale, reason)
+    assert language.desk_words.action("note")[0] == action
+
+
+def test_rates_compare_minor_units() -> None:
+    """A yen is worth more than a cent of it would be: exponents are part of the rate."""
+    rates = minor_rates(load_settings())
+    assert rates["EUR"] == 1.0
+    assert 0.1 < rates["JPY"] < 10.0
 
 
 def test_own_sentences_come_before_those_of_the_language(tmp_path: Path) -> None:
     """A file that `[files] messages` names is read whatever the language."""
     own = tmp_path / "own.toml"
     own.write_text('[amount_high]\nsentence = "A great deal of money"\nunit = "money"\n', "utf-8")
-    reasons, _ = desk_texts(load_settings(flags={"api": {"locale": "zh"}, "files": {"messages": str(own)}}))
-    assert reasons["amount_high"].sentence == "A great deal of money"
+    languages = desk_languages(load_settings(flags={"api": {"locale": "zh"}, "files": {"messages": str(own)}}))
+    assert languages["zh"].reason("amount_high") == "A great deal of money"
+    assert languages["en"].reason("amount_high") == "High amount"
 
 
 def test_the_service_answers_an_agent(data: DataDirectory, redis: Supervisor) -> None:

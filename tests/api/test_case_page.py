@@ -1,0 +1,139 @@
+"""What the case page is made of: payments and their picture, the target, macros, and the language."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+
+import pytest
+
+from api.console import spending
+from api.console.case_page import target_of
+from api.console.macro_choices import macro_choices
+from api.console.rendering import LANGUAGE_NAMES
+from api.roles import Role
+from casework.authority import Person
+from tests.api.support import NOW_MS, World, alert, language, payment
+from tests.api.test_console import sign_in
+
+RATES = {"EUR": 1.0, "JPY": 0.6}
+
+
+def test_payments_of_all_alerts_are_there_once(world: World) -> None:
+    """Oldest first; a payment that two alerts list, and one that only an alert is about."""
+    first = [payment(1, NOW_MS - 9_000), payment(2, NOW_MS - 5_000)]
+    case_id = world.open_case(2, event_time_ms=NOW_MS - 5_000, amount_minor=2_500, last_payments=first)
+    world.respond(alert(3, event_time_ms=NOW_MS, amount_minor=90_000, last_payments=first[1:]))
+    paid = spending.payments_of(asyncio.run(world.desk.case(case_id)))
+    assert [each["event_time_ms"] for each in paid] == [NOW_MS - 9_000, NOW_MS - 5_000, NOW_MS]
+    assert paid[-1]["merchant_id"] == "mrc_0917_electronics"
+
+
+def test_the_picture_compares_amounts_across_currencies(world: World) -> None:
+    """By the rates; the usual amount is that of other payments; what cannot be compared is seen all the same."""
+    case_id = world.open_case(9, event_time_ms=NOW_MS, amount_minor=10_000, currency="JPY", last_payments=[])
+    alerts = asyncio.run(world.desk.case(case_id)).alerts
+    paid = [
+        payment(1, 1, amount_minor=1_000), payment(2, 2, amount_minor=3_000), payment(3, 3, currency="XTS"),
+        payment(9, NOW_MS, amount_minor=10_000, currency="JPY", country="JP"),
+    ]  # fmt: skip
+    picture = spending.spending_of(paid, alerts, RATES)
+    assert [bar.is_alerted for bar in picture.bars] == [False, False, False, True]
+    low, middle, unknown, highest = (bar.height for bar in picture.bars)
+    assert (highest, round(middle / highest, 2), round(low / highest, 2)) == (spending.FLOOR, 0.5, 0.17)
+    assert 0 < unknown < low
+    assert picture.times_usual == pytest.approx(3.0)
+    assert [bar.place for bar in picture.bars] == ["DE", "", "", "JP"]
+    without_rates = spending.spending_of(paid, alerts, {})
+    assert (without_rates.usual_y, without_rates.times_usual) == (None, None)
+    assert spending.spending_of([], (), RATES).bars == []
+
+
+def test_what_is_left_of_a_target(world: World) -> None:
+    """It shrinks, warns, and is missed; a closed case has none."""
+    case_id = world.open_case()
+    case = asyncio.run(world.desk.case(case_id)).case
+    lines = [target_of(case, language(), NOW_MS + minutes * 60_000) for minutes in (0, 6, 13, 20)]
+    assert [line and (line.percent, line.is_near, line.is_missed) for line in lines] == [
+        (100, False, False), (60, False, False), (13, True, False), (0, True, True),
+    ]  # fmt: skip
+    assert lines[-1] is not None
+    assert lines[-1].left == "5 min over"
+
+
+def test_the_most_telling_alert_comes_first(world: World) -> None:
+    """What froze the card before what joined the case later; only it is open."""
+    case_id = world.open_case(1)
+    world.respond(alert(2, amount_minor=55_500))
+    sign_in(world)
+    page = world.client.get(f"/console/cases/{case_id}").text
+    opened, closed = re.findall(r'<details class="alert"( open)?>.*?<b class="amount">([^<]*)</b>', page, re.DOTALL)
+    assert (opened, closed) == ((" open", "1,249.00 EUR"), ("", "555.00 EUR"))
+
+
+def test_macros_say_what_follows_and_why_not(world: World) -> None:
+    """Effects in order, the cardholder's message among them; identity and tier are asked for before, not after."""
+    case_id = world.open_case()
+    view = asyncio.run(world.desk.case(case_id))
+    offered = {
+        role: macro_choices(view, Person("a", role), world.desk.authority, world.desk.playbook, language(), NOW_MS)
+        for role in (Role.AGENT, Role.SENIOR_AGENT)
+    }
+    stolen, theirs, asking = offered[Role.SENIOR_AGENT]
+    assert [each.key for each in (stolen, theirs, asking)] == ["c", "f", "g"]
+    assert stolen.effects == (
+        "The models learn: Confirmed fraud", "Block for good. It never pays again.", "The cardholder is told", "Close",
+    )  # fmt: skip
+    assert "Watch the card for 7 days" in asking.effects
+    assert (stolen.why_not, theirs.why_not) == ("", "Verify who they are first.")
+    assert offered[Role.AGENT][0].why_not.startswith("Another tier")
+    world.verify(case_id)
+    verified = asyncio.run(world.desk.case(case_id))
+    choices = macro_choices(verified, Person("a", Role.AGENT), world.desk.authority, world.desk.playbook,
+                            language("zh"), NOW_MS)  # fmt: skip
+    assert choices[1].why_not == ""
+    assert "是本人" in choices[1].title
+
+
+def test_a_pending_macro_can_be_undone_from_its_page(world: World) -> None:
+    """The page says so with the time that is left; what was decided is not handed out as the next case."""
+    case_id = world.open_case(1)
+    other = world.open_case(2, card_token="tok_2", expected_loss_minor=1)
+    sign_in(world, Role.SENIOR_AGENT)
+    begun = {"actions": [{"do": "macro", "name": "stolen_card", "note": "Not theirs."}]}
+    assert world.client.post(f"/v1/cases/{case_id}/actions", role=Role.SENIOR_AGENT, json=begun).status_code == 200
+    world.clock.now_ms += 4_000
+    page = world.client.get(f"/console/cases/{case_id}").text
+    assert 'id="pending" data-left-ms="6000"' in page
+    token = re.findall(r'name="form_token" value="([^"]*)"', page)[0]
+    following = world.client.post("/console/next", data={"form_token": html.unescape(token)})
+    assert following.headers["location"] == f"/console/cases/{other}"
+
+
+@pytest.mark.parametrize("locale", LANGUAGE_NAMES)
+def test_every_page_is_in_the_chosen_language(world: World, locale: str) -> None:
+    """The browser remembers it; what is not a language of ours changes nothing; one comes back to where one was."""
+    case_id = world.open_case()
+    back = {"referer": f"http://cardwatch.test/console/cases/{case_id}/act"}
+    chosen = world.client.post("/console/language", data={"to": locale}, headers=back)
+    assert chosen.headers["location"] == f"/console/cases/{case_id}"
+    assert "HttpOnly" in chosen.headers["set-cookie"]
+    elsewhere = {"referer": "http://evil.test/else"}
+    ignored = world.client.post("/console/language", data={"to": "xx"}, headers=elsewhere)
+    assert (ignored.headers["location"], "set-cookie" in ignored.headers) == ("/console", False)
+    sign_in(world)
+    title = language(locale).say("layout.cases")
+    for path in ("", f"/cases/{case_id}", "/new", "/lists", "/cases/none"):
+        page = world.client.get(f"/console{path}").text
+        assert f'<html lang="{locale}">' in page
+        assert title in page or path == "/cases/none"
+
+
+def test_the_script_is_cached_by_content(world: World) -> None:
+    """Pages load it under an address that changes with it."""
+    page = world.client.get("/console/sign-in").text
+    (path,) = re.findall(r'src="(/console/console\.js\?v=[0-9a-f]{12})"', page)
+    response = world.client.get(path)
+    assert response.headers["content-type"].startswith("text/javascript")
+    assert "immutable" in response.headers["cache-control"]
