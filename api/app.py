@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from api.answers import answer_error
 from api.console.desk_routes import router as desk_console_router
+from api.console.feed import QueueFeed
 from api.console.history import router as console_history_router
 from api.console.routes import router as console_router
 from api.console.sessions import Sessions
@@ -82,7 +83,8 @@ def create_app(
         redirect_slashes=False,
     )
     sessions = Sessions(settings.session_secret, settings.session_lifetime_ms, auth, lambda: secrets.token_urlsafe(16))
-    app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions, scoring, history)
+    feed = QueueFeed(desk)
+    app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions, feed, scoring, history)
     of_the_desk = (cards_router, cases_router, acting_router, breakers_router, lists_router, history_router)
     pages = (console_router, desk_console_router, console_history_router)
     for router in (*of_the_desk, transactions_router, operations_router, *pages):

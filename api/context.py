@@ -10,6 +10,7 @@ from typing import cast
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from api.console.feed import QueueFeed
 from api.console.language import LANGUAGE_COOKIE, NO_LANGUAGE, Language
 from api.console.sessions import Sessions
 from api.health import Health
@@ -64,6 +65,7 @@ class Context:
         now_ms: the clock, UTC epoch milliseconds.
         settings: see `ApiSettings`.
         sessions: signs and checks console sessions.
+        feed: tells the console's pages that the queue has changed.
         history: closed cases, search and statistics; None where the service has no such memory.
         scoring: decides payments for callers that wait; None where the service has no Kafka.
     """
@@ -75,6 +77,7 @@ class Context:
     now_ms: Callable[[], int]
     settings: ApiSettings
     sessions: Sessions
+    feed: QueueFeed
     scoring: ScoringPort | None = None
     history: History | None = None
 

@@ -6,6 +6,7 @@ ApiError
 ├── ForgedRequestError        a console form that did not come from the console
 ├── HistoryMissingError       this service has no memory of closed cases
 ├── ScoringUnavailableError   payments cannot be taken for a decision now
+├── TooManyListenersError     as many follow the queue as may
 └── RequestError              a request that cannot be carried out as it stands
     ├── RefusedPaymentError   a payment that breaks the contract of transactions
     ├── CardNumberError       a full card number where a token or a text was expected
@@ -40,6 +41,10 @@ class HistoryMissingError(ApiError):
 
 class ScoringUnavailableError(ApiError):
     """Payments cannot be taken for a decision now; the same again later is safe."""
+
+
+class TooManyListenersError(ApiError):
+    """As many follow the queue by events as may; its page works without."""
 
 
 class RequestError(ApiError):

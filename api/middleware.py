@@ -93,7 +93,9 @@ class RequestGuard:
                 raise
             await answer_error(error, scope)(scope, receive, answer.send)
         finally:
-            self._record(scope, answer, time.perf_counter() - started)
+            # A stream of events is answered when it begins; how long somebody listens is no latency.
+            ended = answer.streams_since or time.perf_counter()
+            self._record(scope, answer, ended - started)
 
     def _record(self, scope: Scope, answer: _Answer, seconds: float) -> None:
         """Count the request and write its log line."""
@@ -116,6 +118,7 @@ class _Answer:
         self._send = send
         self._secure = scope["scheme"] == "https"
         self.status = 0
+        self.streams_since = 0.0
         # Ours, never the client's: what a client sends is not written back nor logged.
         self.request_id = uuid.uuid4().hex
 
@@ -126,6 +129,8 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS:
                 headers[name] = value
+            if headers.get("content-type", "").startswith("text/event-stream"):
+                self.streams_since = time.perf_counter()
             headers.setdefault("cache-control", "no-store")
             headers["x-request-id"] = self.request_id
             if self._secure:

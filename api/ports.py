@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from casework.authority import Authority, Person
 from casework.breaker import Breaker
+from casework.cases import CaseState
 from casework.commands import Command
 from casework.lists import ListEntry, ListKey
 from casework.playbook import Playbook
@@ -50,6 +51,9 @@ class DeskPort(Protocol):
 
     async def list_cases(self, filters: CaseFilters | None = None, cursor: str | None = None, limit: int = 50) -> Page:
         """List cases, most urgent first."""
+
+    async def count_cases(self) -> dict[CaseState, int]:
+        """Count cases by state."""
 
     async def open_case(
         self, card_token: str, opening: Opening, by: Person, *, now_ms: int, idempotency_key: str | None = None

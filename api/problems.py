@@ -27,6 +27,7 @@ from api.errors import (
     HistoryMissingError,
     RefusedPaymentError,
     ScoringUnavailableError,
+    TooManyListenersError,
 )
 from casework.cards import CardChange
 from casework.cases import CaseEvent
@@ -215,11 +216,18 @@ HISTORY_UNAVAILABLE = Problem(
     headers=_RETRY_SOON,
 )  # fmt: skip
 
+TOO_MANY_LISTENERS = Problem(
+    "too-many-listeners", 503, "Too many open pages",
+    "This page does not follow by itself. Reload it when you need to.",
+    headers={"Retry-After": "60"},
+)  # fmt: skip
+
 # Errors whose problem needs nothing of the occurrence; looked up by class, most special first.
 _BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
     (AuthenticationError, UNAUTHENTICATED),
     (ForgedRequestError, FORGED_FORM),
     (ScoringUnavailableError, SCORING_UNAVAILABLE),
+    (TooManyListenersError, TOO_MANY_LISTENERS),
     (HistoryMissingError, HISTORY_UNAVAILABLE),
     (HistoryError, HISTORY_UNAVAILABLE),
     (CardNumberError, CARD_NUMBER),

@@ -227,7 +227,7 @@ class ApiSettings(Section):
     session_hours: Hours
     metrics_need_key: bool = Field(description="true or false")
     locale: Literal["en", "fil", "zh"] = Field(
-        description="en, fil or zh: the language of reasons and actions at the desk"
+        description="en, fil or zh: the language of the console where nobody has chosen another"
     )
     keys: dict[str, ApiKeySettings] = Field(description="name = { role, sha256 }")
 

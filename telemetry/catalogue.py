@@ -369,7 +369,7 @@ _HTTP = (
     _histogram(
         "http_request_duration_seconds",
         "seconds",
-        "Time from a request's first byte read to its answer's last byte sent.",
+        "Time from a request's first byte read to its answer's last byte sent; to the first of a stream of events.",
         "SRE: latency of the API and the console",
         _API,
         Label("route", 64, "template of the route, never the path"),

@@ -8,8 +8,8 @@ from typing import Annotated
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
-from fastapi import APIRouter, Depends, Request, Response
-from starlette.responses import RedirectResponse
+from fastapi import APIRouter, Depends, Header, Request, Response
+from starlette.responses import RedirectResponse, StreamingResponse
 
 from api.console.actions import forms_for, read_command
 from api.console.case_page import CasePageState, Draft, case_page
@@ -172,6 +172,16 @@ async def show_queue(
     )
     page = await context.desk.list_cases(filters, cursor or None, PAGE_CASES)
     return queue_page(session, page, chosen, language, context.now_ms(), first=not cursor)
+
+
+@router.get("/events")
+async def follow_queue(
+    session: SignedIn, context: ContextOf, last_event_id: Annotated[str, Header(max_length=64)] = ""
+) -> Response:
+    """Server-sent events: one whenever the queue is another one than before."""
+    stream = context.feed.open(session.key.name, last_event_id)
+    # For proxies that would wait for the end of the answer.
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
 @router.get("/cases/{case_id}")

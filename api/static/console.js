@@ -181,3 +181,36 @@ async function fetchPage() {
     return answer.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
   } catch { return null; }
 }
+
+// The queue follows by itself while somebody looks at it.
+
+const caseIds = (page) => [...page.querySelectorAll("#queue .case a")].map((link) => link.getAttribute("href"));
+
+async function refreshQueue() {
+  const page = await fetchPage();
+  const [now, before] = [page?.getElementById("queue"), document.getElementById("queue")];
+  if (!now || now.innerHTML === before.innerHTML) return;
+  const changed = caseIds(page).join() !== caseIds(document).join();
+  const focused = before.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  before.replaceChildren(...now.childNodes);
+  const count = document.getElementById("queue-count");
+  count.textContent = page.getElementById("queue-count").textContent;
+  if (focused) rows().find((link) => link.getAttribute("href") === focused)?.focus();
+  if (changed) say(toast.dataset.changed.replace("{shown}", count.textContent));
+}
+
+if (body.dataset.page === "queue") {
+  let stream = null;
+  const listen = () => {
+    if (document.hidden) stream = stream?.close();
+    else if (!stream) {
+      stream = new EventSource(`${body.dataset.console}/events`);
+      stream.addEventListener("queue", refreshQueue);
+    }
+  };
+  document.addEventListener("visibilitychange", listen);
+  // Before the next page asks for anything: browsers keep few connections to one place.
+  addEventListener("pagehide", () => { stream = stream?.close(); });
+  addEventListener("pageshow", listen);
+  listen();
+}

@@ -222,3 +222,16 @@ def test_signing_out_forgets_drafts(served: tuple[World, str], typist: Typist) -
     assert "Between us" in typist.browser.evaluate("Object.values(localStorage).join()")
     typist.browser.submit(".who button")
     assert "Between us" not in typist.browser.evaluate("Object.values(localStorage).join()")
+
+
+def test_the_queue_follows_by_itself(served: tuple[World, str], typist: Typist) -> None:
+    """A new case appears without a reload and is announced; the focus stays on the case where it was."""
+    made, address = served
+    first = made.open_case(1)
+    typist.browser.open(address)
+    typist.press("j")
+    second = made.open_case(2, card_token="tok_2")
+    typist.browser.wait_until(f"document.querySelector('#queue a[href$=\"{second}\"]') !== null")
+    assert typist.browser.evaluate("document.activeElement.getAttribute('href')").endswith(first)
+    assert "2 shown" in typist.browser.evaluate("document.getElementById('toast').textContent")
+    assert typist.browser.refusals() == []
