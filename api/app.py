@@ -17,6 +17,7 @@ from api.console.feed import QueueFeed
 from api.console.history import router as console_history_router
 from api.console.routes import router as console_router
 from api.console.sessions import Sessions
+from api.console.shift import router as console_shift_router
 from api.context import ApiSettings, Context
 from api.errors import ApiError
 from api.health import Health
@@ -86,7 +87,7 @@ def create_app(
     feed = QueueFeed(desk)
     app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions, feed, scoring, history)
     of_the_desk = (cards_router, cases_router, acting_router, breakers_router, lists_router, history_router)
-    pages = (console_router, desk_console_router, console_history_router)
+    pages = (console_router, desk_console_router, console_history_router, console_shift_router)
     for router in (*of_the_desk, transactions_router, operations_router, *pages):
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):

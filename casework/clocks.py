@@ -198,6 +198,18 @@ def next_alarm_ms(clock: Clock | None) -> int | None:
     return clock.due_ms if clock.warned else clock.warn_ms
 
 
+def is_missed(clock: Clock | None, now_ms: int) -> bool:
+    """Whether its target is over, told of yet or not."""
+    return clock is not None and (clock.missed or (clock.due_ms is not None and now_ms >= clock.due_ms))
+
+
+def is_near(clock: Clock | None, now_ms: int) -> bool:
+    """Whether it has come so near its target that it warns, or beyond."""
+    if clock is None or clock.stopped:
+        return False
+    return clock.warned or clock.missed or (clock.warn_ms is not None and now_ms >= clock.warn_ms)
+
+
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 

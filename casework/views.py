@@ -172,6 +172,13 @@ class Preview:
     told: tuple[Told, ...]
 
 
+class Due(StrEnum):
+    """How a case stands to its target: near it or beyond, or beyond."""
+
+    NEAR = "near"
+    MISSED = "missed"
+
+
 @dataclass(frozen=True, slots=True)
 class CaseFilters:
     """Which cases to list; None means any.
@@ -180,11 +187,22 @@ class CaseFilters:
         state: None means the open ones, whatever their state.
         action: cases whose severest alert says this.
         card_token: cases of this card.
+        owner: cases that this person works on now; an empty name is nobody.
+        now_ms: when owners and targets are looked at.
     """
 
     state: CaseState | None = None
     action: Action | None = None
     card_token: str | None = None
+    kind: CaseKind | None = None
+    owner: str | None = None
+    due: Due | None = None
+    now_ms: int = 0
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the store lists cases that do not pass."""
+        return any(each is not None for each in (self.action, self.kind, self.owner, self.due))
 
 
 @dataclass(frozen=True, slots=True)

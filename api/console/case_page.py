@@ -15,6 +15,7 @@ from api.console.rendering import render
 from api.console.sessions import Session
 from api.problems import Problem
 from api.roles import Authority, Permission
+from casework import clocks
 from casework.cards import OutcomeKind
 from casework.cases import Case, CaseAlert, CaseEvent, Disposition
 from casework.steps import CaseStep, steps_of
@@ -167,12 +168,16 @@ def target_of(case: Case, language: Language, now_ms: int) -> TargetLine | None:
     clock = case.clock
     if clock is None or clock.due_ms is None or not case.is_open:
         return None
-    is_missed = clock.missed or now_ms >= clock.due_ms
     # Of the time from opening: opening hours that the clock leaves out make no difference to a reader.
     whole_ms = max(1, clock.due_ms - case.opened_ms)
     percent = min(_WHOLE, max(0, _WHOLE * (clock.due_ms - now_ms) // whole_ms))
-    is_near = clock.warned or (clock.warn_ms is not None and now_ms >= clock.warn_ms)
-    return TargetLine(clock.due_ms, language.left(now_ms, clock.due_ms), percent, is_near, is_missed)
+    return TargetLine(
+        clock.due_ms,
+        language.left(now_ms, clock.due_ms),
+        percent,
+        is_near=clocks.is_near(clock, now_ms),
+        is_missed=clocks.is_missed(clock, now_ms),
+    )
 
 
 def _step_lines(view: CaseView, language: Language, now_ms: int) -> list[tuple[CaseStep, str]]:

@@ -12,6 +12,7 @@ from api.console import words
 from api.console.actions import spans
 from api.console.case_page import TargetLine, target_of
 from api.console.language import Language
+from api.console.queue_filters import ALERT_ACTIONS, LONGEST_NAME, OWNERS, QueueFilters, SavedView
 from api.console.rendering import render
 from api.console.sessions import Session
 from api.problems import Problem
@@ -20,11 +21,15 @@ from casework.cases import Case, CaseState, Contact, Disposition
 from casework.history import MAXIMUM_QUERY, HistoryPage, Statistics
 from casework.kinds import KINDS, CaseKind
 from casework.lists import Effect, ListEntry, Subject
-from casework.views import Page
-from detector.vocabulary import Action
+from casework.shift import Shift
+from casework.views import Due, Page
 
-ALERT_ACTIONS = tuple(action.wire for action in Action if action is not Action.ALLOW)
 _SHOWN_REASONS = 3
+# Views that everybody has.
+_OWN_VIEWS: tuple[tuple[str, Mapping[str, str]], ...] = (
+    ("everything", {}), ("mine", {"owner": "mine"}), ("free", {"owner": "nobody"}), ("due", {"due": "near"}),
+)  # fmt: skip
+_MOST_SHOWN = 6
 
 
 def problem_page(problem: Problem, language: Language) -> HTMLResponse:
@@ -37,19 +42,6 @@ def problem_page(problem: Problem, language: Language) -> HTMLResponse:
 def sign_in_page(language: Language, *, failed: bool = False) -> HTMLResponse:
     """The sign-in form. It never says which part of a key was wrong, for there is only one."""
     return render("sign_in.html", language, status_code=401 if failed else 200, failed=failed)
-
-
-@dataclass(frozen=True, slots=True)
-class QueueFilters:
-    """What the queue is narrowed to, as the form names it; empty strings are "any"."""
-
-    state: str = ""
-    action: str = ""
-
-    def as_query(self, cursor: str = "") -> dict[str, str]:
-        """As the address of a page says it."""
-        fields = {"state": self.state, "action": self.action, "cursor": cursor}
-        return {name: value for name, value in fields.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,14 @@ class QueueLine:
 
 
 def queue_page(
-    session: Session, page: Page, filters: QueueFilters, language: Language, now_ms: int, *, first: bool
+    session: Session,
+    page: Page,
+    filters: QueueFilters,
+    views: Sequence[SavedView],
+    language: Language,
+    now_ms: int,
+    *,
+    first: bool,
 ) -> HTMLResponse:
     """The queue of cases, most urgent first."""
     lines = [_queue_line(case, language, now_ms) for case in page.cases]
@@ -81,6 +80,12 @@ def queue_page(
         session=session,
         lines=lines,
         filters=filters,
+        views=views,
+        own_views=[(language.say(f"views.{name}"), QueueFilters(**chosen)) for name, chosen in _OWN_VIEWS],
+        kinds=[kind.value for kind in CaseKind],
+        owners=OWNERS,
+        dues=[due.value for due in Due],
+        most_name=LONGEST_NAME,
         next_cursor=page.next_cursor,
         first=first,
         states=[state.value for state in CaseState],
@@ -189,3 +194,21 @@ def figures_page(
 ) -> HTMLResponse:
     """A span of time in numbers."""
     return render("figures.html", language, session=session, found=found, days=days, spans=choices)
+
+
+def shift_page(
+    session: Session, shift: Shift, found: Statistics | None, language: Language, now_ms: int
+) -> HTMLResponse:
+    """The shift as it is now, and what was closed in the last day."""
+    met = None if found is None or not found.closed else 1.0 - found.targets_missed / found.closed
+    return render(
+        "shift.html",
+        language,
+        session=session,
+        shift=shift,
+        oldest=None if shift.oldest_ms is None else language.age(now_ms, shift.oldest_ms),
+        pressing=[_queue_line(case, language, now_ms) for case in shift.pressing],
+        people=[(name, cases[:_MOST_SHOWN], len(cases)) for name, cases in shift.people],
+        found=found,
+        met=None if met is None else f"{met:.0%}",
+    )

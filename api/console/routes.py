@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 from typing import Annotated
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -15,7 +15,16 @@ from api.console.actions import forms_for, read_command
 from api.console.case_page import CasePageState, Draft, case_page
 from api.console.language import LANGUAGE_COOKIE, Language
 from api.console.macro_choices import macro_choices
-from api.console.pages import ALERT_ACTIONS, QueueFilters, queue_page, sign_in_page
+from api.console.pages import queue_page, sign_in_page
+from api.console.queue_filters import (
+    VIEWS_COOKIE,
+    QueueFilters,
+    SavedView,
+    checked_name,
+    read_views,
+    with_view,
+    written,
+)
 from api.console.rendering import CONSOLE_PATH, SIGN_IN_PATH, static_file
 from api.console.sessions import COOKIE_NAME, Session
 from api.context import Context, language_of
@@ -25,10 +34,9 @@ from api.problems import problem_of
 from api.roles import Permission
 from api.routes.acting import fresh_nonce, refuse_card_numbers
 from api.schemas import MAXIMUM_TEXT
-from casework.cases import CaseState, Disposition
+from casework.cases import Disposition
 from casework.errors import CommandError
-from casework.views import CardAction, CaseFilters, Override
-from detector.vocabulary import Action
+from casework.views import CardAction, Override
 
 router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
 
@@ -123,9 +131,7 @@ async def choose_language(request: Request, context: ContextOf, form: Form) -> R
     path = path.removesuffix("/act").removesuffix("/override")
     response = RedirectResponse(path if path.startswith(CONSOLE_PATH) else CONSOLE_PATH, status_code=SEE_OTHER)
     if form.get("to") in context.settings.languages:
-        secure = request.url.scheme == "https"
-        response.set_cookie(LANGUAGE_COOKIE, form["to"], max_age=_ONE_YEAR_S, path=CONSOLE_PATH, secure=secure,
-                            httponly=True, samesite="strict")  # fmt: skip
+        _remember(response, request, LANGUAGE_COOKIE, form["to"])
     return response
 
 
@@ -161,17 +167,38 @@ async def sign_out(_form: OwnForm) -> Response:
 
 @router.get("")
 async def show_queue(
-    session: SignedIn, context: ContextOf, language: LanguageOf, state: str = "", action: str = "", cursor: str = ""
+    request: Request, session: SignedIn, context: ContextOf, language: LanguageOf, cursor: str = ""
 ) -> Response:
     """The queue: open cases unless asked otherwise."""
-    chosen = QueueFilters(
-        state=state if state in set(CaseState) else "", action=action if action in ALERT_ACTIONS else ""
-    )
-    filters = CaseFilters(
-        state=CaseState(chosen.state) if chosen.state else None, action=Action[chosen.action] if chosen.action else None
-    )
-    page = await context.desk.list_cases(filters, cursor or None, PAGE_CASES)
-    return queue_page(session, page, chosen, language, context.now_ms(), first=not cursor)
+    chosen = QueueFilters.from_query(request.query_params)
+    now_ms = context.now_ms()
+    page = await context.desk.list_cases(chosen.of_person(session.key.name, now_ms), cursor or None, PAGE_CASES)
+    views = read_views(request.cookies.get(VIEWS_COOKIE, ""))
+    return queue_page(session, page, chosen, views, language, now_ms, first=not cursor)
+
+
+@router.post("/views")
+async def change_views(request: Request, form: OwnForm) -> Response:
+    """Save the queue's filters as a view of this browser, or remove a view, and go back to the queue."""
+    views = read_views(request.cookies.get(VIEWS_COOKIE, ""))
+    filters = QueueFilters.from_query(form)
+    if "remove" in form:
+        views = [view for view in views if view.name != form["remove"]]
+    else:
+        try:
+            views = with_view(views, SavedView(checked_name(form.get("name", "")), filters))
+        except ValueError as error:
+            raise FormError(field="name") from error
+    query = urlencode(filters.as_query())
+    response = RedirectResponse(f"{CONSOLE_PATH}?{query}" if query else CONSOLE_PATH, status_code=SEE_OTHER)
+    _remember(response, request, VIEWS_COOKIE, written(views))
+    return response
+
+
+def _remember(response: Response, request: Request, name: str, value: str) -> None:
+    """Keep a preference in this browser."""
+    response.set_cookie(name, value, max_age=_ONE_YEAR_S, path=CONSOLE_PATH, secure=request.url.scheme == "https",
+                        httponly=True, samesite="strict")  # fmt: skip
 
 
 @router.get("/events")

@@ -12,6 +12,7 @@ import pytest
 
 from api import problems
 from api.console.language import flat_texts
+from api.console.queue_filters import OWNERS
 from api.console.rendering import LANGUAGE_NAMES
 from casework.authority import Role
 from casework.cards import OutcomeKind
@@ -20,10 +21,12 @@ from casework.kinds import KINDS
 from casework.lists import Effect, Subject
 from casework.playbook import Playbook
 from casework.steps import StepName
+from casework.views import Due
 from detector.vocabulary import Action, CardStatus, Channel, EntryMode, Kind
 
 # Keys that templates put together from a value, by what they begin with: each is checked against its values below.
-_COMPOSED = ("decide.", "keys.does_", "problems.", "steps.", "payments.", "values.", "formats.", "notes.", "lists.")
+_COMPOSED = ("decide.", "keys.does_", "problems.", "steps.", "payments.", "values.", "formats.", "notes.", "lists.",
+             "queue.due_", "queue.owner_")  # fmt: skip
 _USED = re.compile(r"""(?:\bt\(|\bsay\((?:texts, )?)f?["']([a-z_]+\.[a-z_]+)["']""")
 
 
@@ -95,6 +98,7 @@ def test_every_composed_text_is_there(locale: str) -> None:
     assert {f"steps.{name}" for name in StepName} <= texts
     paid = {each.wire for words in (Kind, Channel, EntryMode) for each in words} - {"none"}
     assert {f"values.{word}" for word in paid} <= texts
+    assert {f"queue.due_{due}" for due in Due} | {f"queue.owner_{owner}" for owner in OWNERS} <= texts
 
 
 @pytest.mark.parametrize("wrong", [{"queue": {"title": 3}}, {"queue": {"title": ""}}])
