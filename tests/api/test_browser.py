@@ -7,35 +7,12 @@ import time
 import pytest
 
 from api.roles import Role
+from tests.api.accessibility import faults_of
 from tests.api.chromium import Browser
 from tests.api.conftest import sign_in
 from tests.api.support import World, alert
 
 pytestmark = pytest.mark.browser
-# Contrast as WCAG 2.2 computes it, of every text against the nearest background behind it.
-CONTRASTS = """(() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const luminance = (rgb) => rgb.slice(0, 3).map((value) => value / 255)
-    .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
-  const behind = (element) => {
-    for (let each = element; each; each = each.parentElement) {
-      const colour = channels(getComputedStyle(each).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const texts = [...document.querySelectorAll("body *")].filter((element) => element.checkVisibility()
-    && [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()));
-  return texts.map((element) => {
-    const colours = [channels(getComputedStyle(element).color), behind(element)];
-    const pair = colours.map(luminance).sort((a, b) => b - a);
-    return [(pair[0] + 0.05) / (pair[1] + 0.05), element.tagName + "." + element.className];
-  }).sort((a, b) => a[0] - b[0])[0];
-})()"""
-UNNAMED = """[...document.querySelectorAll("input:not([type=hidden]), select, textarea, button")]
-  .filter((field) => !field.textContent.trim() && !(field.labels && field.labels.length)).length"""
-WIDER_THAN_THE_WINDOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
 def test_the_way_of_an_agent(served: tuple[World, str], browser: Browser) -> None:
@@ -64,7 +41,7 @@ def test_the_way_of_an_agent(served: tuple[World, str], browser: Browser) -> Non
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [320, 1280])
 def test_pages_can_be_read(served: tuple[World, str], browser: Browser, *, width: int, dark: bool) -> None:
-    """At 320 pixels nothing is cut off; text contrasts by 4.5 to 1 in both schemes; every field has a label."""
+    """At 320 pixels and at full width, in both schemes, whatever WCAG asks of a page holds without scripts as well."""
     made, address = served
     case_id = made.open_case(1)
     made.respond(
@@ -77,10 +54,7 @@ def test_pages_can_be_read(served: tuple[World, str], browser: Browser, *, width
             sign_in(browser, address)
         elif step > 1:
             browser.open(pages[step - 1])
-        assert browser.evaluate(WIDER_THAN_THE_WINDOW) <= 0
-        assert browser.evaluate(UNNAMED) == 0
-        contrast, where = browser.evaluate(CONTRASTS)
-        assert contrast >= 4.5, where
+        assert faults_of(browser) == []
 
 
 def test_the_keyboard_finds_its_way(served: tuple[World, str], browser: Browser) -> None:
