@@ -50,7 +50,8 @@ from api.schemas import (
     RelatedCasesOut,
 )
 from casework.cases import CaseState
-from casework.views import CaseFilters, CaseView, Override
+from casework.kinds import CaseKind
+from casework.views import CaseFilters, CaseView, Due, Override
 from detector.vocabulary import Action
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"])
@@ -87,11 +88,24 @@ async def list_cases(
     card_token: CardTokenFilter,
     state: Annotated[CaseState | None, Query(description="Without it, every case that is open")] = None,
     action: Annotated[AlertAction | None, Query(description="Only cases whose severest alert says this")] = None,
+    kind: Annotated[CaseKind | None, Query(description="Only cases of this kind")] = None,
+    owner: Annotated[
+        str | None, Query(max_length=64, description="Only cases that this person works on now; empty: nobody does")
+    ] = None,
+    due: Annotated[Due | None, Query(description="Only cases near their target or beyond, or beyond it")] = None,
     cursor: Cursor = None,
     limit: Annotated[Limit, Query()] = DEFAULT_LIMIT,
 ) -> CasePageOut:
     """List cases, most urgent first: severest action, then money at risk, then age."""
-    filters = CaseFilters(state=state, action=None if action is None else Action[action], card_token=card_token)
+    filters = CaseFilters(
+        state=state,
+        action=None if action is None else Action[action],
+        card_token=card_token,
+        kind=kind,
+        owner=owner,
+        due=due,
+        now_ms=context.now_ms(),
+    )
     return CasePageOut.model_validate(await context.desk.list_cases(filters, cursor, limit))
 
 

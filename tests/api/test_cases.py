@@ -125,7 +125,7 @@ def test_pages_cover_the_queue_once(world: World) -> None:
 
 
 def test_filters(world: World) -> None:
-    """By state, by action and by card."""
+    """By state, action, card, kind, owner and target."""
     world.respond(alert(1, card_token="tok_1"), alert(2, card_token="tok_2", action="REVIEW"))
     override(world, world.open_case(3, card_token="tok_3"))
 
@@ -139,6 +139,13 @@ def test_filters(world: World) -> None:
     assert listed(action="REVIEW") == ["tok_2"]
     assert listed(card_token="tok_1") == ["tok_1"]
     assert listed(card_token="tok_1", action="REVIEW") == []
+    world.open_dispute("tok_4")
+    world.client.post("/v1/cases/next", role=Role.AGENT)
+    assert listed(kind="dispute") == ["tok_4"]
+    assert (listed(owner="agent"), listed(owner=""), listed(owner="lee")) == (["tok_1"], ["tok_2", "tok_4"], [])
+    assert (listed(due="near"), listed(card_token="tok_2", owner="agent")) == ([], [])
+    world.clock.now_ms += 15 * 60_000
+    assert (listed(due="near"), listed(due="missed"), listed(owner="agent")) == (["tok_1"], ["tok_1"], [])
 
 
 @pytest.mark.parametrize(
@@ -146,6 +153,8 @@ def test_filters(world: World) -> None:
     [
         {"state": "lost"},
         {"action": "ALLOW"},
+        {"kind": "loan"},
+        {"due": "soon"},
         {"limit": "0"},
         {"limit": "201"},
         {"limit": "many"},
