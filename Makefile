@@ -26,21 +26,21 @@ demo: $(INSTALLED) ## Run everything on this machine and watch an attack being c
 .PHONY: test
 test: $(INSTALLED) ## Run the tests on embedded services, with coverage, and the kernels once more as plain Python
 	@$(BIN)/coverage erase
-	@$(MAKE) --no-print-directory -j2 --output-sync=line test-compiled test-plain
+	@$(MAKE) --no-print-directory -j2 --output-sync=line test-most test-others
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-# Two halves, for two cores: what is compiled and talks to services, and what only computes.
-.PHONY: test-compiled test-plain
-test-compiled: $(INSTALLED)
+# Two halves, for two cores: the second computes or waits for alerts to fire, and disturbs the first but little.
+.PHONY: test-most test-others
+test-most: $(INSTALLED)
 	CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/coverage run -m pytest --durations=15 \
-		$(if $(ARGS),$(ARGS),--ignore=tests/sim)
+		$(if $(ARGS),$(ARGS),--ignore=tests/sim --ignore=tests/integration)
 
-test-plain: $(INSTALLED)
-	$(if $(ARGS),,CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/python -m pytest tests/sim)
+test-others: $(INSTALLED)
 	CARDWATCH_TEST_JIT=off NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest --durations=5 \
 		-m "not kafka and not compiled and not slow" tests/detector tests/style/test_jit.py \
 		tests/streams/test_scanning.py tests/streams/test_plain_decisions.py
+	$(if $(ARGS),,CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/python -m pytest --durations=5 tests/sim tests/integration)
 
 # The first seed that `make sim` plays; with ARGS="--count 1000" it plays many.
 SEED ?= 0
