@@ -14,24 +14,18 @@ the shipped models learn. Nobody here knows a propensity; it comes with the exam
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import results
 from benchmarks.options import Options
+from benchmarks.small_bank import KEY, START_MS, Size, SmallBank, policy_of_models, shipped_models
 from cardwatch.replay.evaluation import average_precision
-from cardwatch.settings import shipped_toml
 from detector.assessments import Assessments
 from detector.catalogue import DAY_MS
-from detector.engine import assess_batch
 from detector.examples import Examples
-from detector.labels import apply_labels, build_label_batch, mature
-from detector.models import ModelsConfig, Trainer
 from detector.policy import Policy
-from detector.rates import RateTable
-from detector.state import EngineState, StateConfig
 from detector.transactions import TransactionBatch, build_batch
 from detector.vocabulary import Action, Channel, EntryMode, Flag, LabelSource
 
@@ -39,8 +33,6 @@ NAME = "selective"
 PURPOSE = "learning from alerts alone, and from alerts and a random share, in a small simulated world"
 
 PAGE = results.REPOSITORY / "docs" / "detection.md"
-_START_MS = 1_767_225_600_000
-_KEY = bytes(range(16))
 _CARDS, _MERCHANTS = 2_000, 150
 _NEW_FRAUD_SHARE = 0.6
 _NEW_HABIT_SHARE = 0.03
@@ -161,60 +153,39 @@ def run(options: Options) -> None:
 
 
 class _Bank:
-    """Cardwatch and its agents, over one partition."""
+    """A small bank and its agents."""
 
     def __init__(self, way: Way, setting: Setting) -> None:
         self._way, self._setting = way, setting
-        room = (_MATURITY_DAYS + 3) * setting.payments_a_day
-        config = StateConfig(
-            _KEY, cards=2 * _CARDS, events=45 * setting.payments_a_day, payments=room,
-            entities=4 * _MERCHANTS, buckets=2_000_000, maturity_ms=_MATURITY_DAYS * DAY_MS,
-        )  # fmt: skip
-        self._state = EngineState(config, RateTable("none", "EUR", {"EUR": 1.0}))
-        self._state.open_partition(0)
-        self._policy = _policy(setting)
-        self._trainer = Trainer(ModelsConfig.from_mapping(shipped_toml("models.toml")))
-        self._labels = 0
+        size = Size(_CARDS, _MERCHANTS, setting.payments_a_day, _MATURITY_DAYS)
+        self._bank = SmallBank(size, shipped_models(), _policy(setting))
 
     def work(self, number: int, day: _Day) -> Assessments:
         """Score a day, look at it, and learn overnight what became known."""
-        version = self._trainer.scorer(f"m-{number:06d}")
-        assessed = assess_batch(self._state, day.batch, version, self._policy)
+        assessed = self._bank.assess(number, day.batch)
         by_chance = assessed.flags & int(Flag.RANDOM_REVIEW) != 0
         asked = (assessed.action != Action.ALLOW) & (self._way.reviews | ~by_chance)
         everything = self._way.everything or number < self._setting.labelled_days
         rows = np.arange(len(day.label)) if everything else np.flatnonzero(asked)
-        now_ms = _START_MS + (number + 1) * DAY_MS
+        now_ms = START_MS + (number + 1) * DAY_MS
         source = LabelSource.IMPORT if everything else LabelSource.AGENT
-        self._learn(self._label(day, rows, source, now_ms))
-        while self._way.silence and len(silent := mature(self._state, 0, now_ms)):
-            self._learn(silent)
+        self._learn(self._bank.label(day.batch, rows, day.label[rows], source, now_ms))
+        if self._way.silence:
+            for silent in self._bank.silent(now_ms):
+                self._learn(silent)
         return assessed
-
-    def _label(self, day: _Day, rows: NDArray[np.int64], source: LabelSource, now_ms: int) -> Examples:
-        """What the engine makes of labels."""
-        columns: dict[str, Any] = {
-            "transaction_id": [day.batch.transaction_id[row] for row in rows.tolist()],
-            "card_token": [day.batch.card_token[row] for row in rows.tolist()],
-            "label": day.label[rows], "label_time_ms": np.full(len(rows), now_ms),
-            "source": np.full(len(rows), int(source)),
-        }  # fmt: skip
-        offset = np.arange(self._labels, self._labels + len(rows))
-        self._labels += len(rows)
-        return apply_labels(self._state, build_label_batch(columns, key=_KEY, offset=offset)).examples
 
     def _learn(self, examples: Examples) -> None:
         """Let the models learn."""
         if not self._way.weights:
             examples = replace(examples, propensity=np.ones(len(examples)))
-        self._trainer.learn(examples)
+        self._bank.trainer.learn(examples)
 
 
 def _policy(setting: Setting) -> Policy:
-    """The shipped policy without rules, which only has people look."""
+    """One that only has people look."""
     never = {"step_up": 1.0, "freeze": 1.0, "anomaly_review_share": 0.0, "review": setting.alert_from}
-    changed = {"rules": [], "thresholds": never, "random_review_share": setting.review_share}
-    return Policy.from_mapping(shipped_toml("policy.toml") | changed)
+    return policy_of_models(thresholds=never, random_review_share=setting.review_share)
 
 
 def simulate(name: str, way: Way, setting: Setting) -> Learned:
@@ -246,7 +217,7 @@ def _make(rng: np.random.Generator, setting: Setting, number: int) -> _Day:
         amount[travelling] = large[travelling]
     is_new = np.zeros(count, dtype=bool)
     is_new[frauds[of_new_kind]] = True
-    times = _START_MS + number * DAY_MS + np.sort(rng.integers(0, DAY_MS, count))
+    times = START_MS + number * DAY_MS + np.sort(rng.integers(0, DAY_MS, count))
     columns = {
         "transaction_id": [f"{number}-{row}" for row in range(count)],
         "card_token": [f"card-{card}" for card in rng.integers(0, _CARDS, count).tolist()],
@@ -256,7 +227,7 @@ def _make(rng: np.random.Generator, setting: Setting, number: int) -> _Day:
         "entry_mode": np.where(typed, int(EntryMode.MANUAL), int(EntryMode.CHIP)),
     }  # fmt: skip
     first = number * count
-    return _Day(build_batch(columns, key=_KEY, offset=np.arange(first, first + count)), label, is_new)
+    return _Day(build_batch(columns, key=KEY, offset=np.arange(first, first + count)), label, is_new)
 
 
 def _judge(name: str, judged: list[tuple[_Day, Assessments]]) -> Learned:
