@@ -162,7 +162,7 @@ def teach(recorded: Recorded, models: ModelsConfig, leave_out: NDArray[np.bool_]
         leave_out: bool by feature: columns that are missing from every payment.
     """
     trainer = Trainer(models)
-    model, published_ms = trainer.version("m-0", 0), -_VERSION_EVERY_MS
+    model, published_ms = trainer.scorer("m-0"), -_VERSION_EVERY_MS
     score = np.empty(len(recorded.score))
     scoring_s = learning_s = 0.0
     for rows, known, labels in batches(recorded):
@@ -171,7 +171,7 @@ def teach(recorded: Recorded, models: ModelsConfig, leave_out: NDArray[np.bool_]
             trainer.learn(_examples(trainer.binner.bins(_seen(recorded.features[known], leave_out)), labels))
         now_ms = int(recorded.event_time_ms[rows.start])
         if now_ms - published_ms >= _VERSION_EVERY_MS:
-            model, published_ms = trainer.version("m-1", 0), now_ms
+            model, published_ms = trainer.scorer("m-1"), now_ms
         learned_s = time.perf_counter()
         bins = trainer.binner.bins(_seen(recorded.features[rows], leave_out))
         score[rows] = np.where(recorded.learnable[rows], model.probabilities(bins), recorded.score[rows])
