@@ -11,9 +11,8 @@ from benchmarks.options import Options
 from benchmarks.results import PAGE
 
 _NAMES = (
-    "engine", "replay", "checkpoints", "end_to_end", "waiting", "kept", "quality", "selective", "contest",
-    "drift",
-    "watching", "alerts",
+    "engine", "replay", "checkpoints", "end_to_end", "waiting", "kept", "quality", "worlds", "models",
+    "selective", "poisoning", "contest", "drift", "watching", "alerts",
 )  # fmt: skip
 _RECORDS = 1_000_000
 
@@ -27,7 +26,7 @@ def main() -> int:
     parser.add_argument("--handbook", type=Path, metavar="FILE", help="the handbook's transactions, to replay as well")
     parser.add_argument("--peer-seconds", type=float, default=25.0, help="time for each peer (default %(default)s)")
     parser.add_argument("--no-headers", action="store_true", help="payments without CloudEvents headers")
-    parser.add_argument("--no-peers", action="store_true", help="quality without its peers")
+    parser.add_argument("--no-peers", action="store_true", help="quality and worlds without their peers")
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in _NAMES]
     if unknown:

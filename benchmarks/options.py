@@ -18,7 +18,7 @@ class Options:
         handbook: file of the Fraud Detection Handbook's transactions, to be replayed as well.
         peer_seconds: how long each peer may run.
         with_headers: whether payments carry CloudEvents headers, as the contract says.
-        with_peers: whether `quality` measures its peers as well, which takes most of its time.
+        with_peers: whether `quality` and `worlds` measure their peers as well, which takes most of their time.
         busy_before: processes that wanted to run in the minute before, on average; above 0 somebody else was at work.
         started_s: when the run began, on the monotonic clock.
     """

@@ -84,6 +84,19 @@ def run_peers(recorded: Recorded, truth: Truth, folds: Sequence[Fold], say: Call
     asked = np.zeros(len(truth.day), dtype=bool)
     for fold in folds:
         asked |= fold.test_rows(truth)
+    found = run_online_peers(recorded, asked, say)
+    evened = _evened(recorded.features)
+    for name, make_batch in (
+        ("scikit-learn, logistic regression, retrained", _batch_logistic),
+        ("XGBoost, retrained", _booster),
+    ):
+        say(f"peer: {name}")
+        found.append(_batch(name, make_batch, evened, truth, folds))
+    return found
+
+
+def run_online_peers(recorded: Recorded, asked: NDArray[np.bool_], say: Callable[[str], None]) -> list[PeerScores]:
+    """Let river's models learn each label when it becomes known, and score the payments that are true in `asked`."""
     evened = _evened(recorded.features)
     found = []
     for name, make, one_in in (
@@ -92,12 +105,6 @@ def run_peers(recorded: Recorded, truth: Truth, folds: Sequence[Fold], say: Call
     ):
         say(f"peer: {name}")
         found.append(_online(name, make(), recorded, evened, asked, one_in))
-    for name, make_batch in (
-        ("scikit-learn, logistic regression, retrained", _batch_logistic),
-        ("XGBoost, retrained", _booster),
-    ):
-        say(f"peer: {name}")
-        found.append(_batch(name, make_batch, evened, truth, folds))
     return found
 
 

@@ -155,7 +155,7 @@ def test_each_kind_of_fraud_is_ordered_against_the_genuine() -> None:
 def test_the_page_has_a_place_for_everything() -> None:
     """Each section can be written."""
     text = quality.PAGE.read_text(encoding="utf-8")
-    for name in (*quality_text.SECTIONS, "selective"):
+    for name in (*quality_text.SECTIONS, "selective", "poisoning", "worlds", "models"):
         assert text.count(f"<!-- begin {name} -->") == text.count(f"<!-- end {name} -->") == 1
 
 
