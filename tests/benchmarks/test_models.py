@@ -53,6 +53,6 @@ def test_a_model_that_says_something_else_stops_it(monkeypatch: pytest.MonkeyPat
 
 def test_the_table_says_how_much_quicker() -> None:
     """Ratios where river has the model, dashes where it has none."""
-    text = text_of(0.5, [Line("a", 0.5, 2.0, "river", 50.0, 100.0, 1e-12), Line("b", 0.1, 0.2)], 88, 100)
+    text = text_of(0.5, [Line("a", 0.5, 2.0, "river", 50.0, 100.0, 1e-12), Line("b", 0.1, 0.2)], 88, _rows(_small()))
     assert "| a | 0.50 | 2.00 | 50.0 | 100.0 | 100 | 50 | 1e-12 |" in text
     assert "| b | 0.10 | 0.20 | – | – | – | – | – |" in text
