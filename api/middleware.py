@@ -94,7 +94,7 @@ class RequestGuard:
             await answer_error(error, scope)(scope, receive, answer.send)
         finally:
             # A stream of events is answered when it begins; how long somebody listens is no latency.
-            ended = answer.streams_since or time.perf_counter()
+            ended = time.perf_counter() if answer.streams_since is None else answer.streams_since
             self._record(scope, answer, ended - started)
 
     def _record(self, scope: Scope, answer: _Answer, seconds: float) -> None:
@@ -118,7 +118,7 @@ class _Answer:
         self._send = send
         self._secure = scope["scheme"] == "https"
         self.status = 0
-        self.streams_since = 0.0
+        self.streams_since: float | None = None
         # Ours, never the client's: what a client sends is not written back nor logged.
         self.request_id = uuid.uuid4().hex
 

@@ -138,3 +138,17 @@ def test_the_stream_is_for_people_who_are_signed_in(world: World) -> None:
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["cache-control"] == "no-store"
     assert answer.text.startswith("retry: ")
+
+
+def test_how_long_somebody_listens_is_no_latency(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An objective of latency would otherwise be missed by every open page."""
+    time = Time()
+    monkeypatch.setattr("api.middleware.time.perf_counter", lambda: time.now_s)
+    sign_in(world, Role.AGENT)
+    feed = world.client.app.state.context.feed
+    feed._pace, feed._sleep, feed._now_s = PACE, time.sleep, lambda: time.now_s
+    assert world.client.get("/console/events").status_code == 200
+    assert time.now_s == PACE.life_s
+    labels = {"route": "/console/events"}
+    assert world.registry.get_sample_value("cardwatch_http_request_duration_seconds_count", labels) == 1
+    assert world.registry.get_sample_value("cardwatch_http_request_duration_seconds_sum", labels) == 0
