@@ -17,7 +17,7 @@ from api.problems import Problem
 from api.roles import Authority, Permission
 from casework import clocks
 from casework.cards import OutcomeKind
-from casework.cases import Case, CaseAlert, CaseEvent, Disposition
+from casework.cases import Case, CaseAlert, CaseEvent, CaseEventType, Disposition
 from casework.steps import CaseStep, steps_of
 from casework.views import CardAction, CaseView, Preview, RelatedCase
 from detector.vocabulary import CardStatus
@@ -132,7 +132,9 @@ def case_page(
     """One case on one screen."""
     case = view.case
     payments = spending.payments_of(view)
-    groups = {group: [form for form in state.forms if form.group is group and form.do != "macro"] for group in Group}
+    # Macros have a form of their own, and undoing one stands where it is told that it follows.
+    forms = [form for form in state.forms if form.do not in {"macro", "undo"}]
+    groups = {group: [form for form in forms if form.group is group] for group in Group}
     return render(
         "case.html",
         language,
@@ -220,7 +222,9 @@ def _timeline_line(event: CaseEvent, language: Language) -> TimelineLine:
     if event.alert is not None:
         amount = words.money(event.alert.amount_minor, event.alert.currency)
         headline = f"{headline}: {language.choice('verdicts', event.alert.action.wire)}, {amount}"
-        text = "; ".join(language.reason(code) for code in event.alert.reasons)
+        # What joined later is explained above; here it would only be long.
+        is_first = event.type is CaseEventType.OPENED
+        text = "; ".join(language.reason(code) for code in event.alert.reasons) if is_first else ""
     if event.card_change is not None:
         headline = language.say("case.card_became", state=language.choice("card_states", event.card_change.state.wire))
         reason = event.card_change.reason
