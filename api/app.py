@@ -23,7 +23,7 @@ from api.errors import ApiError
 from api.health import Health
 from api.keys import ApiKeys
 from api.middleware import HttpMetrics, RequestGuard
-from api.ports import DeskPort, ScoringPort
+from api.ports import DeskPort, NoticesPort, ScoringPort
 from api.problems import ProblemDocument
 from api.routes.acting import command_schemas
 from api.routes.acting import router as acting_router
@@ -32,6 +32,7 @@ from api.routes.cards import router as cards_router
 from api.routes.cases import router as cases_router
 from api.routes.history import router as history_router
 from api.routes.lists import router as lists_router
+from api.routes.notices import router as notices_router
 from api.routes.operations import router as operations_router
 from api.routes.transactions import BULK_PATH
 from api.routes.transactions import router as transactions_router
@@ -54,6 +55,7 @@ def create_app(
     settings: ApiSettings,
     scoring: ScoringPort | None = None,
     history: History | None = None,
+    notices: NoticesPort | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -69,6 +71,7 @@ def create_app(
         settings: see `ApiSettings`.
         scoring: decides payments for callers that wait; None answers them that nobody does.
         history: closed cases, search and statistics; None answers that they cannot be looked up.
+        notices: what became of notices; None answers that it cannot be looked up.
 
     Raises:
         SessionSecretError: the session secret is too short.
@@ -85,10 +88,12 @@ def create_app(
     )
     sessions = Sessions(settings.session_secret, settings.session_lifetime_ms, auth, lambda: secrets.token_urlsafe(16))
     feed = QueueFeed(desk)
-    app.state.context = Context(desk, auth, health, metrics_registry, clock, settings, sessions, feed, scoring, history)
-    of_the_desk = (cards_router, cases_router, acting_router, breakers_router, lists_router, history_router)
+    app.state.context = Context(
+        desk, auth, health, metrics_registry, clock, settings, sessions, feed, scoring, history, notices
+    )
+    of_the_desk = (cards_router, cases_router, acting_router, breakers_router, lists_router, notices_router)
     pages = (console_router, desk_console_router, console_history_router, console_shift_router)
-    for router in (*of_the_desk, transactions_router, operations_router, *pages):
+    for router in (*of_the_desk, history_router, transactions_router, operations_router, *pages):
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
         app.add_exception_handler(kind, _answer_error)

@@ -15,7 +15,7 @@ from api.console.language import LANGUAGE_COOKIE, NO_LANGUAGE, Language
 from api.console.sessions import Sessions
 from api.health import Health
 from api.keys import ApiKeys
-from api.ports import DeskPort, ScoringPort
+from api.ports import DeskPort, NoticesPort, ScoringPort
 from casework.history import History
 
 MAX_BODY_BYTES = 16 * 1024
@@ -67,6 +67,7 @@ class Context:
         sessions: signs and checks console sessions.
         feed: tells the console's pages that the queue has changed.
         history: closed cases, search and statistics; None where the service has no such memory.
+        notices: what became of notices; None where the service has no such memory.
         scoring: decides payments for callers that wait; None where the service has no Kafka.
     """
 
@@ -80,6 +81,7 @@ class Context:
     feed: QueueFeed
     scoring: ScoringPort | None = None
     history: History | None = None
+    notices: NoticesPort | None = None
 
 
 def context_of(request: HTTPConnection) -> Context:

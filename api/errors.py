@@ -5,6 +5,7 @@ ApiError
 ├── AuthenticationError       no key, an unknown key, or a session that ended
 ├── ForgedRequestError        a console form that did not come from the console
 ├── HistoryMissingError       this service has no memory of closed cases
+├── NoticesMissingError       this service has no memory of notices
 ├── ScoringUnavailableError   payments cannot be taken for a decision now
 ├── TooManyListenersError     as many follow the queue as may
 └── RequestError              a request that cannot be carried out as it stands
@@ -37,6 +38,10 @@ class ForgedRequestError(ApiError):
 
 class HistoryMissingError(ApiError):
     """This service has no memory of closed cases."""
+
+
+class NoticesMissingError(ApiError):
+    """This service has no memory of notices."""
 
 
 class ScoringUnavailableError(ApiError):

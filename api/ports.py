@@ -10,6 +10,8 @@ from casework.authority import Authority, Person
 from casework.breaker import Breaker
 from casework.cases import CaseState
 from casework.commands import Command
+from casework.contacts import Contacts
+from casework.deliveries import Deliveries
 from casework.lists import ListEntry, ListKey
 from casework.playbook import Playbook
 from casework.views import CardView, CaseFilters, CaseView, Opening, Override, Page, Preview, RelatedCase
@@ -103,6 +105,10 @@ class DeskPort(Protocol):
 
     async def release_breaker(self, policy_version: str, reason: str, actor: str, *, now_ms: int) -> Breaker:
         """Let the freezes of a policy version through again."""
+
+
+class NoticesPort(Deliveries, Contacts, Protocol):
+    """What became of notices, and how cardholders want to be reached. `RedisNotices` fills it."""
 
 
 @dataclass(frozen=True, slots=True)

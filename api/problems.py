@@ -25,6 +25,7 @@ from api.errors import (
     FormError,
     HeaderError,
     HistoryMissingError,
+    NoticesMissingError,
     RefusedPaymentError,
     ScoringUnavailableError,
     TooManyListenersError,
@@ -220,6 +221,11 @@ TOO_MANY_LISTENERS = Problem(
     "too-many-listeners", 503, "Too many open pages",
     "This page does not follow by itself. Reload it when you need to.",
     headers={"Retry-After": "60"},
+)
+
+NOTICES_UNAVAILABLE = Problem(
+    "notices-unavailable", 503, "Notices cannot be looked up", "What cardholders were told is not known here.",
+    headers=_RETRY_SOON,
 )  # fmt: skip
 
 # Errors whose problem needs nothing of the occurrence; looked up by class, most special first.
@@ -230,6 +236,7 @@ _BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
     (TooManyListenersError, TOO_MANY_LISTENERS),
     (HistoryMissingError, HISTORY_UNAVAILABLE),
     (HistoryError, HISTORY_UNAVAILABLE),
+    (NoticesMissingError, NOTICES_UNAVAILABLE),
     (CardNumberError, CARD_NUMBER),
     (HeaderError, MALFORMED_HEADER),
     (BodyTooLargeError, BODY_TOO_LARGE),

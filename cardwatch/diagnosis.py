@@ -85,6 +85,7 @@ def check_ports(settings: Settings, demo: RunningServices | None) -> Iterator[Fi
         ("metrics.respond_port", metrics.host, metrics.respond_port),
         ("metrics.learn_port", metrics.host, metrics.learn_port),
         ("metrics.history_port", metrics.host, metrics.history_port),
+        ("metrics.notify_port", metrics.host, metrics.notify_port),
     )
     for name, host, port in listeners:
         problem = listening_problem(host, port)

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cardwatch.embedded import DataDirectory
 from cardwatch.settings import Settings
+from telemetry.metric import Process
 
 # Name of a process in the tree that started it.
 PROCESS_VARIABLE = "CARDWATCH_PROCESS"
@@ -57,8 +58,8 @@ def endpoints(data: DataDirectory, settings: Settings) -> dict[str, str]:
     found = {
         path.stem: url for path in sorted(data.run.glob("*.json")) if (url := read_url(data, path.stem)) is not None
     }
-    configured = {
-        role: (settings.metrics.host, settings.metrics.port(role)) for role in ("score", "respond", "learn", "history")
+    configured: dict[str, tuple[str, int]] = {
+        role: (settings.metrics.host, settings.metrics.port(role)) for role in Process if role is not Process.API
     }
     configured["api"] = (settings.api.host, settings.api.port)
     for name, (host, port) in configured.items():

@@ -7,7 +7,10 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+
+import httpx
 
 from cardwatch import wiring
 from cardwatch.embedded import DataDirectory
@@ -18,12 +21,14 @@ from cardwatch.store_clock import StoreClock
 from cardwatch.vitals import Watched, certificate_files
 from cardwatch.wiring import fingerprint_key
 from casework.adapters.sql_history.store import SqlHistory
+from casework.courier import Courier, CourierRules
 from casework.errors import CaseworkError, HistoryUnavailableError, StoreEmptyError, StoreUnavailableError
 from detector.errors import DetectorError
 from streams import errors as streams_errors
 from streams.app import Role, run_worker
 from streams.history import HistoryRole
 from streams.metrics import StreamMetrics
+from streams.notify import NOTICES_AT_ONCE, NotifyRole
 from streams.reconciliation import Reconciler
 from streams.respond import RespondRole
 from streams.scoring import epoch_ms
@@ -36,6 +41,9 @@ from telemetry.metric import Process
 from telemetry.process import ProcessMetrics
 from telemetry.tracing import NO_SPANS, Spans
 from telemetry.vitals import Vitals
+
+# For connecting and for each answer; a receiver that takes longer is asked again.
+_WEBHOOK_TIMEOUT_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +81,7 @@ def run_role(role: str, settings: Settings) -> None:
     """Run one role in this process, its metrics shown, until SIGTERM or Ctrl-C.
 
     Args:
-        role: score, respond, learn or history.
+        role: score, respond, learn, history or notify.
         settings: with the addresses of Kafka and, for respond, of Redis.
 
     Raises:
@@ -107,7 +115,7 @@ def _spans(settings: Settings) -> Spans:
 
 def _makers(role: str) -> Callable[[Settings, StreamSettings, StreamMetrics], Callable[[], Role]]:
     """What makes a role: the engine, and with it the compiler, is imported only where it is needed."""
-    without_engine = {"respond": _respond, "history": _history}
+    without_engine = {"respond": _respond, "history": _history, "notify": _notify}
     if role in without_engine:
         return without_engine[role]
     from cardwatch import engine_roles  # noqa: PLC0415  three seconds that responding does not need
@@ -125,6 +133,12 @@ def _respond(settings: Settings, streams: StreamSettings, metrics: StreamMetrics
 def _history(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> Callable[[], Role]:
     memory = wiring.history(settings)
     return lambda: HistoryWithMemory(memory, streams, metrics)
+
+
+def _notify(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> Callable[[], Role]:
+    # Wrong files show here rather than in the loop.
+    wiring.messages(settings)
+    return lambda: NotifyWithSender(settings, streams, metrics)
 
 
 class HistoryWithMemory:
@@ -201,6 +215,34 @@ class RespondWithDesk:
         await self._clock.stop()
         await self._role.stop()
         await self._store.close()
+
+    async def wait_broken(self) -> None:
+        """Return only by raising."""
+        await self._role.wait_broken()
+
+
+class NotifyWithSender:
+    """The notify role with its memory and its sender: opened before, closed after."""
+
+    def __init__(self, settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> None:
+        """Make memory, sender and role inside the event loop that they live in."""
+        self._memory = wiring.notice_memory(settings)
+        self._client = httpx.AsyncClient(timeout=_WEBHOOK_TIMEOUT_S)
+        sender = wiring.notice_sender(settings, self._memory, self._client)
+        courier = Courier(wiring.messages(settings), sender, self._memory, self._memory, CourierRules(), epoch_ms)
+        # A batch is small, so that it ends before the worker counts as stalled.
+        small = replace(streams, batch_rows=min(streams.batch_rows, NOTICES_AT_ONCE))
+        self._role = NotifyRole(courier, self._memory, small, metrics)
+
+    async def start(self) -> None:
+        """Join the group; a Redis that is away is waited for with the first notice."""
+        await self._role.start()
+
+    async def stop(self) -> None:
+        """Leave the group, then the sender and the memory."""
+        await self._role.stop()
+        await self._client.aclose()
+        await self._memory.close()
 
     async def wait_broken(self) -> None:
         """Return only by raising."""

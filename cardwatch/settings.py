@@ -10,19 +10,20 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from redis.connection import parse_url
 
 from cardwatch.errors import SettingsError
+from cardwatch.notice_settings import NoticeSettings
+from cardwatch.sections import Section, hex_digits
 
 ENVIRONMENT_PREFIX = "CARDWATCH_"
 # Names a directory with a file for each secret, as orchestrators mount them.
@@ -37,19 +38,6 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, description="seconds, above 0 
 Hours = Annotated[int, Field(ge=1, le=24 * 365, description="hours, from 1")]
 Days = Annotated[int, Field(ge=1, le=365, description="days, 1 to 365")]
 FileName = Annotated[str, Field(description="a path, or empty for the shipped file")]
-
-
-def _hex_digits(count: int) -> Callable[[SecretStr], SecretStr]:
-    """A validator of secrets in hex digits, which may be missing; it never repeats what it was given."""
-    pattern = re.compile(rf"([0-9a-f]{{{count}}})?")
-
-    def check(secret: SecretStr) -> SecretStr:
-        if pattern.fullmatch(secret.get_secret_value()):
-            return secret
-        message = f"it does not consist of {count} lower-case hex digits"
-        raise ValueError(message)
-
-    return check
 
 
 def _power_of_two(number: int) -> int:
@@ -79,12 +67,6 @@ def _history_url(secret: SecretStr) -> SecretStr:
 
 
 PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
-
-
-class Section(BaseModel):
-    """A table of the settings file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, strict=False)
 
 
 class DataSettings(Section):
@@ -152,7 +134,7 @@ class RedisSettings(Section):
 class DetectorSettings(Section):
     """What shapes the state of the score role; see `detector.state.StateConfig`."""
 
-    fingerprint_key: Annotated[SecretStr, AfterValidator(_hex_digits(32))] = Field(
+    fingerprint_key: Annotated[SecretStr, AfterValidator(hex_digits(32))] = Field(
         default=SecretStr(""),
         description="32 lower-case hex digits: `openssl rand -hex 16`",
     )
@@ -209,7 +191,7 @@ class ApiKeySettings(Section):
 class DeskSettings(Section):
     """What people do about cases."""
 
-    code_secret: Annotated[SecretStr, AfterValidator(_hex_digits(64))] = Field(
+    code_secret: Annotated[SecretStr, AfterValidator(hex_digits(64))] = Field(
         default=SecretStr(""),
         description="64 lower-case hex digits: `openssl rand -hex 32`",
     )
@@ -220,7 +202,7 @@ class ApiSettings(Section):
 
     host: str = Field(min_length=1, description="an address of this machine")
     port: Port
-    session_secret: Annotated[SecretStr, AfterValidator(_hex_digits(64))] = Field(
+    session_secret: Annotated[SecretStr, AfterValidator(hex_digits(64))] = Field(
         default=SecretStr(""),
         description="64 lower-case hex digits: `openssl rand -hex 32`",
     )
@@ -240,6 +222,7 @@ class MetricsSettings(Section):
     respond_port: Port
     learn_port: Port
     history_port: Port
+    notify_port: Port
 
     def port(self, role: str) -> int:
         """The port of a role."""
@@ -290,6 +273,7 @@ class Settings(BaseSettings):
     learn: LearnSettings
     history: HistorySettings
     desk: DeskSettings
+    notices: NoticeSettings
     api: ApiSettings
     metrics: MetricsSettings
     files: FileSettings

@@ -22,7 +22,7 @@ from cardwatch.settings import Settings, Tree
 from cardwatch.simulator.world import WorldSettings
 from cardwatch.supervisor import ProcessSpec, Supervisor
 
-ROLES = ("score", "respond", "learn", "history")
+ROLES = ("score", "respond", "learn", "history", "notify")
 AGENT, SRE = "demo-agent", "demo-sre"
 _KEY_ROLES = {AGENT: "senior_agent", SRE: "sre"}
 # Importing Numba and loading compiled kernels takes a few seconds, compiling them for the first time half a minute,

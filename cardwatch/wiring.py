@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
+import httpx
 from pydantic import SecretStr
 
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import SettingsError
-from cardwatch.settings import Settings, configured_toml
+from cardwatch.settings import Settings, configured_toml, shipped_toml
+from casework.adapters.log_sender import LogSender
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisClient, RedisConnection, connect
+from casework.adapters.redis_notices import RedisNotices
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.adapters.redis_store import RedisStoreSettings
+from casework.adapters.smtp_sender import MailServer, SmtpSender
 from casework.adapters.sql_history.store import SqlHistory
+from casework.adapters.webhook_sender import WebhookSender
 from casework.authority import Authority
+from casework.contacts import LOCALES, Contacts
 from casework.desk import Desk
+from casework.notices import Messages, NoticeSender
 from casework.playbook import Playbook
 
 
@@ -143,6 +151,51 @@ def require_one_reference(policy_currency: str, rates_currency: str) -> None:
             f"whose reference is {policy_currency}"
         )
         raise SettingsError(message)
+
+
+def messages(settings: Settings) -> Messages:
+    """What cardholders are told, in every language that is shipped.
+
+    Raises:
+        SettingsError: the secret that one-time codes follow from is not set.
+        casework.errors.ConfigurationError: a message that the playbook asks for is missing.
+    """
+    catalogues = {locale: shipped_toml(f"messages/{locale}.toml") for locale in LOCALES}
+    made = Messages(catalogues, code_secret(settings))
+    for locale in LOCALES:
+        made.require(locale, playbook(settings).templates())
+    return made
+
+
+def notice_memory(settings: Settings) -> RedisNotices:
+    """What became of notices, and how cardholders want to be reached; it connects on first use."""
+    redis = settings.redis
+    return RedisNotices(RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas))
+
+
+def notice_sender(settings: Settings, contacts: Contacts, client: httpx.AsyncClient) -> NoticeSender:
+    """What hands notices over.
+
+    Args:
+        settings: of the installation.
+        contacts: knows addresses.
+        client: posts webhooks; its owner closes it.
+    """
+    notices = settings.notices
+    if notices.sender == "webhook":
+        secret = bytes.fromhex(notices.webhook_secret.get_secret_value())
+        return WebhookSender(client, notices.webhook_url, secret, asyncio.sleep)
+    if notices.sender == "smtp":
+        server = MailServer(
+            notices.smtp_host,
+            notices.smtp_port,
+            notices.smtp_from,
+            notices.smtp_starttls,
+            notices.smtp_user,
+            notices.smtp_password.get_secret_value(),
+        )
+        return SmtpSender(server, contacts, asyncio.sleep)
+    return LogSender()
 
 
 def history(settings: Settings) -> SqlHistory:

@@ -197,7 +197,18 @@ class IdempotencyConflictError(CommandError):
 
 
 class SendError(CaseworkError):
-    """A notice could not be handed to its sender within the allowed attempts."""
+    """A notice could not be handed to its sender within the allowed attempts.
+
+    Attributes:
+        problem: why, in a word or a status; nothing of the notice.
+        may_pass: whether sending it later may help: the sender is away or overloaded, it did not refuse the notice.
+    """
+
+    def __init__(self, notification_id: str, problem: str, *, may_pass: bool) -> None:
+        """Name the notice and what is in the way."""
+        super().__init__(f"notice {notification_id} was not taken over: {problem}")
+        self.problem = problem
+        self.may_pass = may_pass
 
 
 class StoreError(CaseworkError):

@@ -51,14 +51,23 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A notice in words."""
+    """A notice in words.
+
+    Attributes:
+        is_secret: whether the text holds a one-time code: it is for the cardholder alone and is never written down.
+    """
 
     title: str
     text: str
+    is_secret: bool = False
 
 
 class NoticeSender(Protocol):
     """Hands a message to whoever delivers it."""
+
+    @property
+    def name(self) -> str:
+        """The sender's name: log, webhook or smtp."""
 
     async def send(self, notice: Notice, message: Message, now_ms: int) -> None:
         """Return when it was taken over.
@@ -136,7 +145,7 @@ class Messages:
             "payment": catalogue.payment(notice.parameters),
             "code": code_of(self._code_key, nonce) if isinstance(nonce, str) else "",
         }
-        return Message(title.substitute(words), text.substitute(words))
+        return Message(title.substitute(words), text.substitute(words), is_secret=isinstance(nonce, str))
 
     def _catalogue(self, locale: str) -> _Catalogue:
         """The catalogue of a locale."""

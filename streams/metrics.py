@@ -78,6 +78,8 @@ class StreamMetrics:
         self.history_lag = made.gauge("cardwatch_history_lag_seconds")
         self.case_events = made.counters("cardwatch_case_events_total")
         self.history_events = made.counter("cardwatch_history_events_total")
+        self.notices = made.counters("cardwatch_notices_total")
+        self.notice_delay = made.histogram("cardwatch_notice_delay_seconds")
         self.store_failures = made.counters("cardwatch_store_failures_total")
         self.fenced_shards = made.gauge("cardwatch_store_fenced_shards")
         self.breaker_open = made.gauges("cardwatch_freeze_breaker_open")

@@ -35,6 +35,8 @@ class Reason(StrEnum):
     SCORING_FAILED = "scoring_failed"
     LABELLING_FAILED = "labelling_failed"
     ALERT_FAILED = "alert_failed"
+    NOTICE_UNREADABLE = "notice_unreadable"
+    NOTICE_FAILED = "notice_failed"
 
 
 @dataclass(frozen=True, slots=True)

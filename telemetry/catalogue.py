@@ -12,6 +12,7 @@ from telemetry.models import MODELS
 from telemetry.rows import API as _API
 from telemetry.rows import HISTORY as _HISTORY
 from telemetry.rows import LEARN as _LEARN
+from telemetry.rows import NOTIFY as _NOTIFY
 from telemetry.rows import RESPOND as _RESPOND
 from telemetry.rows import SCORE as _SCORE
 from telemetry.rows import WORKERS as _WORKERS
@@ -77,7 +78,11 @@ _FLOW = (
         buckets=_BATCH_BUCKETS,
     ),
     _counter(
-        "dead_letters_total", "Records put aside, by reason.", "SRE: DeadLettersGrowing", _SCORE | _RESPOND, _REASON
+        "dead_letters_total",
+        "Records put aside, by reason.",
+        "SRE: DeadLettersGrowing",
+        _SCORE | _RESPOND | _NOTIFY,
+        _REASON,
     ),
     _counter(
         "unknown_fields_total",
@@ -295,10 +300,26 @@ _CASEWORK = (
         Label("type", 48, "what happened, as in docs/cases.md"),
     ),
     _counter(
+        "notices_total",
+        "Notices to cardholders by what became of them; a repeated one had been sent before and was not sent again.",
+        "SRE: whether cardholders are told; casework lead",
+        _NOTIFY,
+        Label("outcome", 4, "sent, put_off, failed, repeated"),
+        Label("channel", 5, "sms, email, app; none for repeated ones"),
+    ),
+    _histogram(
+        "notice_delay_seconds",
+        "seconds",
+        "From a notice being asked for to its sender having taken it over.",
+        "SRE: how soon a cardholder knows",
+        _NOTIFY,
+        buckets=(0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 28_800.0),
+    ),
+    _counter(
         "store_failures_total",
         "Calls to the store of cards and cases that failed and are made again, by error.",
         "SRE: RedisRefusingWrites",
-        _RESPOND,
+        _RESPOND | _NOTIFY,
         Label("error", 12, "class of the error"),
     ),
     _gauge(

@@ -37,6 +37,7 @@ class Process(StrEnum):
     RESPOND = "respond"
     LEARN = "learn"
     HISTORY = "history"
+    NOTIFY = "notify"
     API = "api"
 
 

@@ -9,10 +9,8 @@ LATENCY_BUCKETS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip
 
-SCORE, RESPOND, LEARN, HISTORY, API = (
-    frozenset({process}) for process in (Process.SCORE, Process.RESPOND, Process.LEARN, Process.HISTORY, Process.API)
-)
-WORKERS = SCORE | RESPOND | LEARN | HISTORY
+SCORE, RESPOND, LEARN, HISTORY, NOTIFY, API = (frozenset({process}) for process in Process)
+WORKERS = SCORE | RESPOND | LEARN | HISTORY | NOTIFY
 
 
 def counter(

@@ -160,6 +160,7 @@ def application(settings: Settings) -> FastAPI:
         registry = process_registry()
         waiting = _waiting(settings, registry)
         history = wiring.history(settings)
+        notices = wiring.notice_memory(settings)
         ProcessMetrics(registry, Process.API, certificate_files(settings))
         app = create_app(
             desk,
@@ -178,6 +179,7 @@ def application(settings: Settings) -> FastAPI:
             ),
             waiting,
             history,
+            notices,
         )
     except (ApiError, CaseworkError, DetectorError, ValueError) as error:
         raise SettingsError(str(error)) from error
@@ -190,6 +192,7 @@ def application(settings: Settings) -> FastAPI:
         if waiting is not None:
             await waiting.stop()
         await asyncio.to_thread(history.close)
+        await notices.close()
         await store.close()
 
     app.router.lifespan_context = lifespan

@@ -1,4 +1,4 @@
-"""`cardwatch worker --roles score,respond,learn,history`: the stream processors, a process for each role."""
+"""`cardwatch worker --roles score,respond,learn,history,notify`: the stream processors, a process for each role."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cardwatch.errors import EXIT_OK, SettingsError
 from cardwatch.services import Layers, connected
 from cardwatch.supervisor import ProcessSpec, Supervisor
 
-ROLES = ("score", "respond", "learn", "history")
+ROLES = ("score", "respond", "learn", "history", "notify")
 _WATCH_INTERVAL_S = 0.5
 _STOP_WITHIN_S = 20.0
 
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """
     roles = _roles(args.roles)
     layers = layers_of(args)
-    settings = connected(layers, kafka=True, redis="respond" in roles)
+    settings = connected(layers, kafka=True, redis=bool({"respond", "notify"} & set(roles)))
     if len(roles) > 1:
         _supervise(roles, layers, DataDirectory(settings.data.directory))
         return EXIT_OK

@@ -10,7 +10,9 @@ _logger = logging.getLogger(__name__)
 
 
 class LogSender:
-    """Logs each notice, with a masked card token."""
+    """Logs each notice, with a masked card token; a text with a one-time code is left out."""
+
+    name = "log"
 
     async def send(self, notice: Notice, message: Message, now_ms: int) -> None:
         """Write one line; `now_ms` is when the notice was sent."""
@@ -21,5 +23,5 @@ class LogSender:
             notice.channel,
             now_ms - notice.time_ms,
             message.title,
-            message.text,
+            "(not written down: it holds a one-time code)" if message.is_secret else message.text,
         )

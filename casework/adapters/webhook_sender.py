@@ -9,12 +9,11 @@ from collections.abc import Awaitable, Callable
 import httpx
 import msgspec
 
+from casework.adapters.trying import try_again
 from casework.errors import SendError
-from casework.notices import Message, Notice
+from casework.notices import CODE_NONCE, Message, Notice
 
 SIGNATURE_HEADER = "Cardwatch-Signature"
-_ATTEMPTS = 4
-_FIRST_PAUSE_SECONDS = 0.5
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
 
@@ -35,6 +34,8 @@ class WebhookSender:
     `Idempotency-Key` carries the notification's id, so a receiver can tell a copy from a new one.
     """
 
+    name = "webhook"
+
     def __init__(
         self, client: httpx.AsyncClient, url: str, secret: bytes, pause: Callable[[float], Awaitable[None]]
     ) -> None:
@@ -51,25 +52,22 @@ class WebhookSender:
             SendError: it was refused, or not taken over within the attempts.
         """
         fields = msgspec.to_builtins(notice) | {"title": message.title, "text": message.text}
+        # The code is in the text already; what it follows from is nobody's business.
+        fields["parameters"] = {name: value for name, value in notice.parameters.items() if name != CODE_NONCE}
         body = msgspec.json.encode(fields)
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": notice.notification_id,
             SIGNATURE_HEADER: sign(body, self._secret, now_ms),
         }
-        problem = ""
-        for attempt in range(_ATTEMPTS):
-            if attempt > 0:
-                await self._pause(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+
+        async def attempt() -> None:
             try:
                 answer = await self._client.post(self._url, content=body, headers=headers)
             except httpx.TransportError as error:
-                problem = type(error).__name__
-                continue
-            if answer.is_success:
-                return
-            problem = f"HTTP {answer.status_code}"
-            if answer.status_code < _SERVER_ERRORS and answer.status_code != _TOO_MANY_REQUESTS:
-                break
-        text = f"notice {notice.notification_id} was not taken over: {problem}"
-        raise SendError(text)
+                raise SendError(notice.notification_id, type(error).__name__, may_pass=True) from error
+            if not answer.is_success:
+                may_pass = answer.status_code >= _SERVER_ERRORS or answer.status_code == _TOO_MANY_REQUESTS
+                raise SendError(notice.notification_id, f"HTTP {answer.status_code}", may_pass=may_pass)
+
+        await try_again(attempt, self._pause)

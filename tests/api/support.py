@@ -23,7 +23,7 @@ from api.context import ApiSettings
 from api.errors import ScoringUnavailableError
 from api.health import Check, Health
 from api.keys import ApiKey, ApiKeys, hash_key
-from api.ports import DeskPort, Refusal, ScoringPort
+from api.ports import DeskPort, NoticesPort, Refusal, ScoringPort
 from api.roles import Role
 from casework.adapters.memory_store import MemoryStore
 from casework.alerts import Alert, parse_alert
@@ -277,6 +277,7 @@ def world(
     desk_port: DeskPort | None = None,
     scoring: ScoringPort | None = None,
     history: History | None = None,
+    notices: NoticesPort | None = None,
     **settings: Any,
 ) -> World:
     """Build an application."""
@@ -286,5 +287,5 @@ def world(
     shipped: dict[str, Any] = {"session_secret": b"s" * 32, "languages": languages, "rates": {"EUR": 1.0}}
     chosen = ApiSettings(**(shipped | settings))
     health = Health(checks or {"redis": made.ping})
-    app = create_app(desk_port or made, keys(), health, registry, clock, chosen, scoring, history)
+    app = create_app(desk_port or made, keys(), health, registry, clock, chosen, scoring, history, notices)
     return World(Client(app), made, clock, registry)

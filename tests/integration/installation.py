@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.services.process import wait_until
 from tests.streams.kafka_world import PARTITIONS, World
 
-ROLES = ("score", "respond", "learn", "history")
+ROLES = ("score", "respond", "learn", "history", "notify")
 _WARM_S = 400.0
 _STOP_S = 60.0
 # Rows for tens of thousands of payments, so that a checkpoint is a matter of megabytes.

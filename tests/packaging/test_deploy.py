@@ -26,7 +26,7 @@ KUBERNETES_VERSIONS = ("1.29", "1.34")
 MANIFESTS = sorted(path for path in DEPLOY.glob("kubernetes/*/*.yaml") if path.name != "kustomization.yaml")
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-ROLES = {"score", "respond", "learn", "history"}
+ROLES = {"score", "respond", "learn", "history", "notify"}
 
 
 def documents(path: Path) -> Iterator[dict[str, Any]]:
