@@ -17,7 +17,9 @@ from casework.ids import order_id_of
 from casework.kinds import CaseKind, check_outcome, checked_details
 from casework.labels import damp, label_drafts
 from casework.lifecycle import CHOSEN_STATES, can_become, possible_from
+from casework.notices import CODE_NONCE, MINUTES
 from casework.orders import directive_draft, order_draft
+from casework.playbook import CODE_TEMPLATE
 from casework.verification import (
     Method,
     answer_challenge,
@@ -31,6 +33,7 @@ from casework.work import Work
 from detector.vocabulary import CardStatus, Label, LabelSource
 
 HIGHEST_TIER = 3
+_MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
 
 
@@ -238,7 +241,8 @@ def verify_begin(scene: Scene, command: do.VerifyBegin) -> None:
     scene.happen(CaseEventType.VERIFICATION_ASKED, state=state, note=command.method,
                  facts=Facts(verification=verification))  # fmt: skip
     if command.method is Method.CODE:
-        scene.work.notify("verification_code", {"code_nonce": scene.nonce})
+        minutes = rules.terms[Method.CODE].answer_within_ms // _MINUTE_MS
+        scene.work.notify(CODE_TEMPLATE, {CODE_NONCE: scene.nonce, MINUTES: minutes})
 
 
 def verify_answer(scene: Scene, command: do.VerifyAnswer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from string import Template
 from typing import Protocol
 
@@ -17,9 +17,13 @@ _PHRASES = {
     "payment_with_amount": {"money", "moment"},
     "payment_without_amount": {"moment"},
     "payment_unknown": set[str](),
+    "answer_with_link": {"link"},
+    "answer_without_link": set[str](),
 }
-_TEMPLATE_WORDS = {"payment", "code"}
+_TEMPLATE_WORDS = {"payment", "answer", "wait", "code", "minutes"}
 CODE_NONCE = "code_nonce"
+# How long a one-time code works.
+MINUTES = "minutes"
 
 # ISO 4217: every currency has two decimals but these.
 _WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
@@ -36,7 +40,7 @@ class Notice:
         template: which message of the catalogue.
         parameters: `amount_minor`, `currency` and `event_time_ms` of the payment it is about, those that are known.
             Never a score, a reason or a person's note. For a one-time code the nonce that it follows from, never the
-            code itself.
+            code itself, and for how many `minutes` it works.
     """
 
     notification_id: str
@@ -107,17 +111,21 @@ def format_money(amount_minor: int, currency: str) -> str:
 class Messages:
     """Catalogues of messages by locale."""
 
-    def __init__(self, catalogues: Mapping[str, Mapping[str, object]], code_key: bytes = b"") -> None:
+    def __init__(
+        self, catalogues: Mapping[str, Mapping[str, object]], code_key: bytes = b"", wait_minutes: int = 15
+    ) -> None:
         """Read the contents of `configs/messages/*.toml`, by locale.
 
         Args:
             catalogues: by locale.
             code_key: the installation's secret that one-time codes follow from.
+            wait_minutes: after how many minutes of silence somebody is to call the cardholder.
 
         Raises:
             ConfigurationError: a catalogue is incomplete or uses a word nobody fills in; the message names it.
         """
         self._code_key = code_key
+        self._wait_minutes = wait_minutes
         self._catalogues = {locale: _Catalogue(locale, content) for locale, content in catalogues.items()}
 
     def require(self, locale: str, templates: Iterable[str]) -> None:
@@ -131,8 +139,13 @@ class Messages:
             message = f"messages/{locale}: [templates] lacks {', '.join(missing)}"
             raise ConfigurationError(message)
 
-    def render(self, notice: Notice) -> Message:
+    def render(self, notice: Notice, link: str = "", zone: tzinfo = UTC) -> Message:
         """Put a notice into words.
+
+        Args:
+            notice: what is to be said.
+            link: where the cardholder can answer; empty where they cannot but by calling.
+            zone: in which times are told; the name of UTC is said, the cardholder's own zone needs none.
 
         Raises:
             ConfigurationError: its locale or template is unknown.
@@ -142,7 +155,10 @@ class Messages:
         title, text = catalogue.templates[notice.template]
         nonce = notice.parameters.get(CODE_NONCE)
         words = {
-            "payment": catalogue.payment(notice.parameters),
+            "payment": catalogue.payment(notice.parameters, zone),
+            "answer": catalogue.answer(link),
+            "wait": str(self._wait_minutes),
+            "minutes": str(notice.parameters.get(MINUTES, "")),
             "code": code_of(self._code_key, nonce) if isinstance(nonce, str) else "",
         }
         return Message(title.substitute(words), text.substitute(words), is_secret=isinstance(nonce, str))
@@ -192,12 +208,19 @@ class _Catalogue:
             for name, template in read.templates.items()
         }
 
-    def payment(self, parameters: Mapping[str, str | int]) -> str:
+    def answer(self, link: str) -> str:
+        """Say how to answer us."""
+        if not link:
+            return self.phrases["answer_without_link"].substitute()
+        return self.phrases["answer_with_link"].substitute(link=link)
+
+    def payment(self, parameters: Mapping[str, str | int], zone: tzinfo) -> str:
         """Name the payment as far as it is known."""
         event_time_ms, amount_minor = parameters.get("event_time_ms"), parameters.get("amount_minor")
         if not isinstance(event_time_ms, int):
             return self.phrases["payment_unknown"].substitute()
-        moment = datetime.fromtimestamp(event_time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        moment = datetime.fromtimestamp(event_time_ms / 1000, zone).strftime("%Y-%m-%d %H:%M")
+        moment += " UTC" if zone is UTC else ""
         if not isinstance(amount_minor, int) or "currency" not in parameters:
             return self.phrases["payment_without_amount"].substitute(moment=moment)
         money = format_money(amount_minor, str(parameters["currency"]))
