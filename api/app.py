@@ -30,6 +30,7 @@ from api.routes.acting import router as acting_router
 from api.routes.breakers import router as breakers_router
 from api.routes.cards import router as cards_router
 from api.routes.cases import router as cases_router
+from api.routes.contacts import router as contacts_router
 from api.routes.history import router as history_router
 from api.routes.lists import router as lists_router
 from api.routes.notices import router as notices_router
@@ -93,7 +94,8 @@ def create_app(
     )
     of_the_desk = (cards_router, cases_router, acting_router, breakers_router, lists_router, notices_router)
     pages = (console_router, desk_console_router, console_history_router, console_shift_router)
-    for router in (*of_the_desk, history_router, transactions_router, operations_router, *pages):
+    others = (contacts_router, history_router, transactions_router, operations_router)
+    for router in (*of_the_desk, *others, *pages):
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
         app.add_exception_handler(kind, _answer_error)

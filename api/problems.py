@@ -221,7 +221,7 @@ TOO_MANY_LISTENERS = Problem(
     "too-many-listeners", 503, "Too many open pages",
     "This page does not follow by itself. Reload it when you need to.",
     headers={"Retry-After": "60"},
-)
+)  # fmt: skip
 
 NOTICES_UNAVAILABLE = Problem(
     "notices-unavailable", 503, "Notices cannot be looked up", "What cardholders were told is not known here.",

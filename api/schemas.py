@@ -212,6 +212,7 @@ class CaseOut(View):
     amount_minor: int = Field(description="Sum of its alerts' payments")
     score: float = Field(description="Highest probability of fraud among them")
     reopened_count: int
+    call_due: bool = Field(description="Whether somebody is to call the cardholder, who did not answer")
 
 
 class RelatedCaseOut(View):

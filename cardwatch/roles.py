@@ -21,7 +21,7 @@ from cardwatch.store_clock import StoreClock
 from cardwatch.vitals import Watched, certificate_files
 from cardwatch.wiring import fingerprint_key
 from casework.adapters.sql_history.store import SqlHistory
-from casework.courier import Courier, CourierRules
+from casework.courier import Courier
 from casework.errors import CaseworkError, HistoryUnavailableError, StoreEmptyError, StoreUnavailableError
 from detector.errors import DetectorError
 from streams import errors as streams_errors
@@ -229,10 +229,13 @@ class NotifyWithSender:
         self._memory = wiring.notice_memory(settings)
         self._client = httpx.AsyncClient(timeout=_WEBHOOK_TIMEOUT_S)
         sender = wiring.notice_sender(settings, self._memory, self._client)
-        courier = Courier(wiring.messages(settings), sender, self._memory, self._memory, CourierRules(), epoch_ms)
+        rules = wiring.courier_rules(settings)
+        courier = Courier(wiring.messages(settings), sender, self._memory, self._memory, rules, epoch_ms)
+        self._store = wiring.redis_store(settings)
+        desk = wiring.responding_desk(settings, self._store)
         # A batch is small, so that it ends before the worker counts as stalled.
         small = replace(streams, batch_rows=min(streams.batch_rows, NOTICES_AT_ONCE))
-        self._role = NotifyRole(courier, self._memory, small, metrics)
+        self._role = NotifyRole(courier, desk, self._memory, small, metrics)
 
     async def start(self) -> None:
         """Join the group; a Redis that is away is waited for with the first notice."""
@@ -243,6 +246,7 @@ class NotifyWithSender:
         await self._role.stop()
         await self._client.aclose()
         await self._memory.close()
+        await self._store.close()
 
     async def wait_broken(self) -> None:
         """Return only by raising."""

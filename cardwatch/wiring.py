@@ -21,9 +21,13 @@ from casework.adapters.sql_history.store import SqlHistory
 from casework.adapters.webhook_sender import WebhookSender
 from casework.authority import Authority
 from casework.contacts import LOCALES, Contacts
+from casework.courier import CourierRules
 from casework.desk import Desk
 from casework.notices import Messages, NoticeSender
 from casework.playbook import Playbook
+from casework.verification import Method
+
+_MINUTE_MS = 60_000
 
 
 def fingerprint_key(settings: Settings) -> bytes:
@@ -161,10 +165,27 @@ def messages(settings: Settings) -> Messages:
         casework.errors.ConfigurationError: a message that the playbook asks for is missing.
     """
     catalogues = {locale: shipped_toml(f"messages/{locale}.toml") for locale in LOCALES}
-    made = Messages(catalogues, code_secret(settings))
+    book = playbook(settings)
+    made = Messages(catalogues, code_secret(settings), book.silence_ms // _MINUTE_MS)
     for locale in LOCALES:
-        made.require(locale, playbook(settings).templates())
+        made.require(locale, book.templates())
     return made
+
+
+def courier_rules(settings: Settings) -> CourierRules:
+    """Which notices are urgent, after which of them somebody calls, and for how long a code is of use.
+
+    Raises:
+        SettingsError: a file cannot be read.
+        casework.errors.ConfigurationError: its content is wrong.
+    """
+    book = playbook(settings)
+    return CourierRules(
+        urgent=book.urgent_notices,
+        called_about=book.called_about,
+        silence_ms=book.silence_ms,
+        code_age_ms=book.verification.terms[Method.CODE].answer_within_ms,
+    )
 
 
 def notice_memory(settings: Settings) -> RedisNotices:

@@ -62,6 +62,7 @@ class Act(StrEnum):
     PAYMENT_DECIDE = "payment_decide"
     LISTS_READ = "lists_read"
     LISTS_EDIT = "lists_edit"
+    CONTACT_EDIT = "contact_edit"
 
 
 @dataclass(frozen=True, slots=True)

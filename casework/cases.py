@@ -89,6 +89,19 @@ class CaseEventType(StrEnum):
     MACRO_UNDONE = "macro_undone"
     MACRO_DONE = "macro_done"
     MACRO_FAILED = "macro_failed"
+    CALL_DUE = "call_due"
+
+
+# After these the cardholder need not be called any more: they were heard, or asked to wait, or nothing is left to ask.
+ENDS_CALL = frozenset(
+    {
+        CaseEventType.CARDHOLDER_ANSWERED,
+        CaseEventType.VERIFIED,
+        CaseEventType.SNOOZED,
+        CaseEventType.DECIDED,
+        CaseEventType.CLOSED,
+    }
+)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -131,6 +144,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: str | UnsetType | None = UNSET
     urgency_ms: int | UnsetType = UNSET
     transaction_ids: tuple[str, ...] | UnsetType = UNSET
+    call_due: bool | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +241,7 @@ class Case:
         outcome: how it ended.
         urgency_ms: the queue is in this order, lowest first: when it is due, brought forward by what makes it urgent.
         reopened_count: how often it was reopened.
+        call_due: whether somebody is to call the cardholder, who was told something urgent and stayed silent.
         entities: merchants, terminals and devices of its alerts' payments, in order of arrival, each once.
     """
 
@@ -267,6 +282,7 @@ class Case:
     urgency_ms: int = 0
     reopened_count: int = 0
     entities: tuple[str, ...] = ()
+    call_due: bool = False
 
     @property
     def is_open(self) -> bool:

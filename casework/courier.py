@@ -7,7 +7,9 @@ remembering sends it again, with the same id and the same words (docs/guarantees
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,7 +21,14 @@ from casework.sms import sms_segments
 
 SMS = "sms"
 _MINUTE_MS = 60_000
-EXPIRED = "expired"
+EXPIRED, QUIET_HOURS = "expired", "quiet_hours"
+
+
+class Delivered(NamedTuple):
+    """What became of a notice, and whether it came to that now."""
+
+    delivery: Delivery
+    is_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +37,17 @@ class CourierRules:
 
     Attributes:
         pauses_ms: how long to wait before each further try of a sender that is away.
+        urgent: templates that break quiet hours.
+        called_about: templates after which somebody calls, where the cardholder stays silent for `silence_ms`, or at
+            once where they cannot be told.
         code_age_ms: a one-time code that is older is of no use any more.
         notice_age_ms: nor is any other notice.
     """
 
     pauses_ms: Sequence[int] = (_MINUTE_MS, 5 * _MINUTE_MS, 15 * _MINUTE_MS, 60 * _MINUTE_MS, 240 * _MINUTE_MS)
+    urgent: AbstractSet[str] = frozenset()
+    called_about: AbstractSet[str] = frozenset()
+    silence_ms: int = 15 * _MINUTE_MS
     code_age_ms: int = 10 * _MINUTE_MS
     notice_age_ms: int = 24 * 60 * _MINUTE_MS
 
@@ -57,7 +72,7 @@ class Courier:
         self._rules = rules
         self._clock = clock
 
-    async def deliver(self, asked: Notice, tries: int = 0) -> Delivery | None:
+    async def deliver(self, asked: Notice, tries: int = 0) -> Delivered:
         """Deliver a notice, unless it was sent before.
 
         Args:
@@ -65,7 +80,7 @@ class Courier:
             tries: how often it was put off because its sender was away.
 
         Returns:
-            what became of it; None where it was sent before.
+            what became of it.
 
         Raises:
             StoreUnavailableError: the memory does not answer; whether it was sent is then not known, and doing it again
@@ -73,15 +88,24 @@ class Courier:
         """
         known = await self._deliveries.find(asked.notification_id)
         if known is not None and known.state is DeliveryState.SENT:
-            return None
+            return Delivered(known, is_new=False)
         contact = await self._contacts.contact(asked.card_token)
-        notice = _preferred(asked, contact)
-        delivery = await self._try(notice, 0 if known is None else known.attempts, tries)
+        delivery = await self._try(asked, contact or ContactRecord(), 0 if known is None else known.attempts, tries)
+        delivery = _with(delivery, call_due_ms=self._call_due_ms(delivery))
         await self._deliveries.remember(delivery)
-        return delivery
+        return Delivered(delivery, is_new=True)
 
-    async def _try(self, notice: Notice, attempts: int, tries: int) -> Delivery:
+    def _call_due_ms(self, delivery: Delivery) -> int:
+        """When somebody is to call about a notice; 0 where nobody is."""
+        if delivery.case_id is None or delivery.template not in self._rules.called_about:
+            return 0
+        if delivery.state is DeliveryState.SENT:
+            return delivery.time_ms + self._rules.silence_ms
+        return delivery.time_ms if delivery.state is DeliveryState.FAILED else 0
+
+    async def _try(self, asked: Notice, contact: ContactRecord, attempts: int, tries: int) -> Delivery:
         """Send a notice; what became of it."""
+        notice = _preferred(asked, contact)
         now_ms = self._clock()
         begun = Delivery(
             notification_id=notice.notification_id,
@@ -97,8 +121,11 @@ class Courier:
         )
         if now_ms - notice.time_ms > self._age_ms(notice):
             return _with(begun, detail=EXPIRED)
+        quiet_end_ms = None if notice.template in self._rules.urgent else contact.quiet_end_ms(now_ms)
+        if quiet_end_ms is not None:
+            return _with(begun, state=DeliveryState.PUT_OFF, due_ms=quiet_end_ms, detail=QUIET_HOURS)
         try:
-            message = self._messages.render(notice)
+            message = self._messages.render(notice, zone=contact.zone)
         except ConfigurationError:
             return _with(begun, detail="no_such_message")
         segments = sms_segments(message.text) if notice.channel == SMS else 0
@@ -124,10 +151,8 @@ class Courier:
         return self._rules.code_age_ms if CODE_NONCE in notice.parameters else self._rules.notice_age_ms
 
 
-def _preferred(notice: Notice, contact: ContactRecord | None) -> Notice:
+def _preferred(notice: Notice, contact: ContactRecord) -> Notice:
     """The notice in the cardholder's language, on their first channel."""
-    if contact is None:
-        return notice
     return replace(
         notice,
         locale=contact.locale or notice.locale,

@@ -37,6 +37,7 @@ class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
         attempts: how often its sender was asked, over all tries.
         sms_segments: of how many parts the text message was made; 0 on other channels.
         due_ms: of one that was put off, when it is tried again.
+        call_due_ms: when somebody is to call, unless the cardholder has answered by then; 0: nobody is.
         detail: of one that was put off or failed, why; never what it said.
     """
 
@@ -52,17 +53,25 @@ class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int = 0
     sms_segments: int = 0
     due_ms: int = 0
+    call_due_ms: int = 0
     detail: str = ""
 
 
 class PutOff(msgspec.Struct, frozen=True):
-    """A notice that is to be sent later, with where its record stood on `fraud.notifications.v1`."""
+    """A notice that is to be sent later, with where its record stood on `fraud.notifications.v1`.
+
+    Attributes:
+        tries: how often its sender was away.
+        call_since_ms: of one that was sent, or cannot be: a call is due unless the cardholder has answered since then.
+            0: it is to be sent.
+    """
 
     notice: Notice
     due_ms: int
     tries: int
     offset: int
     timestamp_ms: int
+    call_since_ms: int = 0
 
 
 class Deliveries(Protocol):

@@ -10,7 +10,7 @@ import msgspec
 
 from casework import listing, plans
 from casework.authority import Act, Authority, Person
-from casework.cases import OPEN_STATES, CaseState
+from casework.cases import ENDS_CALL, OPEN_STATES, CaseState
 from casework.commands import Command, Take, encode_commands
 from casework.deeds import Scene
 from casework.errors import (
@@ -22,7 +22,7 @@ from casework.errors import (
     StoreContentionError,
     VersionConflictError,
 )
-from casework.ids import digest_of, keyed_step_id, unkeyed_step_id
+from casework.ids import call_step_id, digest_of, keyed_step_id, unkeyed_step_id
 from casework.overrides import commands_of
 from casework.playbook import Playbook
 from casework.store import NO_STEP, Recorded, Snapshot, Store, StoredCase
@@ -296,6 +296,37 @@ class Handling:
         step = plans.plan_tick(snapshot, stored.case, self._playbook, self._authority, now_ms)
         return step is not None and (await self._store.commit([step]))[0]
 
+    async def call_due(self, case_id: str, notification_id: str, note: str, *, since_ms: int, now_ms: int) -> bool:
+        """Have somebody call the cardholder about a notice, once, unless they were heard since it was sent.
+
+        Args:
+            case_id: the notice's case.
+            notification_id: names the step.
+            note: template and channel of the notice, for whoever calls.
+            since_ms: when the notice was sent.
+            now_ms: the time.
+
+        Returns:
+            whether a call is due now; not where the case is closed, or somebody was there before.
+
+        Raises:
+            StoreContentionError: others kept changing the card. Ask again.
+        """
+        step_id = call_step_id(notification_id)
+        for _ in range(ATTEMPTS):
+            stored = await self._store.load_case(case_id)
+            if stored is None or not stored.case.is_open or _was_heard(stored, since_ms):
+                return False
+            (snapshot,) = await self._store.load([(stored.case.card_token, step_id)])
+            if snapshot.recorded is not None:
+                return False
+            if snapshot.case != stored.case:
+                continue
+            step = plans.plan_call(step_id, snapshot, stored.case, self._playbook, note, now_ms)
+            if (await self._store.commit([step]))[0]:
+                return True
+        raise contention()
+
     async def set_card_state(
         self,
         card_token: str,
@@ -350,6 +381,11 @@ class Handling:
             if (await self._store.commit([step]))[0]:
                 return view
         raise contention()
+
+
+def _was_heard(stored: StoredCase, since_ms: int) -> bool:
+    """Whether something has happened since that makes a call needless."""
+    return any(event.type in ENDS_CALL and event.time_ms >= since_ms for event in stored.events)
 
 
 def check_length(name: str, text: str, maximum: int) -> None:

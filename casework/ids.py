@@ -64,6 +64,11 @@ def tick_step_id(case_id: str, sequence: int) -> str:
     return f"tick-{digest_of('tick', case_id, str(sequence))}"
 
 
+def call_step_id(notification_id: str) -> str:
+    """The step that has somebody call, because a notice was not answered."""
+    return f"call-{digest_of('call', notification_id)}"
+
+
 def person_case_id_of(step_id: str, card_token: str) -> str:
     """The id of the case that a person's step opens."""
     return f"case-{slot_of_card(card_token):03x}-{digest_of('person-case', step_id)}"

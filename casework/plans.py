@@ -9,7 +9,7 @@ from casework.acting import check_card_order
 from casework.alerts import Alert
 from casework.authority import Authority, Person
 from casework.cards import SYSTEM_ACTOR, AlertSummary, CardCommand, CardRecord, OutcomeKind, remember_alert
-from casework.cases import Case, CaseEvent, CaseEventType, Facts
+from casework.cases import Case, CaseEvent, CaseEventType, Facts, Severity
 from casework.commands import Command
 from casework.deeds import Scene
 from casework.errors import CaseOpenError
@@ -176,6 +176,14 @@ def plan_tick(snapshot: Snapshot, case: Case, playbook: Playbook, authority: Aut
     if not work.events:
         return None
     return work.step(Recorded(request=work.step_id), playbook.answer_memory_ms)
+
+
+def plan_call(step_id: str, snapshot: Snapshot, case: Case, playbook: Playbook, note: str, now_ms: int) -> Step:
+    """Plan that somebody calls the cardholder."""
+    work = Work(step_id, snapshot, playbook, now_ms, case)
+    facts = Facts(call_due=True, severity=max(case.severity, Severity.HIGH))
+    work.happen(CaseEventType.CALL_DUE, SYSTEM_ACTOR, note=note, facts=facts)
+    return work.step(Recorded(request=step_id), playbook.outcome_memory_ms)
 
 
 def after(step: Step, snapshot: Snapshot) -> Snapshot:

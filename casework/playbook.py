@@ -62,6 +62,8 @@ class Playbook:
         resolutions: for every disposition.
         card_notices: template by the state a person put the card into; no notice for a state that is not here.
         channel, locale: of notices.
+        urgent_notices: templates that break a cardholder's quiet hours.
+        called_about: templates after which somebody calls where the cardholder stays silent for `silence_ms`.
         outcome_memory_ms: how long an alert's outcome is known. Longer than `fraud.alerts.v1` keeps records, so no
             alert that can be replayed is ever new again.
         answer_memory_ms: how long the answer under an Idempotency-Key is known.
@@ -84,6 +86,9 @@ class Playbook:
     card_notices: Mapping[CardStatus, str]
     channel: str
     locale: str
+    urgent_notices: frozenset[str]
+    called_about: frozenset[str]
+    silence_ms: int
     outcome_memory_ms: int
     answer_memory_ms: int
     closed_case_memory_ms: int
@@ -122,6 +127,9 @@ class Playbook:
             card_notices=_card_notices(read.card_notices),
             channel=read.notices.channel,
             locale=read.notices.locale,
+            urgent_notices=frozenset(read.notices.urgent),
+            called_about=frozenset(read.notices.call_about),
+            silence_ms=read.notices.silence_minutes * _MINUTE_MS,
             outcome_memory_ms=read.memory.outcome_days * _DAY_MS,
             answer_memory_ms=read.memory.answer_hours * _HOUR_MS,
             closed_case_memory_ms=read.memory.closed_case_days * _DAY_MS,
@@ -148,7 +156,8 @@ class Playbook:
     def templates(self) -> frozenset[str]:
         """Every message template the playbook may ask for."""
         of_actions = {response.notice for response in self.responses.values() if response.notice is not None}
-        return frozenset(of_actions | set(self.card_notices.values()) | {CODE_TEMPLATE})
+        named = self.urgent_notices | self.called_about
+        return frozenset(of_actions | set(self.card_notices.values()) | {CODE_TEMPLATE} | named)
 
 
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -167,6 +176,9 @@ class _Disposition(msgspec.Struct, forbid_unknown_fields=True):
 class _Notices(msgspec.Struct, forbid_unknown_fields=True):
     channel: _Word
     locale: _Word
+    urgent: list[_Word]
+    call_about: list[_Word]
+    silence_minutes: Annotated[int, msgspec.Meta(ge=1, le=24 * 60)]
 
 
 class _Memory(msgspec.Struct, forbid_unknown_fields=True):

@@ -15,7 +15,18 @@ from casework.cards import (
     CardRecord,
     change_card,
 )
-from casework.cases import Case, CaseAlert, CaseEvent, CaseEventType, CaseState, Contact, Facts, Severity, fold
+from casework.cases import (
+    ENDS_CALL,
+    Case,
+    CaseAlert,
+    CaseEvent,
+    CaseEventType,
+    CaseState,
+    Contact,
+    Facts,
+    Severity,
+    fold,
+)
 from casework.errors import CaseOpenError, IllegalCaseMoveError
 from casework.ids import command_id_of, notification_id_of
 from casework.kinds import CaseKind, Details
@@ -141,6 +152,8 @@ class Work:
         given = facts or Facts()
         if case.owner == actor and given.locked_until_ms is msgspec.UNSET:
             given = msgspec.structs.replace(given, locked_until_ms=self.now_ms + self.playbook.lock_ms)
+        if case.call_due and kind in ENDS_CALL:
+            given = msgspec.structs.replace(given, call_due=False)
         event = CaseEvent(
             case_id=case.case_id,
             card_token=case.card_token,

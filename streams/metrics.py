@@ -79,6 +79,7 @@ class StreamMetrics:
         self.case_events = made.counters("cardwatch_case_events_total")
         self.history_events = made.counter("cardwatch_history_events_total")
         self.notices = made.counters("cardwatch_notices_total")
+        self.notice_calls = made.counter("cardwatch_notice_calls_total")
         self.notice_delay = made.histogram("cardwatch_notice_delay_seconds")
         self.store_failures = made.counters("cardwatch_store_failures_total")
         self.fenced_shards = made.gauge("cardwatch_store_fenced_shards")

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from casework.courier import QUIET_HOURS, Delivered
 from casework.deliveries import Deliveries, Delivery, DeliveryState, PutOff
 from casework.errors import CaseworkError, StoreError
 from casework.notices import Notice, decode_notice
@@ -42,8 +43,16 @@ logger = logging.getLogger(__name__)
 class Delivering(Protocol):
     """What the role needs of `casework.courier.Courier`."""
 
-    async def deliver(self, asked: Notice, tries: int = 0) -> Delivery | None:
+    async def deliver(self, asked: Notice, tries: int = 0) -> Delivered:
         """Deliver a notice, unless it was sent before."""
+        ...
+
+
+class CallingDesk(Protocol):
+    """What the role needs of `casework.desk.Desk`."""
+
+    async def call_due(self, case_id: str, notification_id: str, note: str, *, since_ms: int, now_ms: int) -> bool:
+        """Have somebody call the cardholder about a notice, unless they were heard since."""
         ...
 
 
@@ -63,6 +72,7 @@ class _Stood:
     value: bytes | None
     headers: Headers
     tries: int = 0
+    call_since_ms: int = 0
 
 
 class NotifyRole:
@@ -71,6 +81,7 @@ class NotifyRole:
     def __init__(
         self,
         courier: Delivering,
+        desk: CallingDesk,
         deliveries: Deliveries,
         settings: StreamSettings,
         metrics: StreamMetrics,
@@ -81,13 +92,14 @@ class NotifyRole:
 
         Args:
             courier: sends and remembers.
+            desk: is told where somebody must call.
             deliveries: keeps what was put off.
             settings: of the streams.
             metrics: what is counted.
             clock: UTC epoch milliseconds.
             doors: to Kafka; the real ones if not given.
         """
-        self._courier, self._deliveries = courier, deliveries
+        self._courier, self._desk, self._deliveries = courier, desk, deliveries
         self._metrics, self._clock = metrics, clock
         self._doors = doors or KafkaDoors(settings, metrics.vitals)
         self._producer = self._doors.producer()
@@ -200,22 +212,41 @@ class NotifyRole:
                 return
 
     async def _deliver(self, stood: _Stood) -> None:
-        """Deliver a notice; what is put off is kept, what failed is put aside."""
-        delivery = await self._courier.deliver(stood.notice, stood.tries)
-        if delivery is None:
-            self._metrics.notices.labels("repeated", "").inc()
-            await self._deliveries.settle(stood.partition.partition, stood.notice.notification_id)
+        """Deliver a notice, or have somebody call about it; what is put off is kept, what failed is put aside."""
+        if stood.call_since_ms:
+            await self._call(stood)
             return
-        if delivery.state is DeliveryState.PUT_OFF:
-            later = PutOff(stood.notice, delivery.due_ms, stood.tries + 1, stood.offset, stood.timestamp)
-            await self._deliveries.put_off(stood.partition.partition, later)
-        elif delivery.state is DeliveryState.FAILED:
+        delivery, is_new = await self._courier.deliver(stood.notice, stood.tries)
+        if delivery.state is DeliveryState.FAILED:
             await self._give_up(stood, delivery.detail)
-            await self._deliveries.settle(stood.partition.partition, stood.notice.notification_id)
-        else:
+        elif is_new and delivery.state is DeliveryState.SENT:
             self._metrics.notice_delay.observe(max(0, delivery.time_ms - delivery.requested_ms) / 1000)
-            await self._deliveries.settle(stood.partition.partition, stood.notice.notification_id)
-        self._metrics.notices.labels(delivery.state.value, delivery.channel).inc()
+        await self._keep(stood, delivery)
+        self._metrics.notices.labels(delivery.state.value if is_new else "repeated", delivery.channel).inc()
+
+    async def _keep(self, stood: _Stood, delivery: Delivery) -> None:
+        """Keep what is still to be done about a notice, or forget it."""
+        partition = stood.partition.partition
+        if delivery.state is DeliveryState.PUT_OFF:
+            # Quiet hours are nobody's failure.
+            tries = stood.tries + (delivery.detail != QUIET_HOURS)
+            later = PutOff(stood.notice, delivery.due_ms, tries, stood.offset, stood.timestamp)
+            await self._deliveries.put_off(partition, later)
+        elif delivery.call_due_ms:
+            since_ms = delivery.time_ms
+            later = PutOff(stood.notice, delivery.call_due_ms, 0, stood.offset, stood.timestamp, since_ms)
+            await self._deliveries.put_off(partition, later)
+        else:
+            await self._deliveries.settle(partition, stood.notice.notification_id)
+
+    async def _call(self, stood: _Stood) -> None:
+        """Have somebody call, unless the cardholder was heard meanwhile."""
+        notice, now_ms = stood.notice, self._clock()
+        if notice.case_id is not None and await self._desk.call_due(
+            notice.case_id, notice.notification_id, notice.template, since_ms=stood.call_since_ms, now_ms=now_ms
+        ):
+            self._metrics.notice_calls.inc()
+        await self._deliveries.settle(stood.partition.partition, notice.notification_id)
 
     async def _give_up(self, stood: _Stood, detail: str) -> None:
         record = _Record(stood.offset, stood.timestamp, stood.key, stood.value, stood.headers)
@@ -297,4 +328,6 @@ def _stood_again(partition: TopicPartition, later: PutOff) -> _Stood:
     body: dict[str, Any] = msgspec.to_builtins(later.notice)
     value = msgspec.json.encode({name: field for name, field in body.items() if field is not None})
     key = later.notice.card_token.encode()
-    return _Stood(partition, later.notice, later.offset, later.timestamp_ms, key, value, (), later.tries)
+    return _Stood(
+        partition, later.notice, later.offset, later.timestamp_ms, key, value, (), later.tries, later.call_since_ms
+    )

@@ -307,6 +307,12 @@ _CASEWORK = (
         Label("outcome", 4, "sent, put_off, failed, repeated"),
         Label("channel", 5, "sms, email, app; none for repeated ones"),
     ),
+    _counter(
+        "notice_calls_total",
+        "Cardholders who are to be called: they were told something urgent and stayed silent, or could not be told.",
+        "casework lead: calls to expect",
+        _NOTIFY,
+    ),
     _histogram(
         "notice_delay_seconds",
         "seconds",

@@ -41,3 +41,30 @@ def test_a_service_without_that_memory_says_so(world: World) -> None:
     case_id = world.open_case()
     answer = world.client.get(f"/v1/cases/{case_id}/notices", role=Role.AGENT)
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:cardwatch:problem:notices-unavailable")
+
+
+def test_how_a_cardholder_wants_to_be_reached() -> None:
+    """Agents read and replace it; what cannot be used, or holds a card number, is refused and not repeated."""
+    world_ = world(notices=MemoryNotices())
+    path = "/v1/contacts/tok_3fa85f6457174562"
+    body = {
+        "locale": "fil",
+        "channels": ["sms"],
+        "time_zone": "Asia/Manila",
+        "quiet_from": "22:00",
+        "quiet_until": "07:00",
+    }
+    assert world_.client.request("PUT", path, role=Role.AGENT, json=body).status_code == 200
+    found = world_.client.get(path, role=Role.AGENT).json()
+    assert found == body | {"email": None}
+    assert world_.client.request("PUT", path, role=Role.PAYMENT_SYSTEM, json=body).status_code == 403
+    for wrong in (
+        {"time_zone": "Mars"},
+        {"quiet_from": "22:00"},
+        {"locale": "xx"},
+        {"email": "4111111111111111@a.example"},
+    ):
+        answer = world_.client.request("PUT", path, role=Role.AGENT, json=wrong)
+        assert answer.status_code == 422
+        assert "4111" not in answer.text
+    assert world_.client.get(path, role=Role.AGENT).json() == found

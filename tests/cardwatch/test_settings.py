@@ -35,7 +35,8 @@ def test_the_shipped_file_holds_every_default() -> None:
         for name in getattr(field.annotation, "model_fields", {})
         if name not in shipped[section]
     }
-    assert missing == {"detector.fingerprint_key", "api.session_secret", "desk.code_secret", "kafka.embedded"}
+    secrets = {"detector.fingerprint_key", "api.session_secret", "desk.code_secret"}
+    assert missing == secrets | {"notices.webhook_secret", "notices.smtp_password", "kafka.embedded"}
 
 
 def test_later_layers_win(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

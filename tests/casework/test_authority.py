@@ -45,6 +45,7 @@ MAY: dict[Act, set[Role]] = {
     Act.PAYMENT_DECIDE: {Role.PAYMENT_SYSTEM},
     Act.LISTS_READ: PEOPLE,
     Act.LISTS_EDIT: {SUPERVISOR},
+    Act.CONTACT_EDIT: PEOPLE,
 }
 ALWAYS_FOUR_EYES = {(SENIOR, Act.LIMIT_CHANGE)}
 NOTHING = Circumstances()

@@ -410,3 +410,24 @@ def test_all_or_nothing(bench: Bench) -> None:
     story.refuse(NotAuthorisedError, do.Note("Fine."), do.Move(CaseState.CONTACTING), do.Block("Not mine to do."))
     story.refuse(IllegalCaseMoveError, do.Note("Fine."), do.Move(CaseState.FOLLOWING_UP))
     story.refuse(InvalidCommandError, do.Note("Fine."), do.Undo())
+
+
+def test_a_call_is_due_once_and_until_the_cardholder_is_heard(bench: Bench) -> None:
+    """An event of the case; who was heard since need not be called, and nobody is called about a closed case."""
+    story = Story(bench)
+
+    def call(name: str, since_ms: int) -> bool:
+        story.now_ms += MINUTE_MS
+        asked = story.desk.call_due(story.case_id, name, "card_frozen", since_ms=since_ms, now_ms=story.now_ms)
+        return bool(story.bench.run(asked))
+
+    assert call("n-1", NOW_MS)
+    assert not call("n-1", NOW_MS)
+    case = story.bench.run(story.desk.case(story.case_id)).case
+    assert (case.call_due, case.severity) == (True, Severity.URGENT)
+    assert not story.act(do.VerifySeen(Method.CALL_BACK)).case.call_due
+    assert not call("n-2", NOW_MS)
+    assert call("n-3", story.now_ms)
+    decided = do.Decide(Disposition.CONFIRMED_FRAUD, "Not theirs.")
+    assert not story.act(decided, do.Close("confirmed_fraud", "Done.")).case.call_due
+    assert not call("n-4", story.now_ms)

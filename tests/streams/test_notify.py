@@ -70,10 +70,29 @@ def ask(world: World, asked: Notice) -> None:
     world.write(NOTIFICATIONS, asked.card_token, json.dumps(body).encode())
 
 
-def role(world: World, sender: Sender, memory: MemoryNotices, registry: CollectorRegistry) -> NotifyRole:
+@dataclass
+class Desk:
+    """Notes who is to be called; some were heard."""
+
+    heard: tuple[str, ...] = ()
+    calls: list[str] = field(default_factory=list)
+
+    async def call_due(self, case_id: str, notification_id: str, note: str, *, since_ms: int, now_ms: int) -> bool:
+        assert (case_id, note) == ("case-1", "card_frozen")
+        assert since_ms <= now_ms
+        if notification_id in self.heard:
+            return False
+        self.calls.append(notification_id)
+        return True
+
+
+def role(
+    world: World, sender: Sender, memory: MemoryNotices, registry: CollectorRegistry, desk: Desk | None = None
+) -> NotifyRole:
     messages = Messages({locale: shipped(f"messages/{locale}.toml") for locale in ("en", "fil", "zh")}, CODE_KEY)
-    courier = Courier(messages, sender, memory, memory, CourierRules(pauses_ms=(200,) * 5), epoch_ms)
-    return NotifyRole(courier, memory, world.settings, StreamMetrics(registry))
+    rules = CourierRules(pauses_ms=(200,) * 5, called_about={"card_frozen"}, silence_ms=500)
+    courier = Courier(messages, sender, memory, memory, rules, epoch_ms)
+    return NotifyRole(courier, desk or Desk(), memory, world.settings, StreamMetrics(registry))
 
 
 def test_every_notice_is_sent_once_and_those_of_a_card_in_order(world: World) -> None:
@@ -152,3 +171,21 @@ def test_what_was_put_off_is_sent_by_whoever_owns_its_partition_next(world: Worl
             await eventually(lambda: back.sent == ["n-1"], "the notice sent later")
 
     asyncio.run(story())
+
+
+def test_silence_has_somebody_call_and_an_answer_does_not(world: World) -> None:
+    """After an urgent notice was sent, at once where it was refused, and never for one that is not urgent."""
+    desk, registry = Desk(heard=("n-heard",)), CollectorRegistry()
+
+    async def story() -> None:
+        for name, card in (("n-silent", "card-a"), ("n-heard", "card-b"), ("n-refused", "card-refused")):
+            ask(world, notice(name, card, "card_frozen"))
+        ask(world, notice("n-calm", "card-c"))
+        world.writer.flush()
+        async with running(role(world, Sender(), MemoryNotices(), registry, desk)):
+            await eventually(lambda: len(desk.calls) == 2, "two calls")
+            await asyncio.sleep(2.5)
+
+    asyncio.run(story())
+    assert sorted(desk.calls) == ["n-refused", "n-silent"]
+    assert registry.get_sample_value("cardwatch_notice_calls_total") == 2
