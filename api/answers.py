@@ -1,4 +1,4 @@
-"""The one way an error becomes an answer: problem+json for machines, a page of the console for agents."""
+"""The one way an error becomes an answer: problem+json for machines, a page for agents and cardholders."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from api.console.rendering import CONSOLE_PATH, SIGN_IN_PATH
 from api.context import language_of
 from api.errors import AuthenticationError
 from api.problems import json_response, problem_of
+from api.self_service.pages import SELF_SERVICE_PATH, dead_link_page
 
 
 def answer_error(error: Exception, scope: Scope) -> Response:
     """Answer a failed request, in the form its caller reads."""
     path = scope["path"]
+    if path.startswith(SELF_SERVICE_PATH + "/"):
+        return dead_link_page(problem_of(error).status)
     if path != CONSOLE_PATH and not path.startswith(CONSOLE_PATH + "/"):
         return json_response(problem_of(error))
     if isinstance(error, AuthenticationError) and path != SIGN_IN_PATH:

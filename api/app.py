@@ -37,6 +37,7 @@ from api.routes.notices import router as notices_router
 from api.routes.operations import router as operations_router
 from api.routes.transactions import BULK_PATH
 from api.routes.transactions import router as transactions_router
+from api.self_service.routes import router as self_service_router
 from casework.errors import CaseworkError
 from casework.history import History
 
@@ -93,7 +94,7 @@ def create_app(
         desk, auth, health, metrics_registry, clock, settings, sessions, feed, scoring, history, notices
     )
     of_the_desk = (cards_router, cases_router, acting_router, breakers_router, lists_router, notices_router)
-    pages = (console_router, desk_console_router, console_history_router, console_shift_router)
+    pages = (console_router, desk_console_router, console_history_router, console_shift_router, self_service_router)
     others = (contacts_router, history_router, transactions_router, operations_router)
     for router in (*of_the_desk, *others, *pages):
         app.include_router(router)

@@ -17,6 +17,7 @@ from api.health import Health
 from api.keys import ApiKeys
 from api.ports import DeskPort, NoticesPort, ScoringPort
 from casework.history import History
+from casework.links import Links
 
 MAX_BODY_BYTES = 16 * 1024
 # A thousand transactions with every field of the contract filled.
@@ -40,6 +41,7 @@ class ApiSettings:
         locale: the one for whoever has chosen none.
         rates: what a minor unit of each currency is worth in that of the reference currency, for the picture of a
             card's spending alone.
+        links: signs and reads the links of cardholders; None shows them no page.
     """
 
     session_secret: bytes
@@ -51,6 +53,7 @@ class ApiSettings:
     languages: Mapping[str, Language] = field(default_factory=dict)
     locale: str = "en"
     rates: Mapping[str, float] = field(default_factory=dict)
+    links: Links | None = None
 
 
 @dataclass(frozen=True, slots=True)

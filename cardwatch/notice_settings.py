@@ -18,6 +18,8 @@ class NoticeSettings(Section):
         default=SecretStr(""),
         description="64 lower-case hex digits: `openssl rand -hex 32`",
     )
+    page_url: str = Field(pattern=r"^(https?://[^\s?#]{1,200}[^\s?#/])?$", description="https://..., no / at its end")
+    link_hours: int = Field(ge=1, le=24 * 30, description="hours, 1 to 720")
     smtp_host: str = Field(pattern=r"^[A-Za-z0-9.:-]{0,253}$", description="a mail server, or empty")
     smtp_port: int = Field(ge=1, le=65535, description="1 to 65535")
     smtp_starttls: bool = Field(description="true or false")

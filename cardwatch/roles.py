@@ -230,7 +230,9 @@ class NotifyWithSender:
         self._client = httpx.AsyncClient(timeout=_WEBHOOK_TIMEOUT_S)
         sender = wiring.notice_sender(settings, self._memory, self._client)
         rules = wiring.courier_rules(settings)
-        courier = Courier(wiring.messages(settings), sender, self._memory, self._memory, rules, epoch_ms)
+        courier = Courier(
+            wiring.messages(settings), sender, self._memory, self._memory, rules, epoch_ms, wiring.page_links(settings)
+        )
         self._store = wiring.redis_store(settings)
         desk = wiring.responding_desk(settings, self._store)
         # A batch is small, so that it ends before the worker counts as stalled.

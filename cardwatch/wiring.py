@@ -21,8 +21,9 @@ from casework.adapters.sql_history.store import SqlHistory
 from casework.adapters.webhook_sender import WebhookSender
 from casework.authority import Authority
 from casework.contacts import LOCALES, Contacts
-from casework.courier import CourierRules
+from casework.courier import CourierRules, PageLinks
 from casework.desk import Desk
+from casework.links import Links
 from casework.notices import Messages, NoticeSender
 from casework.playbook import Playbook
 from casework.verification import Method
@@ -186,6 +187,27 @@ def courier_rules(settings: Settings) -> CourierRules:
         silence_ms=book.silence_ms,
         code_age_ms=book.verification.terms[Method.CODE].answer_within_ms,
     )
+
+
+def links(settings: Settings) -> Links:
+    """Signs and reads the links of cardholders.
+
+    Raises:
+        SettingsError: the secret that they follow from is not set.
+    """
+    return Links(code_secret(settings))
+
+
+def page_links(settings: Settings) -> PageLinks | None:
+    """Makes the links in notices; None where cardholders have no page.
+
+    Raises:
+        SettingsError: the secret that they follow from is not set.
+    """
+    notices = settings.notices
+    if not notices.page_url:
+        return None
+    return PageLinks(links(settings), f"{notices.page_url}/s/", notices.link_hours * 3600)
 
 
 def notice_memory(settings: Settings) -> RedisNotices:

@@ -17,13 +17,17 @@ from casework.errors import ConfigurationError, NotAuthorisedError
 
 
 class Role(StrEnum):
-    """What somebody is to the desk. The first three are people in rising tiers, the others machines and operators."""
+    """What somebody is to the desk.
+
+    The first three are people in rising tiers, then machines and operators; a cardholder acts on their own page alone.
+    """
 
     AGENT = "agent"
     SENIOR_AGENT = "senior_agent"
     SUPERVISOR = "supervisor"
     PAYMENT_SYSTEM = "payment_system"
     SRE = "sre"
+    CARDHOLDER = "cardholder"
 
 
 TIERS: Mapping[Role, int] = {Role.AGENT: 1, Role.SENIOR_AGENT: 2, Role.SUPERVISOR: 3}

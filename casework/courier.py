@@ -16,6 +16,7 @@ import msgspec
 from casework.contacts import ContactRecord, Contacts
 from casework.deliveries import Deliveries, Delivery, DeliveryState
 from casework.errors import ConfigurationError, SendError
+from casework.links import Link, Links, Purpose
 from casework.notices import CODE_NONCE, Message, Messages, Notice, NoticeSender
 from casework.sms import sms_segments
 
@@ -52,6 +53,29 @@ class CourierRules:
     notice_age_ms: int = 24 * 60 * _MINUTE_MS
 
 
+@dataclass(frozen=True, slots=True)
+class PageLinks:
+    """Makes the links of notices.
+
+    Attributes:
+        links: signs them.
+        base_url: what stands before them.
+        lasts_s: how long one works, in seconds from the notice.
+    """
+
+    links: Links
+    base_url: str
+    lasts_s: int
+
+    def of(self, notice: Notice) -> str:
+        """Where the cardholder can answer a notice; empty where it has no case. The same for every copy of it."""
+        if notice.case_id is None:
+            return ""
+        return self.base_url + self.links.sign(
+            Link(notice.case_id, Purpose.ANSWER, notice.time_ms // 1000 + self.lasts_s)
+        )
+
+
 class Courier:
     """Delivers notices."""
 
@@ -63,8 +87,10 @@ class Courier:
         contacts: Contacts,
         rules: CourierRules,
         clock: Callable[[], int],
+        pages: PageLinks | None = None,
     ) -> None:
-        """Deliver through `sender`; `clock` gives UTC epoch milliseconds."""
+        """Deliver through `sender`; `clock` gives UTC epoch milliseconds; without `pages` notices have no links."""
+        self._pages = pages
         self._messages = messages
         self._sender = sender
         self._deliveries = deliveries
@@ -125,7 +151,7 @@ class Courier:
         if quiet_end_ms is not None:
             return _with(begun, state=DeliveryState.PUT_OFF, due_ms=quiet_end_ms, detail=QUIET_HOURS)
         try:
-            message = self._messages.render(notice, zone=contact.zone)
+            message = self._messages.render(notice, "" if self._pages is None else self._pages.of(notice), contact.zone)
         except ConfigurationError:
             return _with(begun, detail="no_such_message")
         segments = sms_segments(message.text) if notice.channel == SMS else 0

@@ -18,6 +18,7 @@ CaseworkError
 │   ├── NothingWaitsError       there is nothing to approve, refuse or undo
 │   ├── VersionConflictError    If-Match names an older sequence; carries what changed since
 │   └── IdempotencyConflictError  the Idempotency-Key was used for another request
+├── LinkError                   a cardholder's link that is none of ours, is for something else, or has ended
 ├── SendError                   a notice could not be handed to its sender
 ├── HistoryError                the memory of closed cases did not do it
 │   ├── HistoryUnavailableError  its database does not answer
@@ -194,6 +195,10 @@ class VersionConflictError(CommandError, Generic[Change]):
 
 class IdempotencyConflictError(CommandError):
     """The Idempotency-Key was used on this card or case for a request that differs from this one."""
+
+
+class LinkError(CaseworkError):
+    """A cardholder's link is none of ours, is for something else, or has ended; nothing of it is repeated."""
 
 
 class SendError(CaseworkError):

@@ -20,6 +20,7 @@ from casework.verification import VerificationRules, VerificationSettings
 from detector.vocabulary import Action, CardStatus, Label
 
 CODE_TEMPLATE = "verification_code"
+CARDHOLDER_NO, CARDHOLDER_LOST = "no", "lost"
 _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -78,6 +79,7 @@ class Playbook:
         undo_ms: how long a macro can be undone.
         longest_snooze_ms, longest_allowance_ms: how far ahead a return, an allowance or a travel note may lie.
         macros: by name.
+        cardholder: what follows what cardholders say on their page: CARDHOLDER_NO, CARDHOLDER_LOST.
     """
 
     version: str
@@ -104,6 +106,7 @@ class Playbook:
     longest_snooze_ms: int
     longest_allowance_ms: int
     macros: Mapping[str, MacroSpec]
+    cardholder: Mapping[str, MacroSpec]
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, object]) -> Playbook:
@@ -147,6 +150,7 @@ class Playbook:
             longest_snooze_ms=read.cases.longest_snooze_days * _DAY_MS,
             longest_allowance_ms=read.cases.longest_allowance_days * _DAY_MS,
             macros=read_macros(read.macros),
+            cardholder=read_macros({CARDHOLDER_NO: read.cardholder.no, CARDHOLDER_LOST: read.cardholder.lost}),
         )
 
     def breaker_limits(self, policy_version: str) -> BreakerLimits:
@@ -216,6 +220,11 @@ class _Severity(msgspec.Struct, forbid_unknown_fields=True):
     kinds: dict[str, _Word]
 
 
+class _Cardholder(msgspec.Struct, forbid_unknown_fields=True):
+    no: MacroSettings
+    lost: MacroSettings
+
+
 class _Settings(msgspec.Struct, forbid_unknown_fields=True):
     """The file's structure; what it means is checked below."""
 
@@ -231,6 +240,7 @@ class _Settings(msgspec.Struct, forbid_unknown_fields=True):
     clocks: ClockSettings
     urgency: UrgencySettings
     verification: VerificationSettings
+    cardholder: _Cardholder
     macros: dict[str, MacroSettings] = {}
 
 

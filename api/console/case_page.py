@@ -18,6 +18,7 @@ from api.roles import Authority, Permission
 from casework import clocks
 from casework.cards import OutcomeKind
 from casework.cases import Case, CaseAlert, CaseEvent, CaseEventType, Disposition
+from casework.deliveries import Delivery
 from casework.steps import CaseStep, steps_of
 from casework.views import CardAction, CaseView, Preview, RelatedCase
 from detector.vocabulary import CardStatus
@@ -92,6 +93,7 @@ class CasePageState:
         forms: what can be done.
         macros: decisions with many effects that can be made.
         related: cases that have something in common with this one.
+        notices: what became of what the cardholder was told.
     """
 
     draft: Draft
@@ -101,6 +103,7 @@ class CasePageState:
     forms: tuple[ActionForm, ...] = ()
     macros: tuple[MacroChoice, ...] = ()
     related: tuple[RelatedCase, ...] = ()
+    notices: tuple[Delivery, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

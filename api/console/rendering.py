@@ -21,7 +21,7 @@ SIGN_OUT_PATH = CONSOLE_PATH + "/sign-out"
 LANGUAGE_NAMES = {"en": "English", "fil": "Filipino", "zh": "\u4e2d\u6587"}
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def static_file(name: str) -> bytes:
     """A file of `api/static`, found in the installed package."""
     return (importlib.resources.files("api") / "static" / name).read_bytes()
@@ -55,7 +55,12 @@ def environment() -> Environment:
 
 def versioned(name: str) -> str:
     """Address of a static file that changes with its content, so that the content may be cached for ever."""
-    return f"{CONSOLE_PATH}/{name}?v={hashlib.sha256(static_file(name)).hexdigest()[:12]}"
+    return f"{CONSOLE_PATH}/{name}?v={static_digest(name)}"
+
+
+def static_digest(name: str) -> str:
+    """What names the content of a static file."""
+    return hashlib.sha256(static_file(name)).hexdigest()[:12]
 
 
 def render(

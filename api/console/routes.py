@@ -291,7 +291,13 @@ async def _case_page(
         language,
         context.settings.rates,
         now_ms,
-        replace(state, forms=tuple(forms), macros=tuple(macros), related=tuple(await desk.related(case_id))),
+        replace(
+            state,
+            forms=tuple(forms),
+            macros=tuple(macros),
+            related=tuple(await desk.related(case_id)),
+            notices=() if context.notices is None else tuple(await context.notices.of_case(case_id)),
+        ),
         desk.authority,
     )
 

@@ -176,6 +176,7 @@ def application(settings: Settings) -> FastAPI:
                 languages=desk_languages(settings),
                 locale=settings.api.locale,
                 rates=minor_rates(settings),
+                links=wiring.links(settings),
             ),
             waiting,
             history,

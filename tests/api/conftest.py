@@ -12,8 +12,10 @@ import pytest
 import uvicorn
 
 from api.roles import Role
+from casework.adapters.memory_notices import MemoryNotices
+from casework.links import Links
 from tests.api.chromium import Browser, browser_program, running_browser
-from tests.api.support import SECRETS, Memory, World, world
+from tests.api.support import CODE_KEY, SECRETS, Memory, World, world
 
 
 @pytest.fixture(name="world")
@@ -25,7 +27,7 @@ def fixture_world() -> World:
 @pytest.fixture(name="served")
 def fixture_served() -> Iterator[tuple[World, str]]:
     """An application on a free port of loopback."""
-    made = world(history=Memory())
+    made = world(history=Memory(), notices=MemoryNotices(), links=Links(CODE_KEY))
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(made.client.app, access_log=False, log_level="error", lifespan="off", ws="none")

@@ -7,10 +7,11 @@ import time
 import pytest
 
 from api.roles import Role
+from casework.links import Link, Links, Purpose
 from tests.api.accessibility import faults_of
 from tests.api.chromium import Browser
 from tests.api.conftest import sign_in
-from tests.api.support import World, alert
+from tests.api.support import CODE_KEY, NOW_MS, World, alert
 
 pytestmark = pytest.mark.browser
 
@@ -55,6 +56,34 @@ def test_pages_can_be_read(served: tuple[World, str], browser: Browser, *, width
         elif step > 1:
             browser.open(pages[step - 1])
         assert faults_of(browser) == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_cardholders_page(served: tuple[World, str], browser: Browser, *, width: int, dark: bool) -> None:
+    """A code asked for, NO said, the settings and a dead link: what WCAG asks of a page holds, and no page has scripts."""
+    made, console = served
+    case_id, _ = made.respond(alert(1), alert(2, action="REVIEW", amount_minor=3_200))
+    address, links = console.replace("/console", "/s/"), Links(CODE_KEY)
+
+    def look() -> None:
+        # There is no header that one could want to get past.
+        assert [fault for fault in faults_of(browser) if not fault.startswith("2.4.1")] == []
+        assert browser.evaluate("document.scripts.length") == 0
+
+    browser.view(width, dark=dark)
+    end_s = NOW_MS // 1000 + 60
+    browser.open(address + links.sign(Link(case_id or "", Purpose.ANSWER, end_s)))
+    look()
+    for button in ("form[action*='/code'] button", "button[value=no]"):
+        browser.submit(button)
+        assert browser.evaluate("document.querySelector('[role=status]').innerText")
+        look()
+    browser.open(address + links.sign(Link(case_id or "", Purpose.SETTINGS, end_s)) + "/settings")
+    look()
+    browser.open(address + "none")
+    look()
+    assert made.client.get("/v1/cards/tok_3fa85f6457174562", role=Role.AGENT).json()["state"] == "blocked"
 
 
 def test_the_keyboard_finds_its_way(served: tuple[World, str], browser: Browser) -> None:
