@@ -206,6 +206,9 @@ class NotifyRole:
                 place = (stood.partition.partition, stood.offset, type(error).__name__)
                 logger.error("a notice failed, partition %d, offset %d: %s", *place)  # noqa: TRY400
                 await self._give_up(stood, "our own code failed on this notice")
+                # One that was put off would fail again and again; where it stays, the memory is away.
+                with contextlib.suppress(StoreError):
+                    await self._deliveries.settle(stood.partition.partition, stood.notice.notification_id)
                 return
             else:
                 self._metrics.store_answered()
