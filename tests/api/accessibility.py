@@ -67,7 +67,7 @@ _CHECKS = {
         /(auto|scroll)/.test(getComputedStyle(each).overflowX) && each.scrollWidth > each.clientWidth + 1
         && each.tabIndex < 0 && !each.querySelector("a, button, input, select, textarea"))""",
     "2.4.1 no way past the header": """document.querySelector("a[href^='#']") === document.querySelector("a")
-        && document.querySelector(document.querySelector("a").getAttribute("href")) ? [] : [document.body]""",
+        && document.querySelector(document.querySelector("a")?.getAttribute("href") || "a") ? [] : [document.body]""",
     "2.4.2 no title": "document.title.trim() ? [] : [document.head]",
     "2.4.3 an order of its own": """all("[tabindex]").filter((each) => Number(each.getAttribute("tabindex")) > 0)""",
     "2.4.4 a link or button without a name": """all("a, button, summary").filter((each) => !nameOf(each)

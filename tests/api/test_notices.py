@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from api.console.pages import CONSOLE_PATH
+from api.console.rendering import CONSOLE_PATH
 from api.roles import Role
 from casework.adapters.memory_notices import MemoryNotices
 from casework.deliveries import Delivery, DeliveryState

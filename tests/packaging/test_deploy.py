@@ -154,10 +154,8 @@ def test_units_load_what_they_need(unit: Path) -> None:
     """The API's unit has all secrets, a worker's those of workers; both end in order."""
     text = unit.read_text()
     credentials = set(re.findall(r"^LoadCredential=(\w+):", text, re.MULTILINE))
-    workers = {"detector__fingerprint_key", "redis__url"}
-    assert credentials == (
-        workers | {"api__session_secret", "desk__code_secret", "api__keys"} if "api" in unit.name else workers
-    )
+    workers = {"detector__fingerprint_key", "redis__url", "desk__code_secret"}
+    assert credentials == (workers | {"api__session_secret", "api__keys"} if "api" in unit.name else workers)
     assert re.search(r"^ExecStart=/opt/cardwatch/bin/cardwatch (worker --roles %i|api) ", text, re.MULTILINE)
 
 
