@@ -18,6 +18,8 @@ from casework.authority import Person
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+# A cardholder comes by a link for one case, never with a key for all of them.
+KEY_ROLES: tuple[Role, ...] = tuple(role for role in Role if role is not Role.CARDHOLDER)
 
 
 def hash_key(secret: str) -> str:
@@ -57,6 +59,9 @@ class ApiKeys:
         self._keys = tuple(keys)
         self._by_name = {key.name: key for key in self._keys}
         for key in self._keys:
+            if key.role not in KEY_ROLES:
+                message = f"API key {key.name}: role must be one of {', '.join(KEY_ROLES)}"
+                raise KeyConfigurationError(message)
             if not _NAME.fullmatch(key.name):
                 message = "an API key's name has 1 to 64 of a-z 0-9 . _ @ - and starts with a letter or digit"
                 raise KeyConfigurationError(message)
@@ -77,7 +82,7 @@ class ApiKeys:
         Raises:
             KeyConfigurationError: an entry is malformed; the message names the key and what would be right.
         """
-        roles = {role.value: role for role in Role}
+        roles = {role.value: role for role in KEY_ROLES}
         keys = []
         for name, entry in mapping.items():
             role = roles.get(entry.get("role", ""))

@@ -22,7 +22,7 @@ from api.console.words import ReasonText, reason_texts
 from api.context import ApiSettings
 from api.errors import ScoringUnavailableError
 from api.health import Check, Health
-from api.keys import ApiKey, ApiKeys, hash_key
+from api.keys import KEY_ROLES, ApiKey, ApiKeys, hash_key
 from api.ports import DeskPort, NoticesPort, Refusal, ScoringPort
 from api.roles import Role
 from casework.adapters.memory_store import MemoryStore
@@ -36,7 +36,7 @@ from casework.playbook import Playbook
 CONFIGS = Path(__file__).parents[2] / "configs"
 CODE_KEY = b"k" * 32
 NOW_MS = 1_760_000_000_000
-SECRETS = {role: f"cw-test-{role.value}-0123456789abcdef" for role in Role}
+SECRETS: dict[Role, str] = {role: f"cw-test-{role.value}-0123456789abcdef" for role in KEY_ROLES}
 # Well-known test numbers of Visa and Mastercard; both pass the Luhn check.
 CARD_NUMBER = "4111111111111111"
 OTHER_CARD_NUMBER = "5555555555554444"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.errors import AuthenticationError, KeyConfigurationError
-from api.keys import ApiKey, ApiKeys, hash_key
+from api.keys import KEY_ROLES, ApiKey, ApiKeys, hash_key
 from api.roles import Permission, Role
 from tests.api.support import NOW_MS, SECRETS, Scoring, World, keys, world
 
@@ -58,7 +58,7 @@ REQUESTS: dict[Permission, tuple[str, str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", KEY_ROLES)
 @pytest.mark.parametrize("permission", REQUESTS)
 def test_each_route_obeys_the_matrix(role: Role, permission: Permission) -> None:
     """A role gets an answer exactly from the routes it may use, and a 403 problem from the others."""
@@ -129,3 +129,12 @@ def test_wrong_configuration_is_named(mapping: dict[str, dict[str, str]], named:
         ApiKeys.from_mapping(mapping)
     assert named in str(caught.value)
     assert "in clear" not in str(caught.value)
+
+
+def test_no_key_makes_a_cardholder() -> None:
+    """Their acts are for one case, behind a link of its own; a key would do them for every card."""
+    digest = hash_key("secret-of-nobody")
+    with pytest.raises(KeyConfigurationError, match="role must be one of"):
+        ApiKeys.from_mapping({"kim": {"role": "cardholder", "sha256": digest}})
+    with pytest.raises(KeyConfigurationError, match="role must be one of"):
+        ApiKeys([ApiKey("kim", Role.CARDHOLDER, digest)])
