@@ -29,15 +29,15 @@ _MAXIMUM_LOG_ODDS = 20.0
 class Model(Protocol):
     """What is compared."""
 
-    def learn_many(
+    def learn_counted(
         self,
         bins: NDArray[Any],
         labels: NDArray[Any],
         example_weights: NDArray[Any] | None = None,
         sources: NDArray[np.int64] | None = None,
         label_time_ms: NDArray[np.int64] | None = None,
-    ) -> NDArray[np.float64]:
-        """Learn rows in order; the log-odds of each just before it was learned."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Learn rows in order; the log-odds of each just before it was learned, and how much of it was learned."""
         ...
 
     def predict_proba_many(self, bins: NDArray[Any]) -> NDArray[np.float64]:
@@ -133,15 +133,15 @@ class RiverModel:
             return float(self._estimator.score_one(x))
         return float(self._estimator.predict_proba_one(x).get(True, 0.0))
 
-    def learn_many(
+    def learn_counted(
         self,
         bins: NDArray[Any],
         labels: NDArray[Any],
         example_weights: NDArray[Any] | None = None,
         sources: NDArray[np.int64] | None = None,  # noqa: ARG002 - river has no caps
         label_time_ms: NDArray[np.int64] | None = None,  # noqa: ARG002 - river has no caps
-    ) -> NDArray[np.float64]:
-        """Learn rows in order; the log-odds of each just before it was learned. See `Model`.
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Learn rows in order; the log-odds of each just before it was learned, and that all was learned. See `Model`.
 
         River's models do not all take weights: a row of weight 0 is not learned, every other once.
         """
@@ -157,7 +157,7 @@ class RiverModel:
                 self._estimator.learn_one(x, bool(label))
             elif weight > 0.0:
                 self._estimator.learn_one(x)
-        return out
+        return out, np.ones(len(out))
 
     def predict_proba_many(self, bins: NDArray[Any]) -> NDArray[np.float64]:
         """Probability of fraud of each row, or how unusual it is. See `Model`."""

@@ -225,8 +225,9 @@ def learn_rows(
     columns: NDArray[np.uint8],
     slots: NDArray[np.int32],
     log_odds: NDArray[np.float64],
+    shares: NDArray[np.float64],
 ) -> None:
-    """Learn row by row; `log_odds` says what was believed of each row before.
+    """Learn row by row; `log_odds` says what was believed of each row before, `shares` how much of it caps let through.
 
     `rates` holds the learning rate, the intercept's, the largest gradient, AdaGrad's epsilon and the smallest gradient;
     `sources` are those of each label and `windows` when it became known; `columns` and `slots` are room for a block.
@@ -249,8 +250,9 @@ def learn_rows(
             gradient = _loss_gradient(labels[row], log_odds[row]) * example_weights[row]
             gradient = min(max(gradient, -rates[CLIP]), rates[CLIP])
             if abs(gradient) >= rates[SMALLEST]:
-                gradient = _within_caps(gradient, example_weights[row], sources[row], windows[row], caps, learned)
-                _descend(slots, place, gradient, rates, learned)
+                allowed = _within_caps(gradient, example_weights[row], sources[row], windows[row], caps, learned)
+                _descend(slots, place, allowed, rates, learned)
+                shares[row] = allowed / gradient if gradient != 0.0 else 1.0
 
 
 class BinnedLogisticRegression(base.Classifier):
@@ -345,6 +347,22 @@ class BinnedLogisticRegression(base.Classifier):
     ) -> NDArray[np.float64]:
         """Learn rows in order, one update a row: `learn_one` over and over, only faster.
 
+        Returns:
+            float64 (n,), the log-odds of each row just before it was learned: what an honest evaluation takes. For
+            arguments and errors see `learn_counted`.
+        """
+        return self.learn_counted(bins, labels, example_weights, sources, label_time_ms)[0]
+
+    def learn_counted(
+        self,
+        bins: NDArray[Any],
+        labels: NDArray[Any],
+        example_weights: NDArray[Any] | None = None,
+        sources: NDArray[np.int64] | None = None,
+        label_time_ms: NDArray[np.int64] | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Learn rows in order, and say how much of each was learned.
+
         Args:
             bins: uint8 (n, F).
             labels: 1 fraud, 0 genuine.
@@ -353,7 +371,8 @@ class BinnedLogisticRegression(base.Classifier):
             label_time_ms: int64 (n,), when each became known; given if `sources` are.
 
         Returns:
-            float64 (n,), the log-odds of each row just before it was learned: what an honest evaluation takes.
+            (log-odds of each row just before it was learned, share of its gradient that the caps of its sources let
+            through: 1 where none was reached), float64 (n,) each.
 
         Raises:
             ValueError: other bins, columns of unequal length, other labels, or a weight that is negative or not finite.
@@ -377,14 +396,14 @@ class BinnedLogisticRegression(base.Classifier):
             ]
         )  # fmt: skip
         columns, slots = self.fields.room()
-        log_odds = np.empty(len(matrix))
+        log_odds, shares = np.empty(len(matrix)), np.ones(len(matrix))
         caps = np.array([self.caps.labeller, self.caps.merchant, self.caps.card])
         windows = times // self.caps.window_ms
         learn_rows(
             matrix, codes, weights, whose, windows, caps, self.fields.layout, rates, self.learned, columns, slots,
-            log_odds,
+            log_odds, shares,
         )  # fmt: skip
-        return log_odds
+        return log_odds, shares
 
     def predict_proba_many(self, bins: NDArray[Any]) -> NDArray[np.float64]:
         """Probability of fraud of each row of a matrix of bins."""

@@ -266,7 +266,7 @@ class Trainer:
         bins = self._bins(known)
         for contender in self._contenders:
             if contender.learned is None:
-                contender.model.learn_many(bins, known.label, self._weights(known))
+                contender.model.learn_counted(bins, known.label, self._weights(known))
 
     def learn(self, examples: Examples, *, again: bool = False, given: bool = True) -> None:
         """Learn examples in order: labelled ones with their weight, unlabelled ones for the anomaly score alone.
@@ -329,10 +329,11 @@ class Trainer:
         """Let all contenders learn what is known to be fraud or genuine."""
         log_odds = np.empty((len(label), len(self._contenders)))
         for place, contender in enumerate(self._contenders):
-            believed = contender.model.learn_many(bins, label, weight, sources, label_time_ms)
+            believed, shares = contender.model.learn_counted(bins, label, weight, sources, label_time_ms)
             if not again:
-                # What acts is calibrated, so that is what contenders are compared by.
-                log_odds[:, place] = contender.calibrator.take(believed, label, weight)
+                # What acts is calibrated, so that is what contenders are compared by; and who may not move the model
+                # beyond his cap may not move what its scores are taken for either.
+                log_odds[:, place] = contender.calibrator.take(believed, label, weight * shares)
         if not again and self.monitor is not None:
             losses = log_losses(log_odds[:, self.contest.champion], label)
             self.monitor.take_labels(losses, label_time_ms, self.logistic.predict_proba_many, given=given)

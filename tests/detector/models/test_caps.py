@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from detector.examples import Examples
+from detector.models import ModelsConfig, Trainer
 from detector.models.logistic import BinnedLogisticRegression, Caps
-from tests.detector.models.helpers import fields
+from tests.detector.models.helpers import DIGEST, GRIDS, fields, models_mapping
 
 _DAY_MS = 86_400_000
 _LABELLER, _MERCHANT, _CARD = range(3)
@@ -106,3 +108,28 @@ def test_a_drawn_row_is_charged_with_its_weight_to_its_labeller_alone(kind: int,
     before = model.intercept
     model.learn_many(_TARGET, np.array([1]), np.array([10.0]), sources, np.array([10 * _DAY_MS]))
     assert model.intercept - before == pytest.approx(0.01 * (cap if kind == _LABELLER else 10.0 * cap))
+
+
+def test_it_says_how_much_of_each_row_was_learned() -> None:
+    """All of it, what was left of the cap, and then nothing."""
+    model = BinnedLogisticRegression(fields(), 0.1, 0.01, 0.0, caps=Caps(labeller=0.75))
+    sources: NDArray[np.int64] = np.array([[5, 0, 0]] * 3 + [[0, 0, 0]])
+    _, shares = model.learn_counted(np.repeat(_TARGET, 4, axis=0), np.ones(4), None, sources, np.zeros(4, np.int64))
+    assert shares[[0, 2, 3]].tolist() == [1.0, 0.0, 1.0]
+    assert 0.0 < shares[1] < 1.0
+
+
+def test_calibration_counts_what_was_learned() -> None:
+    """Labels that the model was not allowed to take in do not say what its scores are worth either."""
+    mapping = models_mapping()
+    mapping["caps"]["labeller"] = 5.0
+    trainer = Trainer(ModelsConfig.from_mapping(mapping), GRIDS, DIGEST)
+    count = 1_000
+    sources = np.tile(np.array([7, 0, 0]), (count, 1))
+    labels, times = np.ones(count, dtype=np.int64), np.full(count, 10 * _DAY_MS)
+    flood = Examples(np.repeat(_TARGET, count, axis=0), labels, np.ones(count), times, sources, np.ones(count))
+    trainer.learn(flood)
+    assert trainer.evidence["champion"].frauds < 50.0
+    flood.sources[:] = 0
+    trainer.learn(flood)
+    assert trainer.evidence["champion"].frauds > 900.0

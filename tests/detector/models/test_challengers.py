@@ -112,7 +112,7 @@ def test_river_is_fed_middles_of_bins() -> None:
     bins, rng = random_bins(5, 200), np.random.default_rng(5)
     labels = rng.integers(0, 2, 200)
     model, peer = RiverModel(binner(), (RiverStep("naive_bayes.GaussianNB", {}),)), naive_bayes.GaussianNB()
-    believed = model.learn_many(bins, labels)
+    believed, _ = model.learn_counted(bins, labels)
     for row, label, log_odds in zip(bins, labels, believed, strict=True):
         values = {name: binner().middle(column, int(row[column])) for column, name in enumerate(NAMES)}
         x: dict[Any, Any] = {name: value for name, value in values.items() if not np.isnan(value)}
@@ -126,7 +126,7 @@ def test_river_pipelines_and_anomaly_detectors_work() -> None:
     bins, labels = random_bins(6, 120), np.random.default_rng(6).integers(0, 2, 120)
     for steps in (_PIPELINE, (RiverStep("anomaly.HalfSpaceTrees", {"window_size": 20, "seed": 1}),)):
         model = RiverModel(binner(), steps)
-        assert np.isfinite(model.learn_many(bins, labels)).all()
+        assert np.isfinite(model.learn_counted(bins, labels)[0]).all()
         scores = model.predict_proba_many(bins)
         assert len(set(scores.tolist())) > 5
 
