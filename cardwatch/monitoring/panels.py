@@ -311,6 +311,12 @@ PROCESSES = (
         _panel("Events taken in", "ops", (_rate("cardwatch_history_events_total"), "events")),
     ),
     _of_process(
+        Process.NOTIFY,
+        _panel("Notices by what became of them", "ops", (_rate("cardwatch_notices_total", "outcome"), "{{outcome}}")),
+        _panel("From asked for to taken over", "s", *_quantiles("cardwatch_notice_delay_seconds")),
+        _panel("Calls to be made", "ops", (_rate("cardwatch_notice_calls_total"), "calls")),
+    ),
+    _of_process(
         Process.API,
         _panel("Requests by route", "ops", (_rate("cardwatch_http_requests_total", "route"), "{{route}}")),
         _panel("Answers to callers that wait", "ops", (_rate("cardwatch_waiting_answers_total", "kind"), "{{kind}}")),

@@ -70,7 +70,7 @@ def test_a_process_shows_what_it_waits_for() -> None:
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDirectory:
     """A data directory with one running scorer; nothing listens at the other roles' ports."""
-    for role in ("RESPOND", "LEARN", "HISTORY"):
+    for role in ("RESPOND", "LEARN", "HISTORY", "NOTIFY"):
         monkeypatch.setenv(f"CARDWATCH_METRICS__{role}_PORT", "0")
     monkeypatch.setenv("CARDWATCH_API__PORT", "0")
     directory = DataDirectory(tmp_path)

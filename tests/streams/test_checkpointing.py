@@ -239,11 +239,11 @@ def test_a_store_that_fails_costs_nothing_but_the_checkpoint(url: str) -> None:
 
 def test_who_is_refused_a_commit_removes_nothing(url: str) -> None:
     """A worker that lost its partitions finds out by its commit; what its successor builds on stays."""
-    log = build_events(random_steps(12, 400))
+    log = build_events(random_steps(12, 1_200))
 
     async def story(life: Life) -> None:
         life.take_over()
-        for until in range(20, 400, 20):
+        for until in range(20, 1_200, 20):
             await life.live(until=until)
             await life.checkpoint(complete=True)
 
