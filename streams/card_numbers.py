@@ -3,7 +3,9 @@
 A token of 12 to 19 digits that passes Luhn's check is taken for a card number, grouped by blanks or hyphens or not.
 What goes to the dead-letter topic is searched as text after its JSON escapes are undone, so that neither a number
 instead of a string, nor escaped digits, nor digits of another script hide one. Rather too much is taken out than too
-little: by chance one in ten of all long numbers passes Luhn's check.
+little: by chance one in ten of all long numbers passes Luhn's check. Spared are times in milliseconds, 13 plain digits of
+which the first is 1, 2 or 3: every record has one, and no network gives out such numbers (ISO/IEC 7812-1: 13 digits are
+Visa's old ones, which begin with 4). Otherwise a quarter of all dead letters could not be sent again.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ MAXIMUM_VALUE_BYTES = 64 * 1024
 _SHORTEST, _LONGEST = 12, 19
 # Digits of any script, singly separated by what people put between groups.
 _DIGIT_RUN = re.compile(r"\d(?:[ \u00a0\u2009.\-_/]?\d){11,}")
+_TIME_MS = re.compile(r"[1-3][0-9]{12}")
 _TOKEN = re.compile(r"\d(?:[ \-]?\d){11,18}")
 _ESCAPED_DIGIT = re.compile(rb"\\u00(3[0-9])", re.IGNORECASE)
 _NOT_DIGIT = re.compile(r"\D")
@@ -60,6 +63,8 @@ class CardNumberCheck:
 
 def _redact_run(match: re.Match[str]) -> str:
     """Replace a run of digits that is, or holds, a card number."""
+    if _TIME_MS.fullmatch(match.group()):
+        return match.group()
     digits = _NOT_DIGIT.sub("", match.group())
     if len(digits) <= _LONGEST:
         found = any(
