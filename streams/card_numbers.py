@@ -4,8 +4,8 @@ A token of 12 to 19 digits that passes Luhn's check is taken for a card number, 
 What goes to the dead-letter topic is searched as text after its JSON escapes are undone, so that neither a number
 instead of a string, nor escaped digits, nor digits of another script hide one. Rather too much is taken out than too
 little: by chance one in ten of all long numbers passes Luhn's check. Spared are times in milliseconds, 13 plain digits
-of which the first is 1, 2 or 3: every record has one, and no network gives out such numbers (of 13 digits are Visa's old
-ones, which begin with 4). Otherwise a quarter of all dead letters could not be sent again.
+of which the first is 1, 2 or 3: every record has one, and no network gives out such numbers (Visa's old ones, of 13
+digits, begin with 4). Otherwise a quarter of all dead letters could not be sent again.
 """
 
 from __future__ import annotations
