@@ -60,6 +60,7 @@ def logistic_of(config: LogisticConfig, binner: Binner, caps: Caps) -> BinnedLog
         epsilon=config.epsilon,
         smallest_gradient=config.smallest_gradient,
         caps=caps,
+        slope_rate=config.slope_rate,
     )
 
 

@@ -18,6 +18,7 @@ from detector.models.drift import DriftState
 from detector.models.half_space import FIRST_WINDOW
 from detector.models.learned import LinearState, SharedState, Standing, TreesState
 from detector.models.logistic import CAP_PLACES, SOURCES
+from detector.models.slopes import CENTRE, SLOPE, SLOPE_WORDS, SMALLEST_SPREAD, SPREAD
 
 if TYPE_CHECKING:
     from detector.models.version import ModelVersion
@@ -29,6 +30,7 @@ _LARGEST_NUMBER = 2**62
 _LARGEST_SUM = 1e15
 _MAXIMUM_TREES = 200
 _LARGEST_WEIGHT = 1e6
+_LARGEST_SLOPE = 1e4
 _LARGEST_OFFSET = 100.0
 # Anomaly scores kept to know what is high: enough for the highest one in ten thousand, and 64 kB.
 ANOMALY_SAMPLE = 16_384
@@ -98,6 +100,8 @@ def check_values(version: ModelVersion) -> None:
 
 def check_linear(state: LinearState, slots: int) -> None:
     """Check what a trainer goes on from of one contender."""
+    require(state.weights.shape == (slots,) and state.weights.dtype == np.float64, "weights must be one a slot")
+    require((np.abs(state.weights) <= _LARGEST_WEIGHT).all(), f"weights must be at most {_LARGEST_WEIGHT:g}")
     _require_shapes(
         state,
         (
@@ -109,6 +113,16 @@ def check_linear(state: LinearState, slots: int) -> None:
         ),
     )
     _check_standing(state.standing)
+
+
+def check_slopes(binner: Binner, slopes: NDArray[np.float64]) -> None:
+    """Check what is shared by the bins of each feature."""
+    shape = (SLOPE_WORDS, binner.feature_count)
+    require(slopes.shape == shape and slopes.dtype == np.float64, f"slopes must be float64 of shape {shape}")
+    require((np.abs(slopes[SLOPE]) <= _LARGEST_SLOPE).all(), f"slopes must be at most {_LARGEST_SLOPE:g}")
+    usual, spread = slopes[CENTRE], slopes[SPREAD]
+    require(((usual >= 0.0) & (usual < BIN_CODES)).all(), "what is usual must be a bin")
+    require(((spread == 0.0) | ((spread >= SMALLEST_SPREAD) & (spread < BIN_CODES))).all(), "spreads must be of bins")
 
 
 def _check_standing(standing: Standing) -> None:

@@ -16,24 +16,25 @@ from numpy.typing import NDArray
 
 from detector.errors import ConfigurationError, ModelError
 from detector.models.bins import Binner
-from detector.models.checks import check_trees, require, require_name, require_number
+from detector.models.checks import check_slopes, check_trees, require, require_name, require_number
 from detector.models.config import MAXIMUM_CHALLENGERS
 from detector.models.contest import Verdict
 from detector.models.drift import DriftState
 from detector.models.fields import MAXIMUM_SLOTS, Fields
 from detector.models.half_space import FIRST_WINDOW, forest_of
 from detector.models.learned import LinearState, SharedState, Standing, TreesState
+from detector.models.slopes import folded
 
 if TYPE_CHECKING:
     from detector.models.version import ModelVersion
 
 Arrays = dict[str, NDArray[Any]]
 
-# 2 held a champion alone.
-FORMAT = 3
+# 2 held a champion alone, 3 no slopes.
+FORMAT = 4
 _STANDING = {"window": "float64", "place": "int64", "told": "float64", "contest": "float64"}
 _LINEAR = {
-    "slots": "int32", "slot_weights": "float64", "slot_squares": "float64", "intercept": "float64",
+    "slots": "int32", "slot_weights": "float64", "slot_squares": "float64", "slopes": "float64", "intercept": "float64",
     "offsets": "float64", "means": "float64", "bin_counts": "float64", "usual_rows": "float64", "rows": "int64",
     "spent": "float64", "clock": "int64", **{f"standing.{name}": kind for name, kind in _STANDING.items()},
 }  # fmt: skip
@@ -122,9 +123,9 @@ def _linear_arrays(contender: ModelVersion) -> Arrays:
     if state is None:
         message = f"model {contender.model} is for scoring alone: it has no learner's state to be written"
         raise ModelError(message)
-    slots = np.flatnonzero((state.squared_gradients > 0) | (contender.weights != 0)).astype(np.int32)
+    slots = np.flatnonzero((state.squared_gradients > 0) | (state.weights != 0)).astype(np.int32)
     found: Arrays = {
-        "slots": slots, "slot_weights": contender.weights[slots], "slot_squares": state.squared_gradients[slots]
+        "slots": slots, "slot_weights": state.weights[slots], "slot_squares": state.squared_gradients[slots]
     }  # fmt: skip
     for source in (contender, state):
         found |= {name: value for name, value in vars(source).items() if name in _LINEAR and name not in found}
@@ -267,10 +268,12 @@ def _linear(own_fields: Fields, arrays: Arrays) -> dict[str, Any]:
     standing = Standing(**{name: arrays[f"standing.{name}"] for name in _STANDING})
     kept = {field.name for field in fields(LinearState)} & arrays.keys()
     state = LinearState(
-        squared_gradients=dense[1], standing=standing, **{name: arrays[name] for name in kept}
-    )  # fmt: skip
+        weights=dense[0], squared_gradients=dense[1], standing=standing, **{name: arrays[name] for name in kept}
+    )
+    check_slopes(own_fields.binner, state.slopes)
     scoring = {name: arrays[name] for name in ("intercept", "offsets", "means", "bin_counts")}
-    return {"fields": own_fields, "weights": dense[0], "state": state, **scoring}
+    weights = folded(state.weights, own_fields.layout, state.slopes)
+    return {"fields": own_fields, "weights": weights, "state": state, **scoring}
 
 
 def _verdicts(listed: object) -> tuple[Verdict, ...]:

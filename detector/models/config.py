@@ -31,6 +31,7 @@ class LogisticConfig:
         initial_intercept: log-odds before anything has been learned.
         clip_gradient: largest absolute gradient of the loss, after the example's weight.
         smallest_gradient: examples with a smaller one are passed over.
+        slope_rate: the constant rate of the slopes over bins, 0 for none.
         fields: features and crosses of features, as `fields.parse_field` reads them.
     """
 
@@ -40,6 +41,7 @@ class LogisticConfig:
     initial_intercept: float
     clip_gradient: float
     smallest_gradient: float
+    slope_rate: float
     fields: tuple[str, ...]
 
 
@@ -170,6 +172,7 @@ def _logistic(section: Section) -> LogisticConfig:
         initial_intercept=section.number("initial_intercept", -20.0, 20.0),
         clip_gradient=section.number("clip_gradient", 1e-6, 1e12),
         smallest_gradient=section.number("smallest_gradient", 0.0, 1.0),
+        slope_rate=section.number("slope_rate", 0.0, 1.0),
         fields=tuple(str(text) for text in fields),
     )
 

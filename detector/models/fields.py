@@ -49,11 +49,15 @@ class Layout(NamedTuple):
         parts: int32[K, 3, 4], the features of each field: (column, top, shift, stride), stride 0 behind the last.
         starts: int32[K + 1], where each field's slots start.
         hashed: int32[K], 1 where the bins of a field are hashed.
+        alone: int32[K], the column of the feature that a field is all by itself, bin by bin; -1 of other fields.
+        missing: int32[F], the bin of each feature that means "missing".
     """
 
     parts: NDArray[np.int32]
     starts: NDArray[np.int32]
     hashed: NDArray[np.int32]
+    alone: NDArray[np.int32]
+    missing: NDArray[np.int32]
 
 
 @kernel
@@ -177,6 +181,8 @@ class Fields:
             parts,
             np.cumsum([0, *slots]).astype(np.int32),
             np.array([size > HASHED_SLOTS for size in sizes], dtype=np.int32),
+            np.array([binner.columns.get(text, -1) for text in self.texts], dtype=np.int32),
+            binner.missing_bins.astype(np.int32),
         )
         for column in self.layout:
             column.setflags(write=False)

@@ -32,11 +32,15 @@ class LinearState:
     """Of one compiled contender.
 
     Attributes:
+        weights: float64 a slot, without the slopes that are in a version's.
+        slopes: float64[3, F].
         squared_gradients: float64 a slot.
         usual_rows, rows, spent, clock: see `logistic.Learned`.
         standing: how it has done.
     """
 
+    weights: NDArray[np.float64]
+    slopes: NDArray[np.float64]
     squared_gradients: NDArray[np.float64]
     usual_rows: NDArray[np.float64]
     rows: NDArray[np.int64]

@@ -4,8 +4,10 @@ It is river's `LogisticRegression(optimizer=AdaGrad(lr, eps), l2=0)` on one-hot 
 with its cut-offs, the same order of intercept and weights, one update a row. Tests hold the two equal to 1e-9. A row of
 one-hot fields touches one weight a field, which is what makes learning a microsecond's work.
 
-One thing may differ: a row whose gradient is smaller than a threshold is passed over, since most payments are plain and
-teach nothing; the threshold 0 learns all.
+Beside the weights each feature may have a slope over its bins; see `slopes`.
+
+One more thing may differ: a row whose gradient is smaller than a threshold is passed over, since most payments are
+plain and teach nothing; the threshold 0 learns all.
 
 How far the labels of one source may move the model is capped: of each labeller, merchant and card, the gradients that
 it caused are added up, and what goes beyond its cap within a window of label time is cut off. A thousand false labels
@@ -30,6 +32,7 @@ from river import base
 from detector.jit import constants, kernel, prefetch
 from detector.models.bins import BIN_CODES, Binner
 from detector.models.fields import BLOCK, Fields, Layout, slots_of_block
+from detector.models.slopes import RENEWED_EVERY, SLOPE, SLOPE_WORDS, note_standings, renew_usual
 
 # river's: where its sigmoid and its gradient stop computing exponentials.
 _SIGMOID_LIMIT = 30.0
@@ -42,7 +45,7 @@ USUAL_ROWS = 8192.0
 LINE_BITS = 3
 # Both copies of the weights lack what was just learned; see `Weights`.
 STALE = 3
-RATE, INTERCEPT_RATE, CLIP, EPSILON, SMALLEST = constants(5)
+RATE, INTERCEPT_RATE, CLIP, EPSILON, SMALLEST, SLOPE_RATE = constants(6)
 # Sources of a label: who gave it, and the merchant and card of its payment.
 SOURCES = 3
 LABELLER = 0
@@ -69,6 +72,8 @@ class Learned(NamedTuple):
 
     Attributes:
         weights, squared_gradients: float64, one a slot.
+        slopes: float64[3, F], of each feature; see `slopes`.
+        standings: float64[F], room for those of a row.
         intercept: float64[1].
         means: float64[K], mean log-odds that each field gave lately, as it was before each row was learned.
         usual_rows: float64[1], example weight that means and counts rest on, below 8,192.
@@ -82,6 +87,8 @@ class Learned(NamedTuple):
 
     weights: NDArray[np.float64]
     squared_gradients: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    standings: NDArray[np.float64]
     intercept: NDArray[np.float64]
     means: NDArray[np.float64]
     usual_rows: NDArray[np.float64]
@@ -133,33 +140,50 @@ def _loss_gradient(label: int, log_odds: float) -> float:
 def predict_rows(
     bins: NDArray[np.uint8],
     layout: Layout,
-    weights: NDArray[np.float64],
-    intercept: float,
+    learned: Learned,
     columns: NDArray[np.uint8],
     slots: NDArray[np.int32],
-    log_odds: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
-    """Probability of fraud of each row; `columns`, `slots` and `log_odds` are room for a block."""
+    """Probability of fraud of each row; `columns` and `slots` are room for a block."""
     for start in range(0, bins.shape[0], BLOCK):
         rows = min(BLOCK, bins.shape[0] - start)
         slots_of_block(bins, start, rows, layout, columns, slots)
-        log_odds_of_block(rows, slots, weights, intercept, log_odds)
-        for row in range(rows):
-            out[start + row] = sigmoid(log_odds[row])
+        for place in range(rows):
+            note_standings(bins[start + place], layout, learned.slopes, learned.standings)
+            out[start + place] = sigmoid(_log_odds(slots, place, layout, learned))
+
+
+@kernel
+def _given(field: int, slot: int, layout: Layout, learned: Learned) -> float:
+    """What a field adds to the log-odds: its weight, and the slope of the feature that it is all by itself."""
+    column = layout.alone[field]
+    if column < 0:
+        return learned.weights[np.uint32(slot)]
+    return learned.weights[np.uint32(slot)] + learned.slopes[SLOPE, column] * learned.standings[column]
+
+
+@kernel
+def _log_odds(slots: NDArray[np.int32], place: int, layout: Layout, learned: Learned) -> float:
+    """Log-odds of a row of a block, whose standings are noted: what scorers add up, in the same order."""
+    total = 0.0
+    for field in range(slots.shape[0]):
+        total += _given(field, slots[field, place], layout, learned)
+    return total + learned.intercept[0]
 
 
 @kernel
 def _note_usual(
-    bins: NDArray[np.uint8], slots: NDArray[np.int32], place: int, example_weight: float, learned: Learned
-) -> None:
+    bins: NDArray[np.uint8], slots: NDArray[np.int32], place: int, example_weight: float, layout: Layout,
+    learned: Learned,
+) -> None:  # fmt: skip
     """Take a row into what is usual: `bins` is the row, `slots[:, place]` its slots."""
     if example_weight <= 0.0:
         return
     learned.usual_rows[0] += example_weight
     share = example_weight / learned.usual_rows[0]
     for field in range(slots.shape[0]):
-        learned.means[field] += share * (learned.weights[slots[field, place]] - learned.means[field])
+        learned.means[field] += share * (_given(field, slots[field, place], layout, learned) - learned.means[field])
     for column in range(bins.shape[0]):
         learned.bin_counts[column, bins[column]] += example_weight
     if learned.usual_rows[0] >= USUAL_ROWS:
@@ -171,9 +195,10 @@ def _note_usual(
 
 @kernel
 def _descend(
-    slots: NDArray[np.int32], place: int, gradient: float, rates: NDArray[np.float64], learned: Learned
-) -> None:
-    """One step of AdaGrad in the slots of a row."""
+    slots: NDArray[np.int32], place: int, gradient: float, rates: NDArray[np.float64], layout: Layout,
+    learned: Learned,
+) -> None:  # fmt: skip
+    """One step of AdaGrad in the slots of a row, and one of plain descent in the slopes."""
     learned.intercept[0] -= rates[INTERCEPT_RATE] * gradient
     for field in range(slots.shape[0]):
         slot = np.uint32(slots[field, place])
@@ -181,6 +206,9 @@ def _descend(
         scale = math.sqrt(learned.squared_gradients[slot] + rates[EPSILON])
         learned.weights[slot] -= rates[RATE] / scale * gradient
         learned.stale[slot >> LINE_BITS] = STALE
+        column = layout.alone[field]
+        if column >= 0:
+            learned.slopes[SLOPE, column] -= rates[SLOPE_RATE] * gradient * learned.standings[column]
 
 
 @kernel
@@ -229,7 +257,8 @@ def learn_rows(
 ) -> None:
     """Learn row by row; `log_odds` says what was believed of each row before, `shares` how much of it caps let through.
 
-    `rates` holds the learning rate, the intercept's, the largest gradient, AdaGrad's epsilon and the smallest gradient;
+    `rates` holds the learning rate, the intercept's, the largest gradient, AdaGrad's epsilon, the smallest gradient and
+    the slopes' rate;
     `sources` are those of each label and `windows` when it became known; `columns` and `slots` are room for a block.
     """
     for start in range(0, bins.shape[0], BLOCK):
@@ -240,18 +269,18 @@ def learn_rows(
                 prefetch(learned.weights, slots[field, place])
         for place in range(rows):
             row = start + place
-            total = 0.0
-            for field in range(slots.shape[0]):
-                total += learned.weights[np.uint32(slots[field, place])]
-            log_odds[row] = total + learned.intercept[0]
+            if learned.rows[0] % RENEWED_EVERY == 0 and rates[SLOPE_RATE] > 0.0:
+                renew_usual(learned.bin_counts, layout, learned.slopes)
+            note_standings(bins[row], layout, learned.slopes, learned.standings)
+            log_odds[row] = _log_odds(slots, place, layout, learned)
             if learned.rows[0] % USUAL_ONE_IN == 0:
-                _note_usual(bins[row], slots, place, example_weights[row], learned)
+                _note_usual(bins[row], slots, place, example_weights[row], layout, learned)
             learned.rows[0] += 1
             gradient = _loss_gradient(labels[row], log_odds[row]) * example_weights[row]
             gradient = min(max(gradient, -rates[CLIP]), rates[CLIP])
             if abs(gradient) >= rates[SMALLEST]:
                 allowed = _within_caps(gradient, example_weights[row], sources[row], windows[row], caps, learned)
-                _descend(slots, place, allowed, rates, learned)
+                _descend(slots, place, allowed, rates, layout, learned)
                 shares[row] = allowed / gradient if gradient != 0.0 else 1.0
 
 
@@ -267,6 +296,7 @@ class BinnedLogisticRegression(base.Classifier):
         epsilon: AdaGrad's: squared gradients that every slot has before it learns.
         smallest_gradient: rows whose gradient is smaller, after the example's weight, are passed over.
         caps: how far one source may move it.
+        slope_rate: the constant rate of the slopes; 0 for none, as in river's model of one-hot dictionaries.
 
     Attributes:
         learned: what it has learned.
@@ -282,6 +312,7 @@ class BinnedLogisticRegression(base.Classifier):
         epsilon: float = 1e-8,
         smallest_gradient: float = 0.0,
         caps: Caps = Caps(),  # noqa: B008 - immutable
+        slope_rate: float = 0.0,
     ) -> None:
         """Start with weights of zero."""
         self.fields = fields
@@ -292,10 +323,13 @@ class BinnedLogisticRegression(base.Classifier):
         self.epsilon = epsilon
         self.smallest_gradient = smallest_gradient
         self.caps = caps
+        self.slope_rate = slope_rate
         slots = fields.slot_count
         self.learned = Learned(
             weights=np.zeros(slots),
             squared_gradients=np.zeros(slots),
+            slopes=np.zeros((SLOPE_WORDS, fields.binner.feature_count)),
+            standings=np.zeros(fields.binner.feature_count),
             intercept=np.array([float(initial_intercept)]),
             means=np.zeros(len(fields)),
             usual_rows=np.zeros(1),
@@ -392,7 +426,7 @@ class BinnedLogisticRegression(base.Classifier):
         rates = np.array(
             [
                 self.learning_rate, self.intercept_learning_rate, self.clip_gradient, self.epsilon,
-                self.smallest_gradient,
+                self.smallest_gradient, self.slope_rate,
             ]
         )  # fmt: skip
         columns, slots = self.fields.room()
@@ -410,7 +444,7 @@ class BinnedLogisticRegression(base.Classifier):
         matrix = self.fields.binner.matrix(bins)
         out = np.empty(len(matrix))
         columns, slots = self.fields.room()
-        predict_rows(matrix, self.fields.layout, self.weights, self.intercept, columns, slots, np.empty(BLOCK), out)
+        predict_rows(matrix, self.fields.layout, self.learned, columns, slots, out)
         return out
 
     def slot_weights(self) -> Mapping[int, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -12,22 +11,21 @@ from numpy.typing import NDArray
 from detector.catalogue import ANOMALY, CATALOGUE, catalogue_digest
 from detector.errors import ConfigurationError, ModelError
 from detector.examples import Examples
-from detector.jit import kernel
 from detector.models.bins import Binner, Grids
 from detector.models.calibration import Calibrator, Evidence
 from detector.models.challengers import Model, challenger, logistic_of
 from detector.models.checks import ANOMALY_SAMPLE
 from detector.models.config import CHAMPION, ModelsConfig
 from detector.models.contest import Contest, log_losses
+from detector.models.copies import Copies
 from detector.models.drift import DriftMonitor
 from detector.models.fields import EVERY_FEATURE
 from detector.models.half_space import FIRST_WINDOW, CompiledHalfSpaceTrees
 from detector.models.learned import LinearState, SharedState, Standing, TreesState
-from detector.models.logistic import LINE_BITS, BinnedLogisticRegression, Learned
+from detector.models.logistic import BinnedLogisticRegression, Learned
+from detector.models.slopes import folded
 from detector.models.version import ModelVersion
 from detector.vocabulary import Label
-
-_LINE = 1 << LINE_BITS
 
 
 @dataclass(slots=True)
@@ -42,53 +40,6 @@ class _Lineage:
     anomalies_sampled: int = 0
 
 
-@kernel
-def _copy_stale(weights: NDArray[np.float64], stale: NDArray[np.uint8], own_bit: int, out: NDArray[np.float64]) -> None:
-    """Bring a copy of the weights up to date: lines whose `own_bit` says that they have changed since."""
-    words = stale.shape[0] // 8
-    eight = stale[: words * 8].view(np.uint64)
-    for word in range(words + 1):
-        if word < words and eight[word] == 0:
-            continue
-        for line in range(word * 8, min(word * 8 + 8, stale.shape[0])):
-            if stale[line] & own_bit:
-                stale[line] &= 255 - own_bit
-                for slot in range(line * _LINE, min(line * _LINE + _LINE, weights.shape[0])):
-                    out[slot] = weights[slot]
-
-
-class _Copies:
-    """Two copies of the weights that versions for scoring take turns in.
-
-    A version's weights never change as long as the version's array is held by anybody: then the next version gets a
-    copy of its own. Where versions come one after the other and old ones are let go, only the lines of weights that
-    were learned since are copied: microseconds, not the milliseconds of a million slots.
-    """
-
-    def __init__(self) -> None:
-        """No copy yet."""
-        self._rooms: list[NDArray[np.float64] | None] = [None, None]
-        self._given: list[weakref.ref[NDArray[np.float64]] | None] = [None, None]
-        self._turn = 0
-
-    def take(self, learned: Learned) -> NDArray[np.float64]:
-        """The weights as they are now, read-only."""
-        turn = self._turn
-        self._turn = 1 - turn
-        given, room = self._given[turn], self._rooms[turn]
-        own_bit = 1 << turn
-        if room is None or (given is not None and given() is not None):
-            room = learned.weights.copy()
-            self._rooms[turn] = room
-            learned.stale[:] &= ~np.uint8(own_bit)
-        else:
-            _copy_stale(learned.weights, learned.stale, own_bit, room)
-        view = room.view()
-        view.setflags(write=False)
-        self._given[turn] = weakref.ref(view)
-        return view
-
-
 @dataclass(slots=True)
 class _Contender:
     """A model with labels, and what is known of its scores."""
@@ -96,7 +47,7 @@ class _Contender:
     name: str
     model: Model
     calibrator: Calibrator
-    copies: _Copies
+    copies: Copies
 
     @property
     def learned(self) -> Learned | None:
@@ -136,7 +87,7 @@ class Trainer:
         contenders = [(CHAMPION, logistic_of(config.logistic, binner, config.caps)), *rivals]
         window = config.calibration
         self._contenders = [
-            _Contender(name, model, Calibrator(window.window, window.least_frauds), _Copies())
+            _Contender(name, model, Calibrator(window.window, window.least_frauds), Copies())
             for name, model in contenders
         ]
         electable = [isinstance(model, BinnedLogisticRegression) for _, model in contenders]
@@ -240,12 +191,12 @@ class Trainer:
                 continue
             if held.fields != _compiled(contender).fields:
                 continue
-            for name in ("weights", "intercept", "means", "bin_counts"):
+            for name in ("intercept", "means", "bin_counts"):
                 getattr(learned, name)[:] = getattr(held, name)
-            for name in ("squared_gradients", "usual_rows", "rows", "spent", "clock"):
+            for name in ("weights", "slopes", "squared_gradients", "usual_rows", "rows", "spent", "clock"):
                 getattr(learned, name)[:] = getattr(state, name)
             learned.spent_window[:] = state.clock[0]
-            contender.copies = _Copies()
+            contender.copies = Copies()
             self._go_on_comparing(place, state.standing)
 
     def _go_on_comparing(self, place: int, standing: Standing) -> None:
@@ -405,7 +356,7 @@ class Trainer:
             examples_offset: next offset on `cardwatch.examples.v1`.
         """
         champion = self._champion
-        weights = champion.copies.take(self.logistic.learned)
+        weights = champion.copies.take(self.logistic.learned, self.logistic.fields.layout)
         made = _linear_of(champion, weights, None) | self._common(name, examples_offset)
         return ModelVersion(**made, verdicts=tuple(self.contest.verdicts))
 
@@ -421,6 +372,8 @@ class Trainer:
         contender = self._contenders[place]
         learned = _compiled(contender).learned
         state = LinearState(
+            weights=learned.weights.copy(),
+            slopes=learned.slopes.copy(),
             squared_gradients=learned.squared_gradients.copy(),
             usual_rows=learned.usual_rows.copy(),
             rows=learned.rows.copy(),
@@ -428,7 +381,8 @@ class Trainer:
             clock=learned.clock.copy(),
             standing=self._standing(place),
         )
-        return ModelVersion(**_linear_of(contender, learned.weights.copy(), state), **common)
+        weights = folded(learned.weights, _compiled(contender).fields.layout, learned.slopes)
+        return ModelVersion(**_linear_of(contender, weights, state), **common)
 
     def _common(self, name: str, examples_offset: int) -> dict[str, Any]:
         """What the versions of all contenders share."""

@@ -23,7 +23,14 @@ from detector.jit import kernel
 from detector.models import archive, codec
 from detector.models.bins import BIN_CODES, Binner
 from detector.models.calibration import calibrated
-from detector.models.checks import ANOMALY_SAMPLE, check_linear, check_shapes, check_shared, check_values
+from detector.models.checks import (
+    ANOMALY_SAMPLE,
+    check_linear,
+    check_shapes,
+    check_shared,
+    check_slopes,
+    check_values,
+)
 from detector.models.contest import KEPT_VERDICTS, Verdict
 from detector.models.fields import BLOCK, Fields, Layout, slots_of_block
 from detector.models.forest import Forest, room, score_rows
@@ -93,7 +100,7 @@ class ModelVersion:
         cold_start_frauds: frauds to be learned before the models may freeze a card.
         log_loss, average_precision: on the window of the calibration, each example before it was learned.
         fields: features, grids, and what of them is added up.
-        weights: float64 a slot.
+        weights: float64 a slot, slopes in them.
         intercept: float64[1].
         offsets: float64[129], what calibration adds to the log-odds; see `calibration`.
         means: float64[K], mean log-odds that each field gave to what was learned.
@@ -145,6 +152,7 @@ class ModelVersion:
         if self.state is not None:
             check_values(self)
             check_linear(self.state, self.fields.slot_count)
+            check_slopes(self.binner, self.state.slopes)
         if self.shared is not None:
             check_shared(self.binner, self.shared)
         for part in (self.state, self.shared, tuple(vars(self).values())):

@@ -46,6 +46,7 @@ def models_mapping(**half_space: int) -> dict[str, Any]:
             "clip_gradient": 5.0,
             "epsilon": 1e-8,
             "smallest_gradient": 0.0,
+            "slope_rate": 0.01,
             "fields": list(FIELDS),
         },
         "calibration": {"window": 1_600, "least_frauds": 5},

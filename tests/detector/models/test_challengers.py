@@ -36,7 +36,7 @@ def _mapping(*challengers: dict[str, Any], **logistic: float) -> dict[str, Any]:
         "cold_start_frauds": 10,
         "logistic": {
             "learning_rate": 0.1, "intercept_learning_rate": 0.01, "initial_intercept": -1.0, "clip_gradient": 5.0,
-            "epsilon": 1e-8, "smallest_gradient": 0.0, "fields": ["*"],
+            "epsilon": 1e-8, "smallest_gradient": 0.0, "slope_rate": 0.0, "fields": ["*"],
         } | logistic,
         "calibration": {"window": 1_600, "least_frauds": 5},
         "caps": {"window_hours": 24, "labeller": 1e6, "merchant": 1e6, "card": 1e6},
