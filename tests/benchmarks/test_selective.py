@@ -39,5 +39,6 @@ def test_without_weights_the_silence_of_the_others_prevails(learned: dict[str, L
     """The few frauds that chance has found drown among payments that nobody looked at."""
     plain, weighted = learned[UNWEIGHTED], learned[WEIGHTED]
     assert abs(plain.foreseen_over_real - 1) > 2 * abs(weighted.foreseen_over_real - 1)
-    assert plain.ap < 0.75 * weighted.ap
+    assert plain.ap < weighted.ap
+    assert plain.alerts_a_day < 0.1 * weighted.alerts_a_day
     assert plain.ap_of_new_fraud < 0.5 * weighted.ap_of_new_fraud
