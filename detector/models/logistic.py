@@ -261,6 +261,8 @@ def learn_rows(
     the slopes' rate;
     `sources` are those of each label and `windows` when it became known; `columns` and `slots` are room for a block.
     """
+    # Without slopes all standings are 0 and stay so.
+    has_slopes = rates[SLOPE_RATE] > 0.0 or learned.slopes.any()
     for start in range(0, bins.shape[0], BLOCK):
         rows = min(BLOCK, bins.shape[0] - start)
         slots_of_block(bins, start, rows, layout, columns, slots)
@@ -271,7 +273,8 @@ def learn_rows(
             row = start + place
             if learned.rows[0] % RENEWED_EVERY == 0 and rates[SLOPE_RATE] > 0.0:
                 renew_usual(learned.bin_counts, layout, learned.slopes)
-            note_standings(bins[row], layout, learned.slopes, learned.standings)
+            if has_slopes:
+                note_standings(bins[row], layout, learned.slopes, learned.standings)
             log_odds[row] = _log_odds(slots, place, layout, learned)
             if learned.rows[0] % USUAL_ONE_IN == 0:
                 _note_usual(bins[row], slots, place, example_weights[row], layout, learned)
