@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,13 +20,13 @@ from casework.courier import QUIET_HOURS, Delivered
 from casework.deliveries import Deliveries, Delivery, DeliveryState, PutOff
 from casework.errors import CaseworkError, StoreError
 from casework.notices import Notice, decode_notice
+from streams.committing import CommittingRole, InterruptedBatchError
 from streams.doors import Doors, KafkaDoors
 from streams.metrics import StreamMetrics
 from streams.records import Headers, RawRecord, TopicPartition
 from streams.rejections import Reason, Rejected
 from streams.scoring import Clock, epoch_ms, put_aside
 from streams.settings import StreamSettings
-from streams.tasks import end_tasks
 from streams.topics import DEAD_LETTERS, NOTIFICATIONS
 
 # A batch must end before the worker counts as stalled, also where every sender's answer takes its time.
@@ -56,10 +56,6 @@ class CallingDesk(Protocol):
         ...
 
 
-class _InterruptedError(Exception):
-    """Somebody waits for the batch in hand, and the memory does not answer: it will be read again."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Stood:
     """A notice, and where its record stood."""
@@ -75,7 +71,7 @@ class _Stood:
     call_since_ms: int = 0
 
 
-class NotifyRole:
+class NotifyRole(CommittingRole):
     """A notify worker."""
 
     def __init__(
@@ -99,17 +95,11 @@ class NotifyRole:
             clock: UTC epoch milliseconds.
             doors: to Kafka; the real ones if not given.
         """
+        super().__init__("notify", (NOTIFICATIONS,), doors or KafkaDoors(settings, metrics.vitals))
         self._courier, self._desk, self._deliveries = courier, desk, deliveries
         self._metrics, self._clock = metrics, clock
-        self._doors = doors or KafkaDoors(settings, metrics.vitals)
-        self._producer = self._doors.producer()
-        self._shell = self._doors.shell("notify", (NOTIFICATIONS,), self)
         self._owned: frozenset[TopicPartition] = frozenset()
-        self._done: dict[TopicPartition, int] = {}
-        self._committed: dict[TopicPartition, int] = {}
-        self._interrupted = asyncio.Event()
         self._sending = asyncio.Semaphore(_SENDING_AT_ONCE)
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Check the cluster, then join the group.
@@ -119,28 +109,16 @@ class NotifyRole:
         """
         await asyncio.to_thread(self._doors.look_at, (NOTIFICATIONS, DEAD_LETTERS), self._producer)
         await self._shell.start()
-        self._tasks = [
-            asyncio.create_task(self._told(self._commit_for_ever()), name="notify commits"),
-            asyncio.create_task(self._told(self._later_for_ever()), name="notices put off"),
-        ]
-
-    async def stop(self) -> None:
-        """Finish the batch in hand, commit, and leave the group."""
-        await end_tasks(self._tasks)
-        await self._shell.stop()
-        await asyncio.to_thread(self._producer.close)
-
-    async def wait_broken(self) -> None:
-        """Return only by raising `WorkerError`."""
-        await self._shell.wait_broken()
+        self._begin_task(self._commit_for_ever(), "notify commits")
+        self._begin_task(self._later_for_ever(), "notices put off")
 
     async def assigned(
         self, partitions: frozenset[TopicPartition], generation: int
     ) -> Mapping[TopicPartition, int | None]:
         """Go on at the committed offsets; see `BatchHandler`."""
         logger.info("notices of partitions %s in generation %d", sorted(p.partition for p in partitions), generation)
-        self._interrupted.clear()
-        self._done, self._committed, self._owned = {}, {}, partitions
+        self._begin()
+        self._owned = partitions
         return dict.fromkeys(partitions)
 
     async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
@@ -158,7 +136,7 @@ class NotifyRole:
             by_card[notice.card_token].append(stood)
         try:
             await self._in_order(list(by_card.values()))
-        except _InterruptedError:
+        except InterruptedBatchError:
             logger.warning("notices of partition %d are left for the next owner", partition.partition)
             return
         await self._producer.drained()
@@ -169,14 +147,6 @@ class NotifyRole:
         logger.info("partitions revoked: %s", sorted(partition.partition for partition in partitions))
         self._owned = frozenset()
         await self._commit()
-
-    async def stopping(self) -> None:
-        """Commit what is done; see `BatchHandler`."""
-        await self._commit()
-
-    def interrupt(self) -> None:
-        """Stop waiting for the memory; see `BatchHandler`."""
-        self._interrupted.set()
 
     async def _in_order(self, cards: Sequence[Sequence[_Stood]]) -> None:
         """Deliver notices, those of a card one after the other; what failed is raised once all others are done."""
@@ -260,16 +230,6 @@ class NotifyRole:
         rejected = [Rejected(record, reason, detail)]
         await put_aside(rejected, partition, set(), self._producer, self._metrics, self._clock())
 
-    async def _pause(self, pause_s: float) -> None:
-        """Wait, but not while somebody waits for us.
-
-        Raises:
-            _InterruptedError: somebody does.
-        """
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._interrupted.wait(), pause_s)
-            raise _InterruptedError
-
     async def _later_for_ever(self) -> None:
         """Send what was put off and is due, while no batch is in hand: a notice is then never in two hands here."""
         while True:
@@ -279,7 +239,7 @@ class NotifyRole:
             except StoreError as error:
                 self._metrics.store_failed(error)
                 logger.warning("notices put off: %s; trying again", type(error).__name__)
-            except _InterruptedError:
+            except InterruptedBatchError:
                 logger.info("notices that were put off are left for the next owner")
 
     async def _send_due(self) -> None:
@@ -298,21 +258,6 @@ class NotifyRole:
             await self._shell.alone(self._commit())
             self._metrics.show_lags(self._shell.lag())
             self._metrics.show_producer(self._producer.waiting, self._producer.errors)
-
-    async def _commit(self) -> None:
-        """Commit what is done and not committed."""
-        new = {
-            partition: offset for partition, offset in self._done.items() if self._committed.get(partition) != offset
-        }
-        if new and await self._shell.commit(new):
-            self._committed |= new
-
-    async def _told(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a background task; its failure is the role's."""
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - told to the owner of the role
-            await self._shell.break_down(error)
 
 
 @dataclass(frozen=True, slots=True)

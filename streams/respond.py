@@ -7,10 +7,9 @@ are handled again and change nothing. While Redis is down the role waits and tri
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from casework.alerts import Alert
@@ -25,6 +24,7 @@ from streams import failpoints
 from streams.alert_records import alert_of
 from streams.card_numbers import redact_text
 from streams.codecs import TRACE_HEADER
+from streams.committing import CommittingRole, InterruptedBatchError
 from streams.doors import Doors, KafkaDoors
 from streams.encoding import RECORD_TIME_HEADER
 from streams.metrics import StreamMetrics
@@ -34,7 +34,6 @@ from streams.rejections import Reason, Rejected
 from streams.relay import Relay
 from streams.scoring import Clock, epoch_ms, put_aside
 from streams.settings import StreamSettings
-from streams.tasks import end_tasks
 from streams.topics import ALERTS, AUDIT, CARD_ORDERS, CARD_STATES, CASES, CONTROL, DEAD_LETTERS, LABELS, NOTIFICATIONS
 from telemetry.tracing import trace_id_of
 
@@ -84,11 +83,7 @@ class RespondingDesk(Protocol):
         ...
 
 
-class _InterruptedError(Exception):
-    """Somebody waits for the batch in hand, and the store does not answer: it will be read again."""
-
-
-class RespondRole:
+class RespondRole(CommittingRole):
     """A respond worker: alerts of its partitions, and the outboxes that go with them."""
 
     def __init__(
@@ -110,19 +105,13 @@ class RespondRole:
             doors: to Kafka; the real ones if not given.
             reconciler: looks after a store that can fall behind what topics say.
         """
+        super().__init__("respond", (ALERTS,), doors or KafkaDoors(settings, metrics.vitals))
         self._desk = desk
         self._metrics = metrics
         self._clock = clock
-        self._doors = doors or KafkaDoors(settings, metrics.vitals)
-        self._producer = self._doors.producer()
-        self._shell = self._doors.shell("respond", (ALERTS,), self)
         self._reconciler = reconciler
         self._relay = Relay(desk, self._producer, settings, metrics, clock)
-        self._done: dict[TopicPartition, int] = {}
-        self._committed: dict[TopicPartition, int] = {}
-        self._interrupted = asyncio.Event()
         self._open_breakers: frozenset[str] = frozenset()
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Check the cluster, then join the group.
@@ -133,32 +122,19 @@ class RespondRole:
         facts = await asyncio.to_thread(self._doors.look_at, _TOPICS, self._producer)
         self._relay.partitions = facts.partitions
         await self._shell.start()
-        self._tasks = [
-            asyncio.create_task(self._told(self._commit_for_ever()), name="respond commits"),
-            asyncio.create_task(self._told(self._relay.run()), name="relay"),
-            asyncio.create_task(self._told(self._tick_for_ever()), name="clock of cases"),
-        ]
+        self._begin_task(self._commit_for_ever(), "respond commits")
+        self._begin_task(self._relay.run(), "relay")
+        self._begin_task(self._tick_for_ever(), "clock of cases")
         if self._reconciler is not None:
             self._reconciler.partitions = facts.partitions
-            self._tasks.append(asyncio.create_task(self._told(self._reconciler.run()), name="reconciler"))
-
-    async def stop(self) -> None:
-        """Finish the batch in hand, commit, relay what is in flight, and leave the group."""
-        await end_tasks(self._tasks)
-        await self._shell.stop()
-        await asyncio.to_thread(self._producer.close)
-
-    async def wait_broken(self) -> None:
-        """Return only by raising `WorkerError`."""
-        await self._shell.wait_broken()
+            self._begin_task(self._reconciler.run(), "reconciler")
 
     async def assigned(
         self, partitions: frozenset[TopicPartition], generation: int
     ) -> Mapping[TopicPartition, int | None]:
         """Go on at the committed offsets; see `BatchHandler`."""
         logger.info("responding to partitions %s in generation %d", sorted(p.partition for p in partitions), generation)
-        self._interrupted.clear()
-        self._done, self._committed = {}, {}
+        self._begin()
         self._own(frozenset(partition.partition for partition in partitions))
         return dict.fromkeys(partitions)
 
@@ -174,7 +150,7 @@ class RespondRole:
                 await self._put_aside(partition, record, redact_text(str(error)))
         try:
             await self._respond(partition, alerts, sources)
-        except _InterruptedError:
+        except InterruptedBatchError:
             logger.warning("alerts of partition %d are left for the next owner", partition.partition)
             return
         await self._producer.drained()
@@ -185,14 +161,6 @@ class RespondRole:
         logger.info("partitions revoked: %s", sorted(partition.partition for partition in partitions))
         self._own(frozenset())
         await self._commit()
-
-    async def stopping(self) -> None:
-        """Commit what is done; see `BatchHandler`."""
-        await self._commit()
-
-    def interrupt(self) -> None:
-        """Stop waiting for the store; see `BatchHandler`."""
-        self._interrupted.set()
 
     def _own(self, partitions: frozenset[int]) -> None:
         """Look after the outboxes, and the store's shards, that go with these partitions."""
@@ -240,16 +208,6 @@ class RespondRole:
             for record in sources:
                 place = {"partition": partition.partition, "offset": record.offset}
                 self._metrics.spans.record("respond", _trace_of(record), began_ns, time.time_ns(), place)
-
-    async def _pause(self, pause_s: float) -> None:
-        """Wait, but not while somebody waits for us.
-
-        Raises:
-            _InterruptedError: somebody does.
-        """
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._interrupted.wait(), pause_s)
-            raise _InterruptedError
 
     async def _put_aside(self, partition: TopicPartition, record: RawRecord, detail: str) -> None:
         """Send a dead letter for an alert."""
@@ -311,21 +269,8 @@ class RespondRole:
             except StoreError as error:
                 logger.warning("the clock of cases: %s; trying again", type(error).__name__)
 
-    async def _commit(self) -> None:
-        """Commit what is done and not committed."""
-        new = {
-            partition: offset for partition, offset in self._done.items() if self._committed.get(partition) != offset
-        }
-        if new and await self._shell.commit(new):
-            failpoints.reach(failpoints.AFTER_ALERTS_COMMIT)
-            self._committed |= new
-
-    async def _told(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a background task; its failure is the role's."""
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - told to the owner of the role
-            await self._shell.break_down(error)
+    def _was_committed(self) -> None:
+        failpoints.reach(failpoints.AFTER_ALERTS_COMMIT)
 
 
 def _trace_of(record: RawRecord) -> bytes | None:
