@@ -268,6 +268,18 @@ class Desk(Handling):
         """
         return await self._store.read_outbox(shard, after, count)
 
+    async def first_entries(self, shards: Sequence[int], count: int) -> dict[int, list[OutboxEntry]]:
+        """Read the outboxes of several shards at once.
+
+        Args:
+            shards: each 0 to `shards` - 1.
+            count: at most this many of each.
+
+        Returns:
+            By shard its oldest entries; a shard without any is left out.
+        """
+        return await self._store.first_entries(shards, count)
+
     async def ack_outbox(self, shard: int, up_to: str) -> None:
         """Forget a shard's entries up to and including this `entry_id`: Kafka has acknowledged them."""
         await self._store.ack_outbox(shard, up_to)

@@ -220,6 +220,9 @@ class Store(Protocol):
     async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
         """Read up to `count` entries of a shard's outbox, oldest first, behind the entry `after`."""
 
+    async def first_entries(self, shards: Sequence[int], count: int) -> dict[int, list[OutboxEntry]]:
+        """The oldest entries of each of these shards that has any, up to `count` each: one question for all."""
+
     async def ack_outbox(self, shard: int, up_to: str) -> None:
         """Remove a shard's entries up to and including `up_to`."""
 

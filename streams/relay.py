@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 from typing import Protocol
 
 from casework.errors import StoreError
@@ -34,8 +35,8 @@ class Outboxes(Protocol):
         """Number of outboxes."""
         ...
 
-    def read_outbox(self, shard: int, after: str | None, count: int) -> Awaitable[list[OutboxEntry]]:
-        """Read a shard's outbox, oldest first."""
+    def first_entries(self, shards: Sequence[int], count: int) -> Awaitable[dict[int, list[OutboxEntry]]]:
+        """The oldest entries of each of these shards that has any."""
         ...
 
     def ack_outbox(self, shard: int, up_to: str) -> Awaitable[None]:
@@ -102,22 +103,16 @@ class Relay:
             StoreError: the store does not answer.
             ProducerError: Kafka refuses what is sent.
         """
-        read: dict[int, str] = {}
-        relayed = 0
-        for shard in self.owned_shards():
-            entries = await self._outboxes.read_outbox(shard, None, _ENTRIES_AT_ONCE)
-            for entry in entries:
-                failpoints.reach(failpoints.OUTBOX_READ)
-                await self._producer.send(_record_of(entry))
-            if entries:
-                read[shard] = entries[-1].entry_id
-                relayed += len(entries)
-        if read:
+        waiting = await self._outboxes.first_entries(self.owned_shards(), _ENTRIES_AT_ONCE)
+        for entry in chain.from_iterable(waiting.values()):
+            failpoints.reach(failpoints.OUTBOX_READ)
+            await self._producer.send(_record_of(entry))
+        if waiting:
             await self._producer.drained()
             failpoints.reach(failpoints.OUTBOX_SENT)
-            for shard, last in read.items():
-                await self._outboxes.ack_outbox(shard, last)
-        return relayed
+            for shard, entries in waiting.items():
+                await self._outboxes.ack_outbox(shard, entries[-1].entry_id)
+        return sum(map(len, waiting.values()))
 
     async def _show_age(self) -> None:
         """Bring the gauge of the outbox's age up to date, now and then."""

@@ -58,8 +58,8 @@ class RespondingDesk(Protocol):
         """Answer alerts, each as one atomic step."""
         ...
 
-    async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
-        """Read a shard's outbox."""
+    async def first_entries(self, shards: Sequence[int], count: int) -> dict[int, list[OutboxEntry]]:
+        """The oldest entries of each of these shards that has any."""
         ...
 
     async def ack_outbox(self, shard: int, up_to: str) -> None:

@@ -199,6 +199,10 @@ class MemoryStore:
         behind = (entry for number, entry in self._outboxes[shard].items() if number > first)
         return list(islice(behind, count))
 
+    async def first_entries(self, shards: Sequence[int], count: int) -> dict[int, list[OutboxEntry]]:
+        """Read the outboxes of several shards."""
+        return {shard: await self.read_outbox(shard, None, count) for shard in shards if self._outboxes[shard]}
+
     async def ack_outbox(self, shard: int, up_to: str) -> None:
         """Remove entries."""
         outbox = self._outboxes[shard]

@@ -388,6 +388,12 @@ class RedisStore:
         found = await self._redis.command("XRANGE", self._outbox_key(shard), start, "+", "COUNT", count)
         return [_entry(entry_id, fields) for entry_id, fields in found]
 
+    async def first_entries(self, shards: Sequence[int], count: int) -> dict[int, list[OutboxEntry]]:
+        """Read the outboxes of several shards."""
+        commands = [("XRANGE", self._outbox_key(shard), "-", "+", "COUNT", count) for shard in shards]
+        found = zip(shards, await self._redis.pipelined(commands), strict=True)
+        return {shard: [_entry(*entry) for entry in entries] for shard, entries in found if entries}
+
     async def ack_outbox(self, shard: int, up_to: str) -> None:
         """Trim a shard's outbox to what comes behind `up_to`."""
         time_ms, sequence = _place(up_to)
@@ -396,9 +402,8 @@ class RedisStore:
 
     async def outbox_oldest_ms(self) -> int | None:
         """Time of the oldest entry."""
-        commands = [("XRANGE", self._outbox_key(shard), "-", "+", "COUNT", 1) for shard in range(self.shards)]
-        firsts = [_entry(*entries[0]) for entries in await self._redis.pipelined(commands) if entries]
-        return min((entry.time_ms for entry in firsts), default=None)
+        firsts = await self.first_entries(range(self.shards), 1)
+        return min((entry.time_ms for (entry,) in firsts.values()), default=None)
 
     async def _confirm(self, shard: int) -> None:
         """Where it is configured, wait until Kafka has acknowledged what is in a shard's outbox now.

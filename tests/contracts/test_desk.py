@@ -420,6 +420,21 @@ def test_the_outbox_is_read_in_order_and_forgotten_when_acknowledged(bench: Benc
     assert bench.run(desk.outbox_oldest_ms()) is None
 
 
+def test_outboxes_are_read_together(bench: Bench) -> None:
+    """What waits in several shards is what each of them holds, from its beginning; empty ones are left out."""
+    desk = bench.desk(shards=4)
+    for number in range(6):
+        bench.run(desk.respond([alert(str(number), card_token=f"card-{number}")], NOW_MS))
+    held = {shard: bench.run(desk.read_outbox(shard, None, 100)) for shard in range(4)}
+    assert sum(map(bool, held.values())) > 1
+    assert bench.run(desk.first_entries(range(4), 100)) == {shard: read for shard, read in held.items() if read}
+    some = max(held, key=lambda shard: len(held[shard]))
+    assert bench.run(desk.first_entries([some], 2)) == {some: held[some][:2]}
+    bench.run(desk.ack_outbox(some, held[some][-1].entry_id))
+    assert some not in bench.run(desk.first_entries(range(4), 100))
+    assert bench.run(desk.first_entries([], 100)) == {}
+
+
 def test_messages_carry_cloud_events_headers_and_the_trace(bench: Bench) -> None:
     """Ids of a step's messages follow from the step, so copies can be told; the trace of the alert goes on."""
     desk = bench.desk()

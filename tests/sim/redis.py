@@ -13,7 +13,7 @@ from tests.sim.world import Process
 
 Result = TypeVar("Result")
 # Watched all the time; failures of these say nothing that those of the others do not.
-_LOOKING = frozenset({"count_cases", "list_breakers", "outbox_oldest_ms", "read_outbox"})
+_LOOKING = frozenset({"count_cases", "list_breakers", "outbox_oldest_ms", "read_outbox", "first_entries"})
 
 
 class RedisConnection:

@@ -43,10 +43,9 @@ class FakeDesk:
             for alert in alerts
         ]
 
-    async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
-        assert shard == 0
-        assert after is None
-        return self.outbox[:count]
+    async def first_entries(self, shards: Sequence[int], count: int) -> dict[int, list[OutboxEntry]]:
+        assert list(shards) == [0]
+        return {0: self.outbox[:count]} if self.outbox else {}
 
     async def ack_outbox(self, shard: int, up_to: str) -> None:
         assert shard == 0
