@@ -179,12 +179,17 @@ class DeskMachine(RuleBasedStateMachine):
         if isinstance(answer, tuple):
             assert self.both(Desk.case, case_id) == before
             return
-        card = before.case.card_token
-        commanded_ms = self.runner.run(self.desks[0].card(card)).history
-        if commanded_ms and commanded_ms[0].actor != "cardwatch":
-            self.person_commands[card] = max(self.person_commands.get(card, 0), commanded_ms[0].command_time_ms)
-        if answer.case.closed_ms == self.now_ms:
-            self.person_commands[card] = max(self.person_commands.get(card, 0), self.now_ms)
+        self._note_commands(answer.case)
+
+    def _note_commands(self, case: Case) -> None:
+        """What people last said of the card: a command, or a decision on the case that is as good as one."""
+        times_ms = [self.person_commands.get(case.card_token, 0)]
+        history = self.runner.run(self.desks[0].card(case.card_token)).history
+        if history and history[0].actor != "cardwatch":
+            times_ms.append(history[0].command_time_ms)
+        if case.closed_ms == self.now_ms:
+            times_ms.append(self.now_ms)
+        self.person_commands[case.card_token] = max(times_ms)
 
     @rule(by=PEOPLE)
     def take_next(self, by: Person) -> None:
@@ -207,6 +212,9 @@ class DeskMachine(RuleBasedStateMachine):
         before = {case.case_id: case for case in self.listed(CaseFilters())}
         while self.both(Desk.tick, self.now_ms):
             pass
+        # A macro that can no longer be undone is carried out, as if its author did it now.
+        for case_id in before:
+            self._note_commands(self.both(Desk.case, case_id).case)
         for case in self.listed(CaseFilters()):
             due_ms = alarm_ms(case)
             assert due_ms is None or due_ms > self.now_ms
