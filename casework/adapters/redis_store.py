@@ -21,16 +21,14 @@ card, so comparing one text guards both. Redis must not evict (`maxmemory-policy
 
 from __future__ import annotations
 
-import asyncio
 import heapq
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 
 from casework.adapters.redis_connection import RedisConnection, Script
+from casework.adapters.redis_outbox import RedisOutboxes, RedisStoreSettings
 from casework.breaker import Breaker
 from casework.cards import SYSTEM_ACTOR, CardRecord
 from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, opened_order, queue_position
@@ -40,17 +38,14 @@ from casework.errors import (
     StoreError,
     StoreFencedError,
     StoreSetupError,
-    UnconfirmedError,
 )
 from casework.ids import MAXIMUM_SHARDS, shard_of_card, shard_of_case
 from casework.lists import ListEntry
-from casework.outbox import OutboxEntry, OutboxMessage
+from casework.outbox import OutboxMessage
 from casework.store import UNWRITTEN, BreakerStep, ListedCase, ListStep, Recorded, Snapshot, Step, StoredCase
 from casework.ticking import alarm_ms
 
 FORMAT = 1
-# The relay looks at an empty outbox twenty times a second.
-_CONFIRM_INTERVAL_S = 0.02
 _POSITION_PREFIX_CHARACTERS = len("0123456789abcdef:")
 
 _encoder = msgspec.json.Encoder()
@@ -60,33 +55,11 @@ _event_decoder = msgspec.json.Decoder(CaseEvent)
 _recorded_decoder = msgspec.json.Decoder(Recorded)
 _breaker_decoder = msgspec.json.Decoder(Breaker)
 _list_entry_decoder = msgspec.json.Decoder(ListEntry)
-_headers_decoder = msgspec.json.Decoder(dict[str, str])
 
 Decoded = TypeVar("Decoded")
 
 
-@dataclass(frozen=True, slots=True)
-class RedisStoreSettings:
-    """How the store lays out its keys.
-
-    Attributes:
-        shards: fixed when an empty Redis is set up: a power of two up to 4096. Sixteen spread over a cluster well
-            enough; each adds a little to every listing.
-        outbox_limit: entries a shard's outbox may hold before steps are refused; at some 1.5 kB an entry the default
-            keeps all outboxes of 16 shards under 500 MB.
-        prefix: first part of every key.
-        confirm_within_s: where it is set, a person's command counts as done only when Kafka has acknowledged all that
-            it made known, and after so many seconds without that the person is told to ask again. None: it counts as
-            done when Redis has it.
-    """
-
-    shards: int = 16
-    outbox_limit: int = 20_000
-    prefix: str = "cardwatch"
-    confirm_within_s: float | None = None
-
-
-class RedisStore:
+class RedisStore(RedisOutboxes):
     """The store port on one Redis server, or on a Redis Cluster."""
 
     def __init__(self, redis: RedisConnection, settings: RedisStoreSettings) -> None:
@@ -98,16 +71,10 @@ class RedisStore:
         if not 1 <= settings.shards <= MAXIMUM_SHARDS or settings.shards & (settings.shards - 1):
             message = f"shards must be a power of two up to {MAXIMUM_SHARDS}, not {settings.shards}"
             raise StoreSetupError(message)
-        self._redis = redis
-        self._settings = settings
+        super().__init__(redis, settings)
         self._commit_script = Script.shipped("commit.lua")
         self._entry_script = Script.shipped("entry.lua")
         self._fence_script = Script.shipped("fence.lua")
-
-    @property
-    def shards(self) -> int:
-        """Number of shards."""
-        return self._settings.shards
 
     async def close(self) -> None:
         """Close the connections."""
@@ -380,51 +347,6 @@ class RedisStore:
             counts[state] += int(answer)
         return counts
 
-    # --------------------------------------------------------------------------------------------------------- outbox
-
-    async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
-        """Read a shard's outbox."""
-        start = "-" if after is None else f"({after}"
-        found = await self._redis.command("XRANGE", self._outbox_key(shard), start, "+", "COUNT", count)
-        return [_entry(entry_id, fields) for entry_id, fields in found]
-
-    async def first_entries(self, shards: Sequence[int], count: int) -> dict[int, list[OutboxEntry]]:
-        """Read the outboxes of several shards."""
-        commands = [("XRANGE", self._outbox_key(shard), "-", "+", "COUNT", count) for shard in shards]
-        found = zip(shards, await self._redis.pipelined(commands), strict=True)
-        return {shard: [_entry(*entry) for entry in entries] for shard, entries in found if entries}
-
-    async def ack_outbox(self, shard: int, up_to: str) -> None:
-        """Trim a shard's outbox to what comes behind `up_to`."""
-        time_ms, sequence = _place(up_to)
-        behind = f"{time_ms}-{sequence + 1}"
-        await self._redis.command("XTRIM", self._outbox_key(shard), "MINID", behind)
-
-    async def outbox_oldest_ms(self) -> int | None:
-        """Time of the oldest entry."""
-        firsts = await self.first_entries(range(self.shards), 1)
-        return min((entry.time_ms for (entry,) in firsts.values()), default=None)
-
-    async def _confirm(self, shard: int) -> None:
-        """Where it is configured, wait until Kafka has acknowledged what is in a shard's outbox now.
-
-        Raises:
-            UnconfirmedError: it has not in time; the relay goes on, and asking again is safe.
-        """
-        if self._settings.confirm_within_s is None:
-            return
-        key = self._outbox_key(shard)
-        newest = await self._redis.command("XREVRANGE", key, "+", "-", "COUNT", 1)
-        deadline_s = time.monotonic() + self._settings.confirm_within_s
-        while newest:
-            oldest = await self._redis.command("XRANGE", key, "-", "+", "COUNT", 1)
-            if not oldest or _place(oldest[0][0]) > _place(newest[0][0]):
-                return
-            if time.monotonic() > deadline_s:
-                message = "done in Redis, not yet acknowledged by Kafka"
-                raise UnconfirmedError(message)
-            await asyncio.sleep(_CONFIRM_INTERVAL_S)
-
     # ----------------------------------------------------------------------------------------------------------- keys
 
     def _key(self, shard: int, kind: str, name: str) -> str:
@@ -434,14 +356,6 @@ class RedisStore:
     def _case_key(self, case_id: str) -> str:
         """The key of a case; ids that are none lead nowhere."""
         return self._key(shard_of_case(case_id, self.shards) or 0, "case", case_id)
-
-    def _shard_key(self, shard: int, kind: str) -> str:
-        """A key that a shard has once."""
-        return f"{self._settings.prefix}:{{{shard}}}:{kind}"
-
-    def _outbox_key(self, shard: int) -> str:
-        """The key of a shard's outbox."""
-        return self._shard_key(shard, "outbox")
 
     def _fence_key(self, shard: int) -> str:
         """The key that says on which server a shard takes writes."""
@@ -485,21 +399,3 @@ def _decoded(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decod
     except msgspec.DecodeError as error:
         message = "a document in Redis cannot be read: was it written by a later version?"
         raise StoreError(message) from error
-
-
-def _place(entry_id: bytes | str) -> tuple[int, int]:
-    """An id of a stream's entry, in the order of the stream."""
-    time_part, _, sequence = _text(entry_id).partition("-")
-    return int(time_part), int(sequence)
-
-
-def _entry(entry_id: bytes | str, fields: Mapping[bytes, bytes]) -> OutboxEntry:
-    """An entry of the outbox's stream."""
-    return OutboxEntry(
-        entry_id=_text(entry_id),
-        time_ms=int(fields[b"time_ms"]),
-        topic=_text(fields[b"topic"]),
-        key=_text(fields[b"key"]),
-        value=fields[b"value"],
-        headers=_headers_decoder.decode(fields[b"headers"]),
-    )

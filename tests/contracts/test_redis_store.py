@@ -11,7 +11,8 @@ import redis
 from redis.asyncio.cluster import RedisCluster
 
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
-from casework.adapters.redis_store import RedisStore, RedisStoreSettings
+from casework.adapters.redis_outbox import RedisStoreSettings
+from casework.adapters.redis_store import RedisStore
 from casework.cards import OutcomeKind
 from casework.cases import CaseState, Disposition
 from casework.errors import StoreError, StoreFullError, StoreSetupError, StoreUnavailableError
