@@ -14,7 +14,7 @@ of rules and of the card's state; refunds, reversals and outcomes are always ALL
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from detector.deadline import DeadlinePolicy
 from detector.jit import kernel
 from detector.models.version import ModelVersion
 from detector.rates import by_currency
-from detector.reasons import ANOMALY, CARD_STATE, MODEL, RANDOM, RULE, UNUSUAL_PATTERN, PolicyResult, model_codes
+from detector.reasons import ANOMALY, CARD_STATE, MODEL, RANDOM, RULE, UNUSUAL_PATTERN, PolicyResult, features_behind
 from detector.rules import Rule, Values, evaluate, parse_list, parse_lists, parse_rules
 from detector.section import Section
 from detector.vocabulary import Action, CardStatus, Flag, Kind
@@ -118,7 +118,6 @@ class _Terms(NamedTuple):
 class _Wishes(NamedTuple):
     """What is decided of each row, before what people and chance have to say."""
 
-    model_action: NDArray[np.int64]
     action: NDArray[np.int64]
     drivers: NDArray[np.int64]
     expected_loss: NDArray[np.int64]
@@ -141,6 +140,22 @@ def _cheapest(score: float, amount: int, own: NDArray[np.float64], terms: _Terms
 
 
 @kernel
+def _cheapest_by_model(
+    score: float,
+    amount_minor: int,
+    amount_reference: int,
+    currency: int,
+    choices: NDArray[np.int64],
+    terms: _Terms,
+) -> int:
+    """The action of least expected cost, in the payment's own currency where its costs are known."""
+    cost_row = terms.cost_rows[currency]
+    if cost_row < 0:
+        return _cheapest(score, amount_reference, terms.costs[terms.reference_row], terms, choices)
+    return _cheapest(score, amount_minor, terms.costs[cost_row], terms, choices)
+
+
+@kernel
 def _wish_rows(
     score: NDArray[np.float64],
     anomaly: NDArray[np.float64],
@@ -159,16 +174,13 @@ def _wish_rows(
         wishes.expected_loss[row] = np.int64(np.rint(score[row] * amount_minor[row]))
         wished, drivers = 0, 0
         if kind[row] == _PURCHASE or kind[row] == _CASH:
-            cost_row = terms.cost_rows[currency[row]]
-            amount = amount_minor[row]
-            if cost_row < 0:
-                cost_row, amount = terms.reference_row, amount_reference[row]
-            wished = _cheapest(score[row], amount, terms.costs[cost_row], terms, choices)
+            wished = _cheapest_by_model(
+                score[row], amount_minor[row], amount_reference[row], currency[row], choices, terms
+            )
             if wished > 0:
                 drivers |= MODEL
             if anomaly[row] > anomaly_level:
                 drivers |= ANOMALY
-        wishes.model_action[row] = wished
         if drivers & ANOMALY:
             wished = max(wished, _REVIEW)
         left, bit, asked = hits[row], 0, 0
@@ -298,7 +310,7 @@ class Policy:
             self._terms, wishes,
         )  # fmt: skip
         if inputs.damped:
-            self._damp(inputs, wishes.model_action, hits, wishes.action, wishes.drivers)
+            self._damp(inputs, hits, wishes)
         if inputs.exempt is not None:
             self._exempt(inputs.exempt, hits, wishes.action, wishes.drivers)
         flags = np.full(len(kind), int(Flag.COLD_START) if inputs.cold_start else 0, dtype=np.int64)
@@ -338,33 +350,43 @@ class Policy:
             rule_actions=np.array([int(rule.action) for rule in self.rules], dtype=np.int64),
         )
 
-    def _damp(
-        self,
-        inputs: PolicyInputs,
-        model_action: NDArray[np.int64],
-        hits: NDArray[np.int64],
-        action: NDArray[np.int64],
-        drivers: NDArray[np.int64],
-    ) -> None:
-        """Take back FREEZE and REVIEW as far as all that spoke for them is damped on the card.
+    def _damp(self, inputs: PolicyInputs, hits: NDArray[np.int64], wishes: _Wishes) -> None:
+        """Take back FREEZE and REVIEW as far as what spoke for them is damped on the card.
 
-        What is left decides: rules whose reason is not damped, the model unless all its reasons are, the anomaly.
+        What is left decides: rules whose reason is not damped, the model without what the damped reasons add to its
+        log-odds, the anomaly.
         """
         damped: dict[int, set[str]] = {}
         for row, code in inputs.damped:
-            if action[row] in {Action.REVIEW, Action.FREEZE}:
+            if wishes.action[row] in {Action.REVIEW, Action.FREEZE}:
                 damped.setdefault(row, set()).add(code)
         for row, codes in damped.items():
             left, kept = Action.ALLOW, 0
             for bit, rule in enumerate(self.rules):
                 if hits[row] >> bit & 1 and rule.reason not in codes:
                     left, kept = max(left, rule.action), kept | RULE
-            spoke = set(model_codes(inputs.features[row : row + 1], inputs.model)) if drivers[row] & MODEL else codes
-            if not spoke <= codes:
-                left, kept = max(left, Action(int(model_action[row]))), kept | MODEL
-            if drivers[row] & ANOMALY and UNUSUAL_PATTERN not in codes:
+            if wishes.drivers[row] & MODEL:
+                still_wished = self._model_action_without(inputs, row, codes)
+                if still_wished > Action.ALLOW:
+                    left, kept = max(left, still_wished), kept | MODEL
+            if wishes.drivers[row] & ANOMALY and UNUSUAL_PATTERN not in codes:
                 left, kept = max(left, Action.REVIEW), kept | ANOMALY
-            action[row], drivers[row] = int(left), kept
+            wishes.action[row], wishes.drivers[row] = int(left), kept
+
+    def _model_action_without(self, inputs: PolicyInputs, row: int, codes: Collection[str]) -> Action:
+        """What the model would ask for on a row if some reasons did not speak."""
+        features = inputs.features[row : row + 1]
+        score = inputs.model.probability_without(inputs.model.binner.bins(features), features_behind(codes))
+        return Action(
+            _cheapest_by_model(
+                min(score, float(inputs.score[row])),
+                inputs.amount_minor[row],
+                inputs.amount_reference[row],
+                inputs.currency[row],
+                _CHOICES_COLD if inputs.cold_start else _CHOICES_WARM,
+                self._terms,
+            )
+        )
 
 
 def _stops(section: Section) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ fraud comes behind the reasons, at most two codes with a contribution below 0 an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -241,15 +241,11 @@ def _ranked(
     return [[(c, s) for c, s in zip(*pair, strict=True) if c >= 0] for pair in pairs]
 
 
-def model_codes(features: NDArray[np.float32], model: ModelVersion) -> list[str]:
-    """Reason codes of the model for one payment, strongest first, at most four.
-
-    Args:
-        features: float32 (1, F).
-        model: the version that scored it.
-    """
-    (ranked,) = _ranked(features, model.contributions(model.binner.bins(features)))
-    return [CATALOGUE[column].reason for column, _ in ranked] or [OVERALL_PICTURE]
+def features_behind(codes: Collection[str]) -> NDArray[np.bool_]:
+    """Features that speak through some reason codes, bool[F]: all of them where nothing could be named."""
+    if OVERALL_PICTURE in codes:
+        return np.ones(len(CATALOGUE), dtype=np.bool_)
+    return np.array([feature.reason in codes for feature in CATALOGUE])
 
 
 def _first_reasons(

@@ -242,6 +242,17 @@ class ModelVersion:
         )  # fmt: skip
         return scores
 
+    def probability_without(self, bins: NDArray[Any], unheard: NDArray[np.bool_]) -> float:
+        """Calibrated probability of fraud of one payment if some features were not heard where they speak for fraud.
+
+        Args:
+            bins: uint8 (1, F), of `binner`.
+            unheard: bool[F], the features; what they say against fraud still counts.
+        """
+        (contributions,) = self.contributions(bins)
+        heard = np.where(unheard, np.minimum(contributions, 0.0), contributions)
+        return float(sigmoid(calibrated(self.base_log_odds + float(heard.sum()), self.offsets)))
+
     def for_scoring(self) -> ModelVersion:
         """The same without what only a trainer needs: a scorer holds three arrays of all slots less a contender."""
         challengers = tuple(replace(challenger, state=None) for challenger in self.challengers)

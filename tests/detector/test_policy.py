@@ -171,18 +171,34 @@ class TestDamping:
         both = replace(given_rows, damped=[(0, "card_testing"), (0, "looked_at")])
         assert policy(rules).decide(both).action[0] == Action.ALLOW
 
-    def test_model_is_damped_when_all_its_reasons_are(self) -> None:
-        """The model's wish falls only if everything that spoke for it is damped."""
-        model = model_with({("card_country_is_new", 1.0): 3.0, ("card_count_1h", 20.0): 3.0})
-        features = np.stack([feature_row(card_country_is_new=1, card_count_1h=20)])
-        given_rows = inputs(1, features=features, score=0.99, model=model)
+    def test_model_acts_on_what_is_not_damped(self) -> None:
+        """What damped reasons add is taken out of the model's log-odds; what is left decides."""
+        told = {("card_country_is_new", 1.0): 6.0, ("card_count_1h", 20.0): 6.0, ("amount", 900.0): 0.5}
+        model = model_with(told)
+        features = np.stack([feature_row(card_country_is_new=1, card_count_1h=20, amount=900)])
+        score = model.probabilities(model.binner.bins(features))
+        given_rows = inputs(1, features=features, score=score, model=model)
+        assert score[0] == pytest.approx(1 / (1 + np.exp(-12.5 - model.base_log_odds)))
         for damped, expected in (
-            ([], Action.FREEZE),
-            ([(0, "new_country")], Action.FREEZE),
-            ([(0, "many_payments")], Action.FREEZE),
-            ([(0, "new_country"), (0, "many_payments")], Action.ALLOW),
+            ((), Action.FREEZE),
+            (("odd",), Action.FREEZE),
+            (("new_country",), Action.FREEZE),
+            (("many_payments",), Action.FREEZE),
+            (("new_country", "many_payments"), Action.ALLOW),
+            (("overall_picture",), Action.ALLOW),
         ):
-            assert policy().decide(replace(given_rows, damped=damped)).action[0] == expected
+            result = policy().decide(replace(given_rows, damped=[(0, code) for code in damped]))
+            assert (result.action[0], result.drivers[0]) == (expected, MODEL if expected else 0), damped
+
+    def test_what_speaks_against_fraud_is_heard(self) -> None:
+        """Damping a reason never makes a payment more suspicious."""
+        model = model_with({("card_country_is_new", 1.0): 9.0, ("card_count_1h", 1.0): -3.0})
+        features = np.stack([feature_row(card_country_is_new=1, card_count_1h=1)])
+        given_rows = inputs(1, features=features, score=0.6, model=model)
+        assert policy().decide(given_rows).action[0] == Action.FREEZE
+        damped = replace(given_rows, damped=[(0, "many_payments")])
+        assert policy().decide(damped).action[0] == Action.FREEZE
+        assert policy().decide(replace(damped, damped=[(0, "new_country")])).action[0] < Action.REVIEW
 
     def test_anomaly_and_its_reason(self) -> None:
         """An anomaly review is damped by its own code."""

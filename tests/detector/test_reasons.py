@@ -20,7 +20,6 @@ from detector.reasons import (
     _ranked,
     explain,
     feature_evidence,
-    model_codes,
 )
 from detector.vocabulary import CardStatus, Channel
 from tests.detector.policy_inputs import feature_row, inputs, model_with, policy, shipped
@@ -133,8 +132,8 @@ def test_every_action_has_a_reason(columns: dict[str, Any], code: str) -> None:
 def test_missing_and_absent_things_are_no_reasons() -> None:
     """A missing value, a "no" and a "none" may move the score, but there is nothing to show of them."""
     model = model_with({("card_country_is_new", 0.0): 2.0, ("card_frauds_30d", 0.0): 2.0, ("hour", _NAN): 2.0})
-    features = feature_row(card_country_is_new=0, card_frauds_30d=0)[None, :]
-    assert model_codes(features, model) == ["overall_picture"]
+    found = _explained(policy(), model, {"card_country_is_new": 0, "card_frauds_30d": 0}, score=0.9)
+    assert [e.code for e in found] == ["overall_picture"]
 
 
 @given(st.integers(0, 2**31))
