@@ -2,9 +2,10 @@
 
 Every labelled example says, just before it is learned, what log-odds the model gives it. The window counts examples,
 frauds and predicted frauds by that log-odds. From the top down, neighbouring cells are put together until they hold
-enough frauds; each such band has a log-odds as predicted and one as observed. Bands out of order are pooled (isotonic
-regression), the rest lies on lines between them, and nowhere is the line level: so calibration changes no ranking.
-Bands with few examples are drawn towards the prediction, and without labels the prediction is told as it is.
+enough frauds; each such band has an offset that makes its predicted frauds those found. Bands out of order are put
+together (isotonic regression), offsets between bands lie on lines, and nowhere is what is told level: so calibration
+changes no ranking. Offsets of bands that tell little are drawn towards 0, and without frauds the prediction is told as
+it is. Every example is in some band: what the bands above say is not carried on to payments that they know nothing of.
 
 Sources: Zadrozny, Elkan: *Transforming classifier scores into accurate multiclass probability estimates* (KDD 2002);
 Barlow et al.: *Statistical inference under order restrictions* (1972) for pooling adjacent violators.
@@ -26,6 +27,8 @@ LOWEST, STEP, CELLS = -16.0, 0.25, 128
 POINTS = CELLS + 1
 EXAMPLES, FRAUDS, PREDICTED, LOSS = constants(4)
 PLANES = 4
+# Of a band of cells: the two at its ends, what is added to its log-odds, and where exactly that is so.
+HIGHEST_CELL, LOWEST_CELL, OFFSET, PLACE = constants(4)
 BAND_WORDS = 4
 # The window moves on by a part at a time.
 PARTS = 16
@@ -33,9 +36,11 @@ PARTS = 16
 RENEWED_EVERY = 1024
 # Where the window stands: examples in the part that is filled, and which it is.
 FILLED, PART = constants(2)
-# Examples that a band has beside its own, with frauds as predicted.
-_PRIOR_EXAMPLES = 4.0
-_SMALLEST_SLOPE, _LARGEST_SLOPE = 0.05, 3.0
+# Of offsets, before anything is seen: log-odds squared.
+_PRIOR_VARIANCE = 4.0
+_NEWTON_STEPS, _NEWTON_PRECISION = 50, 1e-9
+# What is told grows at least so much for each log-odds.
+_SMALLEST_SLOPE = 0.05
 _LARGEST_OFFSET = 20.0
 _SMALLEST_PROBABILITY = 1e-9
 
@@ -53,86 +58,66 @@ def calibrated(log_odds: float, offsets: NDArray[np.float64]) -> float:
 
 
 @kernel
-def _log_odds_of(share: float) -> float:
-    """Log-odds of a share, kept away from none and all."""
-    inside = min(max(share, _SMALLEST_PROBABILITY), 1.0 - _SMALLEST_PROBABILITY)
-    return math.log(inside / (1.0 - inside))
+def _settle_band(counts: NDArray[np.float64], band: NDArray[np.float64]) -> None:
+    """Fill in a band's offset and place from its cells.
+
+    The offset is the likeliest one, given beforehand that offsets have a mean of 0 and a variance of `_PRIOR_VARIANCE`:
+    a band in which all are frauds, as was predicted, says nothing of how sure one may be, and moves nothing. The place
+    is where an example tells most of the offset.
+    """
+    offset = 0.0
+    for _ in range(_NEWTON_STEPS):
+        excess, information, place = -offset / _PRIOR_VARIANCE, 0.0, 0.0
+        for cell in range(int(band[LOWEST_CELL]), int(band[HIGHEST_CELL]) + 1):
+            examples = counts[EXAMPLES, cell]
+            if examples <= 0.0:
+                continue
+            share = min(max(counts[PREDICTED, cell] / examples, _SMALLEST_PROBABILITY), 1.0 - _SMALLEST_PROBABILITY)
+            log_odds = math.log(share / (1.0 - share))
+            expected = 1.0 / (1.0 + math.exp(-log_odds - offset))
+            weight = examples * max(expected * (1.0 - expected), _SMALLEST_PROBABILITY)
+            excess += counts[FRAUDS, cell] - examples * expected
+            information += weight
+            place += weight * log_odds
+        step = min(max(excess / (information + 1.0 / _PRIOR_VARIANCE), -1.0), 1.0)
+        offset += step
+        if abs(step) < _NEWTON_PRECISION:
+            break
+    band[OFFSET] = offset
+    band[PLACE] = place / information
 
 
 @kernel
-def _close_band(examples: float, frauds: float, predicted: float, band: NDArray[np.float64]) -> None:
-    """Fill a band: predicted and observed log-odds, examples, and how much it tells of log-odds."""
-    share = predicted / examples
-    observed = (frauds + _PRIOR_EXAMPLES * share) / (examples + _PRIOR_EXAMPLES)
-    band[0], band[1], band[2] = _log_odds_of(share), _log_odds_of(observed), examples
-    band[3] = examples * observed * (1.0 - observed)
+def _is_out_of_order(bands: NDArray[np.float64], upper: int) -> bool:
+    """Whether a band is told hardly more than the one below it, or less."""
+    step = bands[upper, PLACE] - bands[upper + 1, PLACE]
+    return step + bands[upper, OFFSET] - bands[upper + 1, OFFSET] < _SMALLEST_SLOPE * step
 
 
 @kernel
 def _bands(counts: NDArray[np.float64], least_frauds: float, bands: NDArray[np.float64]) -> int:
-    """Put cells together from the top down; says how many bands there are."""
-    found = 0
-    examples = frauds = predicted = 0.0
+    """Put cells together from the top down, and bands out of order into one; says how many bands there are.
+
+    Without as many frauds as a band needs there is none; otherwise every example is in one.
+    """
+    found, highest = 0, CELLS - 1
+    examples = evidence = 0.0
     for index in range(CELLS):
         cell = CELLS - 1 - index
         examples += counts[EXAMPLES, cell]
-        frauds += counts[FRAUDS, cell]
-        predicted += counts[PREDICTED, cell]
+        evidence += counts[FRAUDS, cell] + counts[PREDICTED, cell]
         # Half seen, half predicted: stopping where frauds happen to be many would see too many of them.
-        if frauds + predicted >= 2.0 * least_frauds:
-            _close_band(examples, frauds, predicted, bands[found])
-            found += 1
-            examples = frauds = predicted = 0.0
-    if found > 0 and frauds + predicted >= least_frauds:
-        _close_band(examples, frauds, predicted, bands[found])
-        found += 1
+        is_full = evidence >= 2.0 * least_frauds
+        if is_full or (cell == 0 and found > 0 and examples > 0.0):
+            bands[found, HIGHEST_CELL], bands[found, LOWEST_CELL] = highest, cell
+            _settle_band(counts, bands[found])
+            while found > 0 and _is_out_of_order(bands, found - 1):
+                found -= 1
+                bands[found, LOWEST_CELL] = cell
+                _settle_band(counts, bands[found])
+            found, highest = found + 1, cell - 1
+            examples = evidence = 0.0
     return found
-
-
-@kernel
-def _slope(bands: NDArray[np.float64], count: int) -> float:
-    """How fast observed log-odds grow with predicted ones, over all bands: for what lies above the highest."""
-    total = predicted = observed = 0.0
-    for band in range(count):
-        total += bands[band, 3]
-        predicted += bands[band, 3] * bands[band, 0]
-        observed += bands[band, 3] * bands[band, 1]
-    above = below = 0.0
-    for band in range(count):
-        apart = bands[band, 0] - predicted / total
-        above += bands[band, 3] * apart * (bands[band, 1] - observed / total)
-        below += bands[band, 3] * apart * apart
-    return min(max(above / below, _SMALLEST_SLOPE), _LARGEST_SLOPE) if count > 1 and below > 0.0 else 1.0
-
-
-@kernel
-def _lowest_slope(bands: NDArray[np.float64], count: int, slope: float) -> float:
-    """How fast they grow below the lowest band: as between the two lowest, if that is slower than over all.
-
-    Some frauds look like anything else, so a score sinks below the share of those without meaning it.
-    """
-    if count == 1:
-        return slope
-    step = (bands[count - 2, 1] - bands[count - 1, 1]) / (bands[count - 2, 0] - bands[count - 1, 0])
-    return min(slope, max(step, _SMALLEST_SLOPE))
-
-
-@kernel
-def _pool(bands: NDArray[np.float64], count: int) -> None:
-    """Make the observed log-odds of bands fall, band by band from the top, pooling those out of order."""
-    for band in range(1, count):
-        first = band
-        while first > 0 and bands[first, 1] > bands[first - 1, 1]:
-            first -= 1
-            total = examples = 0.0
-            for member in range(first, band + 1):
-                total += bands[member, 1] * bands[member, 2]
-                examples += bands[member, 2]
-            for member in range(first, band + 1):
-                bands[member, 1] = total / examples
-    for band in range(count - 1, 0, -1):
-        step = _SMALLEST_SLOPE * (bands[band - 1, 0] - bands[band, 0])
-        bands[band - 1, 1] = max(bands[band - 1, 1], bands[band, 1] + step)
 
 
 @kernel
@@ -149,25 +134,16 @@ def fit_offsets(
         counts += window[part]
     found = _bands(counts, least_frauds, bands)
     offsets[:] = 0.0
-    if found == 0:
-        return
-    slope = _slope(bands, found)
-    _pool(bands, found)
-    lowest_slope = _lowest_slope(bands, found, slope)
-    above = found - 1
-    for point in range(POINTS):
+    upper = found - 1
+    for point in range(POINTS if found > 0 else 0):
         log_odds = LOWEST + STEP * point
-        while above > 0 and log_odds > bands[above, 0]:
-            above -= 1
-        # Now `above` is the lowest band not below the point, or the highest of all.
-        if log_odds > bands[above, 0]:
-            offset = bands[above, 1] + slope * (log_odds - bands[above, 0]) - log_odds
-        elif above == found - 1:
-            offset = bands[above, 1] + lowest_slope * (log_odds - bands[above, 0]) - log_odds
-        else:
-            share = (log_odds - bands[above + 1, 0]) / (bands[above, 0] - bands[above + 1, 0])
-            observed = bands[above + 1, 1] + share * (bands[above, 1] - bands[above + 1, 1])
-            offset = observed - log_odds
+        while upper > 0 and log_odds > bands[upper, PLACE]:
+            upper -= 1
+        # Now `upper` is the lowest band not below the point, or the highest of all.
+        offset = bands[upper, OFFSET]
+        if upper < found - 1 and log_odds < bands[upper, PLACE]:
+            share = (log_odds - bands[upper + 1, PLACE]) / (bands[upper, PLACE] - bands[upper + 1, PLACE])
+            offset = bands[upper + 1, OFFSET] + share * (offset - bands[upper + 1, OFFSET])
         offsets[point] = min(max(offset, -_LARGEST_OFFSET), _LARGEST_OFFSET)
 
 

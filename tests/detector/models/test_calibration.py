@@ -68,6 +68,26 @@ def test_ranking_stays_as_it_is(seed: int, share: float, rows: int) -> None:
     assert (np.diff(_told(asked, made.offsets())) >= 1e-3 * np.diff(asked)).all()
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(100, 400), st.integers(0, 30), st.floats(0.3, 3.0), st.floats(-3.0, 3.0))
+@settings(max_examples=60, deadline=None)
+def test_told_of_all_is_found_in_all(seed: int, caught: int, missed: int, slope: float, shift: float) -> None:
+    """Frauds nearly all far above the rest, however sure of it the model was: what is told adds up to what is found."""
+    rng = np.random.default_rng(seed)
+    genuine = rng.normal(-7.0, 1.0, 20_000)
+    believed = slope * np.concatenate([genuine, rng.normal(6.0, 1.5, caught), rng.normal(-6.0, 2.0, missed)]) + shift
+    labels = np.repeat([0, 1], [20_000, caught + missed])
+    told = _share(_told(believed, _taken(believed, labels).offsets()))
+    assert 0.8 <= told.sum() / labels.sum() <= 1.25
+    assert told[:20_000].sum() <= missed + 0.25 * caught
+
+
+def test_a_band_of_frauds_alone_makes_nobody_surer() -> None:
+    """Where all were frauds and that was expected, nothing was learned of how sure one may be."""
+    believed = np.concatenate([np.full(200, 7.0), np.full(20_000, -8.0)])
+    offsets = _taken(believed, np.repeat([1, 0], [200, 20_000])).offsets()
+    assert abs(calibrated(7.0, offsets) - 7.0) < 0.5
+
+
 def test_without_frauds_it_changes_nothing() -> None:
     """An empty window, or one with too few frauds, tells what the model believes, to the bit."""
     made = Calibrator(_WINDOW, 50)
