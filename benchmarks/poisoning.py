@@ -317,7 +317,7 @@ def _mean(days: Sequence[Harm]) -> Harm:
 def run(options: Options) -> None:
     """Simulate, save, and write the table."""
     setting, shipped = Setting(), shipped_models().caps
-    variants = {"none": Caps(), "as shipped": shipped, "a tenth": _a_tenth(shipped)}
+    variants = {"none": Caps(), "as shipped": shipped, "half of it": _halved(shipped)}
     found: list[tuple[Attack, dict[str, Run]]] = []
     for attack in ATTACKS:
         options.say(f"poisoning: {attack.kind.value}, {attack.strength:g}")
@@ -327,9 +327,9 @@ def run(options: Options) -> None:
     results.write_section(NAME, text_of(setting, shipped, found), PAGE)
 
 
-def _a_tenth(caps: Caps) -> Caps:
-    """Caps of a tenth, for a bank whose honest people come nowhere near these."""
-    return caps._replace(labeller=caps.labeller / 10, merchant=caps.merchant / 10, card=caps.card / 10)
+def _halved(caps: Caps) -> Caps:
+    """Caps of half the size: hardly more than what the honest people of this world need."""
+    return caps._replace(labeller=caps.labeller / 2, merchant=caps.merchant / 2, card=caps.card / 2)
 
 
 def _kept(runs: Mapping[str, Run]) -> dict[str, Any]:

@@ -294,7 +294,8 @@ class NaiveEngine:
             case Aggregate.HOUR_SHARE:
                 hours = [(p.time_ms // HOUR_MS - payment.time_ms // HOUR_MS) % 24 for p in earlier]
                 return sum(hour in (0, 1, 23) for hour in hours) / len(hours) if len(hours) >= 5 else math.nan
-        sums = [sum(streak_points(p) for p in earlier[: length + 1]) for length in range(len(earlier))]
+        points = [streak_points(p) for p in earlier]
+        sums = [sum(points[: length + 1]) for length in range(len(points))]
         largest = max(sums, default=0)
         if feature.aggregate == Aggregate.HIGH_STREAK:
             return max(largest, 0)
