@@ -309,7 +309,7 @@ def test_a_card_looks_back_at_its_last_payments_only() -> None:
     whole, naive = Run(new_state(1)), NaiveEngine(to_reference, CONFIG.lateness_ms, CONFIG.identity_memory_ms)
     whole.take_cut(events, None)
     features = whole.column("features")
-    # The twin counts everything anew for each payment it is asked of: before, at and behind the last one looked back at.
+    # The twin counts everything anew for each payment it is asked of: some lie around the last one looked back at.
     asked = {1, 700, *range(CARD_MEMORY_PAYMENTS - 1, CARD_MEMORY_PAYMENTS + 2), 1_700, len(events) - 1}
     for row, event in enumerate(events):
         naively = naive.observe(event.value, with_features=row in asked)

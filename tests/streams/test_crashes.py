@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -22,30 +18,10 @@ from streams.score import score_role
 from streams.tasks import end_tasks
 from streams.topics import ALERTS, DECISIONS
 from tests.streams.kafka_world import World, eventually, running
+from tests.streams.processes import Worker
 from tests.streams.stand_in import StandInCore
 
 _ROOT = Path(__file__).parents[2]
-
-
-class Worker:
-    """A worker process."""
-
-    def __init__(self, world: World) -> None:
-        self._known = {field.name: getattr(world.settings, field.name) for field in fields(world.settings)}
-        del self._known["fingerprint_key"]
-        self.start("w0")
-
-    def start(self, name: str) -> None:
-        text = json.dumps(self._known | {"worker_name": name})
-        self._process = subprocess.Popen([sys.executable, "-m", "tests.streams.worker_process", text], cwd=_ROOT)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def end(self) -> int:
-        self._process.terminate()
-        return self._process.wait(30)
 
 
 def are_decided(world: World, transactions: int) -> bool:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-import tomllib
-from importlib import resources
-from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from detector.examples import Examples
-from detector.models.config import ModelsConfig
-from detector.models.trainer import Trainer
-from detector.policy import Policy
 from detector.rates import RateTable
 from detector.state import EngineState, StateConfig
 from streams.detector_core import DetectorCore
@@ -24,6 +18,7 @@ from streams.metrics import StreamMetrics
 from streams.model_log import last_version, model_key, name_of, number_of
 from streams.score import ScoreRole
 from streams.topics import CONTROL, DECISIONS, EXAMPLES, MODELS
+from tests.streams.engine_roles import core_of, new_trainer, section
 from tests.streams.kafka_world import World, eventually, running
 from tests.streams.stand_in import KEY
 
@@ -33,17 +28,8 @@ SMALL = StateConfig(
 )  # fmt: skip
 
 
-def section(name: str) -> dict[str, Any]:
-    return tomllib.loads(resources.files("configs").joinpath(name).read_text())
-
-
-def new_trainer() -> Trainer:
-    return Trainer(ModelsConfig.from_mapping(section("models.toml")))
-
-
 def new_core() -> DetectorCore:
-    state = EngineState(SMALL, RateTable.from_mapping(section("rates.toml")))
-    return DetectorCore(state, new_trainer().version("m-000000", 0), Policy.from_mapping(section("policy.toml")))
+    return core_of(EngineState(SMALL, RateTable.from_mapping(section("rates.toml"))))
 
 
 @pytest.mark.compiled

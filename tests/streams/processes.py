@@ -1,0 +1,40 @@
+"""Workers as processes of their own, so that they can be killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from tests.streams.kafka_world import World
+
+_ROOT = Path(__file__).parents[2]
+
+
+class Worker:
+    """A worker process, started at once.
+
+    Args:
+        world: whose settings it has.
+        module: that it runs.
+    """
+
+    def __init__(self, world: World, module: str = "tests.streams.worker_process") -> None:
+        self._module = module
+        self._known = {field.name: getattr(world.settings, field.name) for field in fields(world.settings)}
+        del self._known["fingerprint_key"]
+        self.start("w0")
+
+    def start(self, name: str) -> None:
+        text = json.dumps(self._known | {"worker_name": name})
+        self._process = subprocess.Popen([sys.executable, "-m", self._module, text], cwd=_ROOT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> int:
+        self._process.terminate()
+        return self._process.wait(30)
