@@ -60,6 +60,11 @@ class HttpMetrics:
         made = Instruments(registry, Process.API)
         self.requests = made.counters("cardwatch_http_requests_total")
         self.seconds = made.histograms("cardwatch_http_request_duration_seconds")
+        self._sign_ins = made.counters("cardwatch_sign_ins_total")
+
+    def count_sign_in(self, outcome: str) -> None:
+        """Count how somebody's signing in at the console ended."""
+        self._sign_ins.labels(outcome).inc()
 
 
 class RequestGuard:

@@ -111,6 +111,23 @@ class NoticesPort(Deliveries, Contacts, Protocol):
     """What became of notices, and how cardholders want to be reached. `RedisNotices` fills it."""
 
 
+class SessionMemory(Protocol):
+    """What is remembered of browsers for a while, by all processes: sessions, and sign-ins that are done.
+
+    `cardwatch.redis_sessions.RedisSessions` fills it. Every method raises `casework.errors.StoreError` where it gives
+    no answer.
+    """
+
+    async def put_new(self, name: str, value: bytes, life_ms: int) -> bool:
+        """Remember something under a name that is free, for so many milliseconds; whether it was free."""
+
+    async def get(self, name: str) -> bytes | None:
+        """What is remembered; None where nothing is, or not any more."""
+
+    async def take(self, name: str) -> bytes | None:
+        """The same, and forget it: of many who take it at once one gets it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A payment that breaks the contract and was not taken.

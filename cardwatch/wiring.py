@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
+from functools import partial
 
 import httpx
 from pydantic import SecretStr
 
+from api.oidc.provider import ANSWER_WITHIN_S, Provider
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import SettingsError
+from cardwatch.redis_sessions import RedisSessions
 from cardwatch.settings import Settings, configured_toml, shipped_toml
 from casework.adapters.log_sender import LogSender
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisClient, RedisConnection, connect
@@ -214,6 +218,17 @@ def notice_memory(settings: Settings) -> RedisNotices:
     """What became of notices, and how cardholders want to be reached; it connects on first use."""
     redis = settings.redis
     return RedisNotices(RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas))
+
+
+def session_memory(settings: Settings) -> RedisSessions:
+    """The memory of the console's sessions; it connects on first use."""
+    return RedisSessions(RedisConnection(redis_client(settings), redis_policy(settings)))
+
+
+def identity_provider(settings: Settings, clock: Callable[[], int]) -> Provider | None:
+    """Where agents sign in; None where they do with API keys. It is asked on first use."""
+    provider = settings.oidc.provider()
+    return None if provider is None else Provider(provider, partial(httpx.AsyncClient, timeout=ANSWER_WITHIN_S), clock)
 
 
 def notice_sender(settings: Settings, contacts: Contacts, client: httpx.AsyncClient) -> NoticeSender:

@@ -59,7 +59,7 @@ async def new_case(
                 vulnerable="vulnerable" in form,
                 customer_waiting="customer_waiting" in form,
             ),
-            session.key.person,
+            session.person,
             now_ms=context.now_ms(),
             idempotency_key=idempotency_key_of(form),
         )
@@ -74,7 +74,7 @@ async def new_case(
 @router.get("/lists")
 async def show_lists(session: SignedIn, context: ContextOf, language: LanguageOf, done: str = "") -> Response:
     """What is blocked, allowed or watched."""
-    context.desk.authority.require(session.key.person, Permission.LISTS_READ)
+    context.desk.authority.require(session.person, Permission.LISTS_READ)
     return await _lists(session, context, language, done=done == "1")
 
 
@@ -88,7 +88,7 @@ async def change_lists(session: SignedIn, context: ContextOf, language: Language
         value = refuse_card_number(form.get("value", "").strip(), context)
         await context.desk.put_on_list(
             ListKey(_chosen(Effect, form, "effect"), _chosen(Subject, form, "subject"), value),
-            session.key.person,
+            session.person,
             checked_text(form.get("reason", "").strip()),
             context.now_ms() + int(hours) * _HOUR_MS if int(hours) else 0,
             now_ms=context.now_ms(),

@@ -1,4 +1,4 @@
-"""/console: sign-in, the queue, a case, and the override form. Everything works without scripts."""
+"""/console: the queue, a case, and the override form. Everything works without scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api.console.actions import forms_for, read_command
 from api.console.case_page import CasePageState, Draft, case_page
 from api.console.language import LANGUAGE_COOKIE, Language
 from api.console.macro_choices import macro_choices
-from api.console.pages import queue_page, sign_in_page
+from api.console.pages import queue_page
 from api.console.queue_filters import (
     VIEWS_COOKIE,
     QueueFilters,
@@ -25,11 +25,11 @@ from api.console.queue_filters import (
     with_view,
     written,
 )
-from api.console.rendering import CONSOLE_PATH, SIGN_IN_PATH, static_file
+from api.console.rendering import CONSOLE_PATH, static_file
 from api.console.sessions import COOKIE_NAME, Session
-from api.context import Context, language_of
+from api.context import Context, is_behind_tls, language_of
 from api.dependencies import CaseId, ContextOf, checked_text
-from api.errors import AuthenticationError, ForgedRequestError, FormError, RequestError
+from api.errors import ForgedRequestError, FormError, RequestError
 from api.problems import problem_of
 from api.roles import Permission
 from api.routes.acting import fresh_nonce, refuse_card_numbers
@@ -49,9 +49,9 @@ _MAXIMUM_VERSION_DIGITS = 15
 
 async def _session(request: Request, context: ContextOf) -> Session:
     """The signed-in agent, or AuthenticationError, which sends the browser to the sign-in page."""
-    session = context.sessions.resume(request.cookies.get(COOKIE_NAME, ""), context.now_ms())
-    request.state.caller = session.key.name
-    context.desk.authority.require(session.key.person, Permission.CONSOLE)
+    session = await context.sessions.resume(request.cookies.get(COOKIE_NAME, ""), context.now_ms())
+    request.state.caller = session.person.name
+    context.desk.authority.require(session.person, Permission.CONSOLE)
     return session
 
 
@@ -117,12 +117,6 @@ async def icon() -> Response:
     return Response(static_file("icon.svg"), media_type="image/svg+xml", headers=headers)
 
 
-@router.get("/sign-in")
-async def show_sign_in(language: LanguageOf) -> Response:
-    """The sign-in form."""
-    return sign_in_page(language)
-
-
 @router.post("/language")
 async def choose_language(request: Request, context: ContextOf, form: Form) -> Response:
     """Remember in this browser which language its pages are in, and go back to where it was."""
@@ -135,36 +129,6 @@ async def choose_language(request: Request, context: ContextOf, form: Form) -> R
     return response
 
 
-@router.post("/sign-in")
-async def sign_in(request: Request, context: ContextOf, language: LanguageOf, form: Form) -> Response:
-    """Open a session for an API key that may use the console."""
-    try:
-        session = context.sessions.open(form.get("api_key", ""), context.now_ms())
-    except AuthenticationError:
-        return sign_in_page(language, failed=True)
-    context.desk.authority.require(session.key.person, Permission.CONSOLE)
-    request.state.caller = session.key.name
-    response = RedirectResponse(CONSOLE_PATH, status_code=SEE_OTHER)
-    response.set_cookie(
-        COOKIE_NAME,
-        session.cookie,
-        max_age=context.sessions.lifetime_seconds,
-        path=CONSOLE_PATH,
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
-    return response
-
-
-@router.post("/sign-out")
-async def sign_out(_form: OwnForm) -> Response:
-    """End the session in this browser."""
-    response = RedirectResponse(SIGN_IN_PATH, status_code=SEE_OTHER)
-    response.delete_cookie(COOKIE_NAME, path=CONSOLE_PATH, httponly=True, samesite="strict")
-    return response
-
-
 @router.get("")
 async def show_queue(
     request: Request, session: SignedIn, context: ContextOf, language: LanguageOf, cursor: str = ""
@@ -172,7 +136,7 @@ async def show_queue(
     """The queue: open cases unless asked otherwise."""
     chosen = QueueFilters.from_query(request.query_params)
     now_ms = context.now_ms()
-    page = await context.desk.list_cases(chosen.of_person(session.key.name, now_ms), cursor or None, PAGE_CASES)
+    page = await context.desk.list_cases(chosen.of_person(session.person.name, now_ms), cursor or None, PAGE_CASES)
     views = read_views(request.cookies.get(VIEWS_COOKIE, ""))
     return queue_page(session, page, chosen, views, language, now_ms, first=not cursor)
 
@@ -197,7 +161,7 @@ async def change_views(request: Request, form: OwnForm) -> Response:
 
 def _remember(response: Response, request: Request, name: str, value: str) -> None:
     """Keep a preference in this browser."""
-    response.set_cookie(name, value, max_age=_ONE_YEAR_S, path=CONSOLE_PATH, secure=request.url.scheme == "https",
+    response.set_cookie(name, value, max_age=_ONE_YEAR_S, path=CONSOLE_PATH, secure=is_behind_tls(request),
                         httponly=True, samesite="strict")  # fmt: skip
 
 
@@ -206,7 +170,7 @@ async def follow_queue(
     session: SignedIn, context: ContextOf, last_event_id: Annotated[str, Header(max_length=64)] = ""
 ) -> Response:
     """Server-sent events: one whenever the queue is another one than before."""
-    stream = context.feed.open(session.key.name, last_event_id)
+    stream = context.feed.open(session.person.name, last_event_id)
     # For proxies that would wait for the end of the answer.
     return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
@@ -247,7 +211,7 @@ async def override(
 @router.post("/next")
 async def take_next(session: SignedIn, context: ContextOf, _form: OwnForm) -> Response:
     """Take the most urgent case and go to it; where there is none, back to the queue."""
-    view = await context.desk.next_case(session.key.person, now_ms=context.now_ms())
+    view = await context.desk.next_case(session.person, now_ms=context.now_ms())
     path = "" if view is None else f"/cases/{quote(view.case.case_id, safe='')}"
     return RedirectResponse(f"{CONSOLE_PATH}{path}", status_code=SEE_OTHER)
 
@@ -260,13 +224,13 @@ async def act(session: SignedIn, context: ContextOf, language: LanguageOf, case_
         refuse_card_numbers(msgspec.to_builtins(command), context)
         if "preview" in form:
             preview = await context.desk.preview(
-                case_id, (command,), session.key.person, now_ms=context.now_ms(), nonce=fresh_nonce()
+                case_id, (command,), session.person, now_ms=context.now_ms(), nonce=fresh_nonce()
             )
             return await _case_page(session, context, language, case_id, CasePageState(_new_draft(), preview=preview))
         await context.desk.act(
             case_id,
             (command,),
-            session.key.person,
+            session.person,
             now_ms=context.now_ms(),
             nonce=fresh_nonce(),
             idempotency_key=idempotency_key_of(form),
@@ -281,7 +245,7 @@ async def _case_page(
     session: Session, context: Context, language: Language, case_id: str, state: CasePageState
 ) -> Response:
     view = await context.desk.case(case_id)
-    desk, now_ms, person = context.desk, context.now_ms(), session.key.person
+    desk, now_ms, person = context.desk, context.now_ms(), session.person
     forms = forms_for(view, person, desk.authority, desk.playbook, language, now_ms)
     offered = any(form.do == "macro" for form in forms)
     macros = macro_choices(view, person, desk.authority, desk.playbook, language, now_ms) if offered else []
@@ -341,4 +305,4 @@ def _override(form: dict[str, str], note: str, session: Session) -> tuple[Overri
         card_action = CardAction(form.get("card_action", ""))
     except ValueError:
         raise FormError(field="card_action") from None
-    return Override(disposition, card_action, note, session.key.person), version
+    return Override(disposition, card_action, note, session.person), version

@@ -25,7 +25,7 @@ _DAY_MS = 86_400_000
 @router.get("/shift")
 async def show_shift(session: SignedIn, context: ContextOf, language: LanguageOf) -> Response:
     """Backlog, targets, and who works on what, for those who may give cases to others."""
-    context.desk.authority.require(session.key.person, Permission.CASE_REASSIGN)
+    context.desk.authority.require(session.person, Permission.CASE_REASSIGN)
     now_ms = context.now_ms()
     cases: list[Case] = []
     cursor: str | None = None

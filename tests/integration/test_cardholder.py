@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
+from api.console.memory_sessions import MemorySessions
 from api.context import ApiSettings
 from api.health import Health
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
@@ -75,7 +76,9 @@ async def story(world: World, url: str) -> None:
     messages = Messages({locale: shipped(f"messages/{locale}.toml") for locale in ("en", "fil", "zh")}, CODE_KEY)
     settings = ApiSettings(session_secret=b"s" * 32, links=links)
     health = Health({"redis": desk.ping})
-    app = create_app(desk, keys(), health, CollectorRegistry(), epoch_ms, settings, notices=memory)
+    app = create_app(
+        desk, keys(), health, CollectorRegistry(), epoch_ms, settings, MemorySessions(epoch_ms), notices=memory
+    )
     async with (
         httpx.AsyncClient(transport=httpx.MockTransport(bank.take)) as client,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BANK) as browser,
