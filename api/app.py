@@ -50,7 +50,8 @@ Errors are RFC 9457 `application/problem+json` and never repeat what was sent. W
 request again gets the same answer. Changes take `If-Match` with the ETag that was read: 412 tells what happened since.
 Lists are paged by cursor. Money is in minor units, times are UTC epoch milliseconds."""
 
-_ROUTERS = (
+# Every route there is; `tests/api/test_access.py` walks over them.
+ROUTERS = (
     cards_router, cases_router, acting_router, breakers_router, lists_router, notices_router, contacts_router,
     history_router, transactions_router, operations_router, sign_in_router, console_router, desk_console_router,
     console_history_router, console_shift_router, self_service_router,
@@ -133,7 +134,7 @@ def _routes() -> FastAPI:
         # A redirect would repeat the path in its Location header.
         redirect_slashes=False,
     )
-    for router in _ROUTERS:
+    for router in ROUTERS:
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
         app.add_exception_handler(kind, _answer_error)

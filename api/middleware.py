@@ -85,6 +85,7 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, send)
+        scope.setdefault("state", {})["request_id"] = answer.request_id
         started = time.perf_counter()
         try:
             limit = self._limits_by_path.get(scope["path"], self._max_body_bytes)

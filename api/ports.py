@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from casework.access import Access
 from casework.authority import Authority, Person
 from casework.breaker import Breaker
 from casework.cases import CaseState
@@ -99,6 +100,9 @@ class DeskPort(Protocol):
         if_match: int | None = None,
     ) -> CaseView:
         """Decide and close a case."""
+
+    async def tell_access(self, access: Access) -> None:
+        """Tell who saw or changed what of cards."""
 
     async def breakers(self) -> list[Breaker]:
         """List the circuit breakers for freezes."""

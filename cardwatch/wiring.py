@@ -18,8 +18,8 @@ from cardwatch.settings import Settings, configured_toml, shipped_toml
 from casework.adapters.log_sender import LogSender
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisClient, RedisConnection, connect
 from casework.adapters.redis_notices import RedisNotices
+from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_restore import RestorableRedisStore
-from casework.adapters.redis_store import RedisStoreSettings
 from casework.adapters.smtp_sender import MailServer, SmtpSender
 from casework.adapters.sql_history.store import SqlHistory
 from casework.adapters.webhook_sender import WebhookSender

@@ -29,7 +29,8 @@ _SHOWN_REASONS = 3
 _OWN_VIEWS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("everything", {}), ("mine", {"owner": "mine"}), ("free", {"owner": "nobody"}), ("due", {"due": "near"}),
 )  # fmt: skip
-_MOST_SHOWN = 6
+# Cases that the supervisor's page names of each person.
+MOST_OF_ONE_PERSON = 6
 
 
 def problem_page(problem: Problem, language: Language) -> HTMLResponse:
@@ -231,7 +232,7 @@ def shift_page(
         shift=shift,
         oldest=None if shift.oldest_ms is None else language.age(now_ms, shift.oldest_ms),
         pressing=[_queue_line(case, language, now_ms) for case in shift.pressing],
-        people=[(name, cases[:_MOST_SHOWN], len(cases)) for name, cases in shift.people],
+        people=[(name, cases[:MOST_OF_ONE_PERSON], len(cases)) for name, cases in shift.people],
         found=found,
         met=None if met is None else f"{met:.0%}",
     )

@@ -21,31 +21,25 @@ card, so comparing one text guards both. Redis must not evict (`maxmemory-policy
 
 from __future__ import annotations
 
-import asyncio
 import heapq
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from casework.adapters.redis_connection import RedisConnection, Script
+from casework.adapters.redis_outboxes import RedisOutboxes, RedisStoreSettings, message_parts, text_of
 from casework.breaker import Breaker
 from casework.cards import SYSTEM_ACTOR, CardRecord
 from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, opened_order, queue_position
 from casework.errors import (
-    OutboxFullError,
     StoreEmptyError,
     StoreError,
-    StoreFencedError,
     StoreSetupError,
-    UnconfirmedError,
 )
-from casework.ids import MAXIMUM_SHARDS, shard_of_card, shard_of_case
+from casework.ids import shard_of_card, shard_of_case
 from casework.lists import ListEntry
-from casework.outbox import OutboxEntry, OutboxMessage
-from casework.store import UNWRITTEN, BreakerStep, ListedCase, ListStep, Recorded, Snapshot, Step, StoredCase
+from casework.store import BreakerStep, ListedCase, ListStep, Recorded, Snapshot, Step, StoredCase
 from casework.ticking import alarm_ms
 
 FORMAT = 1
@@ -65,28 +59,7 @@ _headers_decoder = msgspec.json.Decoder(dict[str, str])
 Decoded = TypeVar("Decoded")
 
 
-@dataclass(frozen=True, slots=True)
-class RedisStoreSettings:
-    """How the store lays out its keys.
-
-    Attributes:
-        shards: fixed when an empty Redis is set up: a power of two up to 4096. Sixteen spread over a cluster well
-            enough; each adds a little to every listing.
-        outbox_limit: entries a shard's outbox may hold before steps are refused; at some 1.5 kB an entry the default
-            keeps all outboxes of 16 shards under 500 MB.
-        prefix: first part of every key.
-        confirm_within_s: where it is set, a person's command counts as done only when Kafka has acknowledged all that
-            it made known, and after so many seconds without that the person is told to ask again. None: it counts as
-            done when Redis has it.
-    """
-
-    shards: int = 16
-    outbox_limit: int = 20_000
-    prefix: str = "cardwatch"
-    confirm_within_s: float | None = None
-
-
-class RedisStore:
+class RedisStore(RedisOutboxes):
     """The store port on one Redis server, or on a Redis Cluster."""
 
     def __init__(self, redis: RedisConnection, settings: RedisStoreSettings) -> None:
@@ -95,23 +68,9 @@ class RedisStore:
         Raises:
             StoreSetupError: `shards` is not a power of two up to 4096.
         """
-        if not 1 <= settings.shards <= MAXIMUM_SHARDS or settings.shards & (settings.shards - 1):
-            message = f"shards must be a power of two up to {MAXIMUM_SHARDS}, not {settings.shards}"
-            raise StoreSetupError(message)
-        self._redis = redis
-        self._settings = settings
+        super().__init__(redis, settings)
         self._commit_script = Script.shipped("commit.lua")
         self._entry_script = Script.shipped("entry.lua")
-        self._fence_script = Script.shipped("fence.lua")
-
-    @property
-    def shards(self) -> int:
-        """Number of shards."""
-        return self._settings.shards
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.close()
 
     async def open(self, *, create: bool) -> None:
         """Check the set-up, and set up an empty Redis if asked to."""
@@ -131,10 +90,6 @@ class RedisStore:
     def _setup(self) -> tuple[str, bytes]:
         """The key of the set-up, and what it says where it is ours."""
         return f"{self._settings.prefix}:setup", _encoder.encode({"format": FORMAT, "shards": self.shards})
-
-    async def lift_fences(self, shards: Iterable[int]) -> None:
-        """Let shards take writes on the server that they are on now: it was set up, or compared with Kafka."""
-        await self._redis.evaluate(self._fence_script, [(1, self._fence_key(shard), "lift") for shard in shards])
 
     async def ping(self) -> None:
         """Return when Redis answers and is set up."""
@@ -161,7 +116,7 @@ class RedisStore:
             )
         answers = await self._redis.pipelined(commands)
         cards = [
-            (_text(version), _decoded(_card_decoder, raw) or CardRecord(card_token))
+            (text_of(version), _decoded(_card_decoder, raw) or CardRecord(card_token))
             for (card_token, _), (version, raw) in zip(asks, answers[::2], strict=True)
         ]
         cases = await self._cases([card.open_case_id for _, card in cards if card.open_case_id is not None])
@@ -203,21 +158,6 @@ class RedisStore:
                 await self._confirm(shard_of_card(step.card.card_token, self.shards))
         return done
 
-    def _applied(self, answers: Sequence[bytes]) -> list[bool]:
-        """Whether each step was carried out.
-
-        Raises:
-            OutboxFullError: one was not, for want of room.
-            StoreFencedError: one was not, because Redis is yet to be compared with Kafka.
-        """
-        if b"fenced" in answers:
-            message = "Redis was restarted or took over, and takes no writes until it was compared with Kafka"
-            raise StoreFencedError(message)
-        if b"full" in answers:
-            message = f"an outbox holds {self._settings.outbox_limit} entries: is the relay running?"
-            raise OutboxFullError(message)
-        return [answer == b"applied" for answer in answers]
-
     def _commit_command(self, step: Step) -> tuple[Any, ...]:
         """Keys and arguments of `commit.lua` for a step."""
         shard = shard_of_card(step.card.card_token, self.shards)
@@ -256,7 +196,7 @@ class RedisStore:
             step.closed_memory_ms,
             len(step.events),
             *(part for event in step.events for part in (event.sequence, _encoder.encode(event))),
-            *_message_parts(step.messages),
+            *message_parts(step.messages),
         )
 
     # ---------------------------------------------------------------------------------------------- circuit breakers
@@ -310,7 +250,7 @@ class RedisStore:
             _encoder.encode(step.after),
             self._settings.outbox_limit,
             step.time_ms,
-            *_message_parts(step.messages),
+            *message_parts(step.messages),
         )
         return self._applied(await self._redis.evaluate(self._entry_script, [command]))[0]
 
@@ -332,7 +272,7 @@ class RedisStore:
         if shard_of_case(case_id, self.shards) is None:
             return None
         found = await self._redis.command("HGETALL", self._case_key(case_id))
-        fields: dict[str, bytes] = {_text(name): raw for name, raw in found.items()}
+        fields: dict[str, bytes] = {text_of(name): raw for name, raw in found.items()}
         case = _decoded(_case_decoder, fields.pop("case", None))
         if case is None:
             return None
@@ -348,7 +288,7 @@ class RedisStore:
             for state in states
         ]
         lists = await self._redis.pipelined(commands)
-        positions = [_text(raw) for raw in heapq.merge(*lists)][:count]
+        positions = [text_of(raw) for raw in heapq.merge(*lists)][:count]
         case_ids = [position[_POSITION_PREFIX_CHARACTERS:] for position in positions]
         cases = await self._cases(case_ids)
         return [ListedCase(position, cases.get(case_id)) for position, case_id in zip(positions, case_ids, strict=True)]
@@ -357,7 +297,7 @@ class RedisStore:
         """Read the head of a shard's alarms."""
         command = ("ZRANGEBYSCORE", self._shard_key(shard, "alarms"), "-inf", now_ms, "LIMIT", 0, count)
         (found,) = await self._redis.pipelined([command])
-        return [_text(raw) for raw in found]
+        return [text_of(raw) for raw in found]
 
     async def related_cases(self, entities: Sequence[str], count: int) -> dict[str, list[Case]]:
         """Merge the latest of all shards."""
@@ -366,7 +306,7 @@ class RedisStore:
         answers = await self._redis.pipelined([("ZRANGE", key, -count, -1) for key in keys])
         names: dict[str, list[str]] = {entity: [] for entity in entities}
         for (entity, _), answer in zip(places, answers, strict=True):
-            names[entity] += [_text(raw) for raw in answer]
+            names[entity] += [text_of(raw) for raw in answer]
         cases = await self._cases([name for found in names.values() for name in found])
         known = {entity: [cases[name] for name in found if name in cases] for entity, found in names.items()}
         return {entity: sorted(found, key=opened_order, reverse=True)[:count] for entity, found in known.items()}
@@ -380,67 +320,11 @@ class RedisStore:
             counts[state] += int(answer)
         return counts
 
-    # --------------------------------------------------------------------------------------------------------- outbox
-
-    async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
-        """Read a shard's outbox."""
-        start = "-" if after is None else f"({after}"
-        found = await self._redis.command("XRANGE", self._outbox_key(shard), start, "+", "COUNT", count)
-        return [_entry(entry_id, fields) for entry_id, fields in found]
-
-    async def ack_outbox(self, shard: int, up_to: str) -> None:
-        """Trim a shard's outbox to what comes behind `up_to`."""
-        time_ms, sequence = _place(up_to)
-        behind = f"{time_ms}-{sequence + 1}"
-        await self._redis.command("XTRIM", self._outbox_key(shard), "MINID", behind)
-
-    async def outbox_oldest_ms(self) -> int | None:
-        """Time of the oldest entry."""
-        commands = [("XRANGE", self._outbox_key(shard), "-", "+", "COUNT", 1) for shard in range(self.shards)]
-        firsts = [_entry(*entries[0]) for entries in await self._redis.pipelined(commands) if entries]
-        return min((entry.time_ms for entry in firsts), default=None)
-
-    async def _confirm(self, shard: int) -> None:
-        """Where it is configured, wait until Kafka has acknowledged what is in a shard's outbox now.
-
-        Raises:
-            UnconfirmedError: it has not in time; the relay goes on, and asking again is safe.
-        """
-        if self._settings.confirm_within_s is None:
-            return
-        key = self._outbox_key(shard)
-        newest = await self._redis.command("XREVRANGE", key, "+", "-", "COUNT", 1)
-        deadline_s = time.monotonic() + self._settings.confirm_within_s
-        while newest:
-            oldest = await self._redis.command("XRANGE", key, "-", "+", "COUNT", 1)
-            if not oldest or _place(oldest[0][0]) > _place(newest[0][0]):
-                return
-            if time.monotonic() > deadline_s:
-                message = "done in Redis, not yet acknowledged by Kafka"
-                raise UnconfirmedError(message)
-            await asyncio.sleep(_CONFIRM_INTERVAL_S)
-
     # ----------------------------------------------------------------------------------------------------------- keys
-
-    def _key(self, shard: int, kind: str, name: str) -> str:
-        """A key of a shard."""
-        return f"{self._settings.prefix}:{{{shard}}}:{kind}:{name}"
 
     def _case_key(self, case_id: str) -> str:
         """The key of a case; ids that are none lead nowhere."""
         return self._key(shard_of_case(case_id, self.shards) or 0, "case", case_id)
-
-    def _shard_key(self, shard: int, kind: str) -> str:
-        """A key that a shard has once."""
-        return f"{self._settings.prefix}:{{{shard}}}:{kind}"
-
-    def _outbox_key(self, shard: int) -> str:
-        """The key of a shard's outbox."""
-        return self._shard_key(shard, "outbox")
-
-    def _fence_key(self, shard: int) -> str:
-        """The key that says on which server a shard takes writes."""
-        return self._shard_key(shard, "fence")
 
     def _breakers_key(self, policy_version: str) -> str:
         """The key of the breakers among which that of a policy version is."""
@@ -452,23 +336,9 @@ def _is_persons(recorded: Recorded) -> bool:
     return recorded.card is not None or recorded.case is not None
 
 
-def _message_parts(messages: Sequence[OutboxMessage]) -> tuple[str | bytes, ...]:
-    """Messages as the scripts take them: topic, key, value and headers of each."""
-    return tuple(
-        part
-        for message in messages
-        for part in (message.topic, message.key, message.value, _encoder.encode(message.headers))
-    )
-
-
 def _behind_revision(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decoded | None:
     """An entry as `entry.lua` writes it, behind its revision."""
     return None if raw is None else _decoded(decoder, raw.partition(b" ")[2])
-
-
-def _text(raw: bytes | str | None) -> str:
-    """A text of Redis; a missing one is empty."""
-    return UNWRITTEN if raw is None else raw.decode() if isinstance(raw, bytes) else raw
 
 
 def _decoded(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decoded | None:
@@ -480,21 +350,3 @@ def _decoded(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decod
     except msgspec.DecodeError as error:
         message = "a document in Redis cannot be read: was it written by a later version?"
         raise StoreError(message) from error
-
-
-def _place(entry_id: bytes | str) -> tuple[int, int]:
-    """An id of a stream's entry, in the order of the stream."""
-    time_part, _, sequence = _text(entry_id).partition("-")
-    return int(time_part), int(sequence)
-
-
-def _entry(entry_id: bytes | str, fields: Mapping[bytes, bytes]) -> OutboxEntry:
-    """An entry of the outbox's stream."""
-    return OutboxEntry(
-        entry_id=_text(entry_id),
-        time_ms=int(fields[b"time_ms"]),
-        topic=_text(fields[b"topic"]),
-        key=_text(fields[b"key"]),
-        value=fields[b"value"],
-        headers=_headers_decoder.decode(fields[b"headers"]),
-    )

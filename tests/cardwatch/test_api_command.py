@@ -23,7 +23,8 @@ from cardwatch.services import Layers
 from cardwatch.settings import load_settings
 from cardwatch.supervisor import ProcessSpec, Supervisor
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
-from casework.adapters.redis_store import RedisStore, RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisStoreSettings
+from casework.adapters.redis_store import RedisStore
 
 KEY = "an agent's key"
 SECRETS = {"session_secret": "ab" * 32}

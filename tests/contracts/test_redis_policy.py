@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
-from casework.adapters.redis_store import RedisStore, RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisStoreSettings
+from casework.adapters.redis_store import RedisStore
 from casework.cards import OutcomeKind
 from casework.desk import Desk
 from casework.errors import StoreUnavailableError, UnconfirmedError

@@ -19,7 +19,8 @@ from api.context import ApiSettings
 from api.health import Health
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
 from casework.adapters.redis_notices import RedisNotices
-from casework.adapters.redis_store import RedisStore, RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisStoreSettings
+from casework.adapters.redis_store import RedisStore
 from casework.adapters.webhook_sender import WebhookSender
 from casework.contacts import ContactRecord
 from casework.courier import Courier, CourierRules, PageLinks

@@ -11,8 +11,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
+from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_restore import RestorableRedisStore
-from casework.adapters.redis_store import RedisStoreSettings
 from casework.breaker import BreakerLimits
 from streams.app import Role, run_worker
 from streams.metrics import StreamMetrics
