@@ -28,6 +28,7 @@ from api.oidc.provider import Provider
 from api.oidc.sign_ins import SignIns
 from api.ports import DeskPort, NoticesPort, ScoringPort, SessionMemory
 from api.problems import ProblemDocument
+from api.roles import Permission
 from api.routes.acting import command_schemas
 from api.routes.acting import router as acting_router
 from api.routes.breakers import router as breakers_router
@@ -100,7 +101,15 @@ def create_app(
     )
     sign_ins = None
     if provider is not None:
-        sign_ins = SignIns(provider, sessions, memory, settings.session_secret, auth.names, metrics.count_sign_in)
+        sign_ins = SignIns(
+            provider,
+            sessions,
+            memory,
+            settings.session_secret,
+            auth.names,
+            lambda person: desk.authority.require(person, Permission.CONSOLE),
+            metrics.count_sign_in,
+        )
     app.state.context = Context(
         desk=desk,
         keys=auth,

@@ -64,7 +64,6 @@ async def come_back(request: Request, context: ContextOf, language: LanguageOf) 
     begun = request.cookies.get(BEGUN_COOKIE, "")
     session, to = await _sign_ins(context).end(begun, request.query_params, context.now_ms())
     request.state.caller = session.person.name
-    context.desk.authority.require(session.person, Permission.CONSOLE)
     response = passing_page(language, to, language.say("sign_in.done"), language.say("sign_in.go_on"))
     response.delete_cookie(BEGUN_COOKIE, path=CALLBACK_PATH, httponly=True, samesite="lax")
     _keep_session(response, request, context, session)

@@ -14,16 +14,20 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote_plus
 
 import msgspec
 
+from api.card_numbers import contains_card_number
 from api.console.rendering import CONSOLE_PATH
 from api.console.sessions import Session, Sessions
-from api.errors import SignInError, SignInRefusedError
+from api.errors import ProviderUnavailableError, SignInError, SignInRefusedError
 from api.oidc.people import name_of, provider_role_of
 from api.oidc.provider import Provider
 from api.oidc.refused import Refused
 from api.ports import SessionMemory
+from casework.authority import Person
+from casework.ids import CASE_ID_PATTERN
 
 BEGUN_COOKIE = "cardwatch_sign_in"
 BEGUN_FOR_S = 600
@@ -32,7 +36,7 @@ _LONGEST_COOKIE = 2_048
 _RANDOM_BYTES = 32
 # The pages that one may want to come back to, named one by one: no address of anybody else can be among them.
 _RETURN_PATH = re.compile(
-    rf"{CONSOLE_PATH}(/cases/[A-Za-z0-9-]{{1,64}}|/history|/figures|/shift|/lists|/new)?"
+    rf"{CONSOLE_PATH}(/cases/{CASE_ID_PATTERN}|/history|/figures|/shift|/lists|/new)?"
     r"(\?[A-Za-z0-9._~&=%+-]{0,256})?"
 )
 
@@ -56,8 +60,12 @@ class Beginning:
 
 
 def return_path(asked: str) -> str:
-    """Where somebody wants to be once they have signed in: a page of the console, else the queue."""
-    return asked if _RETURN_PATH.fullmatch(asked) else CONSOLE_PATH
+    """Where somebody wants to be once they have signed in: a page of the console, else the queue.
+
+    An address that may hold a card's number is none: it would be sent back to the browser.
+    """
+    is_ours = _RETURN_PATH.fullmatch(asked) and not contains_card_number(unquote_plus(asked))
+    return asked if is_ours else CONSOLE_PATH
 
 
 class SignIns:
@@ -70,6 +78,7 @@ class SignIns:
         memory: SessionMemory,
         secret: bytes,
         machines: frozenset[str],
+        allow: Callable[[Person], None],
         count: Callable[[str], None],
     ) -> None:
         """Work with a provider.
@@ -80,6 +89,7 @@ class SignIns:
             memory: knows which answers have counted.
             secret: signs the cookie of a sign-in that has begun.
             machines: names of API keys; no person may act under one.
+            allow: raises where a person may not use the console.
             count: told of each outcome, by one word.
         """
         self.provider = provider
@@ -87,6 +97,7 @@ class SignIns:
         self._memory = memory
         self._secret = secret
         self._machines = machines
+        self._allow = allow
         self._count = count
 
     async def begin(self, return_to: str, now_ms: int) -> Beginning:
@@ -121,6 +132,7 @@ class SignIns:
         Raises:
             SignInRefusedError: it cannot be accepted.
             RoleMissingError: the person has no role here.
+            casework.errors.NotAuthorisedError: their role may not use the console.
             ProviderUnavailableError: the provider does not answer.
             casework.errors.StoreError: the memory of sessions does not answer.
         """
@@ -136,8 +148,7 @@ class SignIns:
         """Where to go to sign out at the provider as well; None where there is no such place, or none now."""
         try:
             return await self.provider.address_to_sign_out(session.id_token)
-        except SignInError as error:
-            self._count(error.outcome)
+        except ProviderUnavailableError:
             return None
 
     async def _end(self, cookie: str, answer: Mapping[str, str], now_ms: int) -> tuple[Session, str]:
@@ -158,6 +169,7 @@ class SignIns:
         claims = await self.provider.verified_claims(id_token, begun.nonce, now_ms)
         name = name_of(claims, self.provider.settings, self._machines)
         role = provider_role_of(claims, self.provider.settings)
+        self._allow(Person(name, self.provider.settings.roles[role]))
         # Only what the provider vouched for is written: nobody else can fill the memory.
         if not await self._memory.put_new(used, b"", BEGUN_FOR_S * 1000):
             raise SignInRefusedError(Refused.STATE)

@@ -110,7 +110,8 @@ async def list_cases(
         now_ms=context.now_ms(),
     )
     page = await context.desk.list_cases(filters, cursor, limit)
-    await watch.tell(caller.person, AccessTo.CASES, (case.card_token for case in page.cases))
+    asked = [] if card_token is None else [card_token]
+    await watch.tell(caller.person, AccessTo.CASES, [*asked, *(case.card_token for case in page.cases)])
     return CasePageOut.model_validate(page)
 
 

@@ -16,9 +16,10 @@ from api.console.sessions import COOKIE_NAME, Sessions
 from api.errors import AuthenticationError
 from api.keys import ApiKey, ApiKeys
 from api.roles import Role
-from tests.api.support import NOW_MS, SECRETS, Client, World, alert, keys, world
+from tests.api.support import CARD_NUMBER, NOW_MS, SECRETS, Client, World, alert, keys, world
 
 HOUR_MS = 3_600_000
+A_CASE = "case-0ab-" + "ab" * 12
 
 
 def sign_in(world: World, role: Role = Role.AGENT, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -181,7 +182,10 @@ def test_signing_out_ends_the_session_wherever_its_cookie_is(world: World) -> No
     ("asked", "leads_to"),
     [
         ("/console/history?q=tok_1", "/console/history?q=tok_1"),
-        ("/console/cases/case-1", "/console/cases/case-1"),
+        (f"/console/cases/{A_CASE}", f"/console/cases/{A_CASE}"),
+        (f"/console/cases/{A_CASE}/../../../s", "/console"),
+        (f"/console/cases/{CARD_NUMBER}", "/console"),
+        ("/console/history?q=4111+1111%201111%2D1111", "/console"),
         ("https://evil.test/", "/console"),
         ("//evil.test", "/console"),
         ("/\\evil.test", "/console"),

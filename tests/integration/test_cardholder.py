@@ -31,7 +31,7 @@ from streams.metrics import StreamMetrics
 from streams.notify import NotifyRole
 from streams.respond import RespondRole
 from streams.scoring import epoch_ms
-from streams.topics import ALERTS
+from streams.topics import ACCESS, ALERTS
 from tests.api.support import keys
 from tests.casework.examples import CODE_KEY, authority, playbook, shipped
 from tests.contracts.servers import bundled_server
@@ -99,6 +99,10 @@ async def story(world: World, url: str) -> None:
             form = {"mine": "no", "transaction_id": "tx-1", "idempotency_key": "once-1"}
             assert (await browser.post(f"{address}/answer", data=form)).status_code == 200
             await eventually(lambda: bool(bank.text("card_blocked")), "the notice of the block")
+            await eventually(lambda: len(world.values(ACCESS)) == 2, "who saw what is on its topic")
+    assert [(event["access"], event["actor"], event["card_tokens"]) for event in world.values(ACCESS)] == [
+        ("read", "cardholder", [CARD]), ("write", "cardholder", [CARD]),
+    ]  # fmt: skip
     assert (await desk.card(CARD)).state.wire == "blocked"
     (case_id,) = (await desk.card(CARD)).case_ids
     assert [delivery.state.value for delivery in await memory.of_case(case_id)] == ["sent", "sent"]
