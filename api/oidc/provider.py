@@ -27,6 +27,8 @@ logger = logging.getLogger("cardwatch.api")
 ANSWER_WITHIN_S = 5.0
 _LARGEST_ANSWER = 1024 * 1024
 _KNOWN_FOR_MS = 3_600_000
+# The hint is recommended, not required, and many servers refuse addresses beyond 8 kB.
+_LONGEST_HINT = 4_096
 _DISCOVERY = "/.well-known/openid-configuration"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Those of `ALGORITHMS`.
@@ -156,15 +158,10 @@ class Provider:
         endpoint = (await self.metadata()).end_session_endpoint
         if not endpoint:
             return None
-        settings = self.settings
-        return _with_query(
-            endpoint,
-            {
-                "client_id": settings.client_id,
-                "id_token_hint": id_token,
-                "post_logout_redirect_uri": settings.signed_out_uri,
-            },
-        )
+        fields = {"client_id": self.settings.client_id, "post_logout_redirect_uri": self.settings.signed_out_uri}
+        if len(id_token) <= _LONGEST_HINT:
+            fields["id_token_hint"] = id_token
+        return _with_query(endpoint, fields)
 
     async def redeem(self, code: str, verifier: str) -> str:
         """The ID token for a code.
