@@ -123,8 +123,8 @@ async def icon() -> Response:
 async def choose_language(request: Request, context: ContextOf, form: Form) -> Response:
     """Remember in this browser which language its pages are in, and go back to where it was."""
     path = urlsplit(request.headers.get("referer", "")).path
-    # What was sent has no page to go back to; the case that it was about has.
-    path = path.removesuffix("/act").removesuffix("/override")
+    # What was sent, and an answer that counts once, have no page to go back to; the case or sign-in they belong to has.
+    path = path.removesuffix("/act").removesuffix("/override").removesuffix("/callback")
     response = RedirectResponse(path if path.startswith(CONSOLE_PATH) else CONSOLE_PATH, status_code=SEE_OTHER)
     if form.get("to") in context.settings.languages:
         _remember(response, request, LANGUAGE_COOKIE, form["to"])

@@ -335,6 +335,15 @@ def test_who_has_no_role_is_told_whom_to_ask(groups: Any) -> None:
     assert COOKIE_NAME not in made.browser.cookies
 
 
+def test_another_language_on_the_page_of_a_refusal() -> None:
+    """The answer counted once, so the page to go back to is that of signing in."""
+    made = bank()
+    headers = {"referer": f"{DESK}/console/sign-in/callback?code=x&state=y"}
+    answer = made.browser.post("/console/language", data={"to": "fil"}, headers=headers)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/sign-in")
+    assert "Mag-sign in sa inyong organisasyon" in made.browser.get("/console/sign-in").text
+
+
 def test_a_provider_that_is_away() -> None:
     """Before, between and after: a page that says what to do, a counter, never a 500; who is signed in works on."""
     made = bank()
