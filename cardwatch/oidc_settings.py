@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from api.oidc.provider import is_safe_address
-from api.oidc.settings import ProviderSettings
+from api.oidc.addresses import is_safe_address
 from api.roles import Role
 from cardwatch.sections import Section
+
+if TYPE_CHECKING:
+    from api.oidc.settings import ProviderSettings
 
 _ADDRESS = r"^(https?://[^\s?#]{1,1000})?$"
 
@@ -51,6 +53,8 @@ class OidcSettings(Section):
         """The provider; None where there is none."""
         if not self.issuer:
             return None
+        from api.oidc.settings import ProviderSettings  # noqa: PLC0415  every command reads settings, few sign in
+
         return ProviderSettings(
             issuer=self.issuer,
             client_id=self.client_id,

@@ -6,11 +6,11 @@ import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import SecretStr
 
-from api.oidc.provider import ANSWER_WITHIN_S, Provider
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import SettingsError
 from cardwatch.redis_sessions import RedisSessions
@@ -31,6 +31,9 @@ from casework.links import Links
 from casework.notices import Messages, NoticeSender
 from casework.playbook import Playbook
 from casework.verification import Method
+
+if TYPE_CHECKING:
+    from api.oidc.provider import Provider
 
 _MINUTE_MS = 60_000
 
@@ -228,7 +231,11 @@ def session_memory(settings: Settings) -> RedisSessions:
 def identity_provider(settings: Settings, clock: Callable[[], int]) -> Provider | None:
     """Where agents sign in; None where they do with API keys. It is asked on first use."""
     provider = settings.oidc.provider()
-    return None if provider is None else Provider(provider, partial(httpx.AsyncClient, timeout=ANSWER_WITHIN_S), clock)
+    if provider is None:
+        return None
+    from api.oidc.provider import ANSWER_WITHIN_S, Provider  # noqa: PLC0415  workers need no cryptography
+
+    return Provider(provider, partial(httpx.AsyncClient, timeout=ANSWER_WITHIN_S), clock)
 
 
 def notice_sender(settings: Settings, contacts: Contacts, client: httpx.AsyncClient) -> NoticeSender:

@@ -18,6 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet, import_key
 
 from api.errors import ProviderUnavailableError, SignInRefusedError
+from api.oidc.addresses import is_safe_address
 from api.oidc.refused import Refused
 from api.oidc.settings import ProviderSettings
 from api.oidc.tokens import Claims, Expected, verified_claims
@@ -30,7 +31,6 @@ _KNOWN_FOR_MS = 3_600_000
 # The hint is recommended, not required, and many servers refuse addresses beyond 8 kB.
 _LONGEST_HINT = 4_096
 _DISCOVERY = "/.well-known/openid-configuration"
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Those of `ALGORITHMS`.
 _KEY_TYPES = frozenset({"RSA", "EC"})
 
@@ -240,17 +240,6 @@ class Provider:
         if answer.status_code != httpx.codes.OK:
             raise _WrongStatusError(answer.status_code, bytes(body))
         return bytes(body)
-
-
-def is_safe_address(address: str) -> bool:
-    """Whether what is sent there cannot be read on its way: TLS, or this very machine."""
-    try:
-        parts = urlsplit(address)
-        return bool(parts.hostname) and (
-            parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-        )
-    except ValueError:
-        return False
 
 
 def _unavailable(why: str) -> ProviderUnavailableError:

@@ -43,8 +43,6 @@ from casework.store import BreakerStep, ListedCase, ListStep, Recorded, Snapshot
 from casework.ticking import alarm_ms
 
 FORMAT = 1
-# The relay looks at an empty outbox twenty times a second.
-_CONFIRM_INTERVAL_S = 0.02
 _POSITION_PREFIX_CHARACTERS = len("0123456789abcdef:")
 
 _encoder = msgspec.json.Encoder()
@@ -54,7 +52,6 @@ _event_decoder = msgspec.json.Decoder(CaseEvent)
 _recorded_decoder = msgspec.json.Decoder(Recorded)
 _breaker_decoder = msgspec.json.Decoder(Breaker)
 _list_entry_decoder = msgspec.json.Decoder(ListEntry)
-_headers_decoder = msgspec.json.Decoder(dict[str, str])
 
 Decoded = TypeVar("Decoded")
 
