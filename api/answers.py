@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
@@ -10,6 +12,7 @@ from api.console.pages import problem_page
 from api.console.rendering import CONSOLE_PATH, SIGN_IN_PATH
 from api.context import language_of
 from api.errors import AuthenticationError
+from api.oidc.sign_ins import return_path
 from api.problems import json_response, problem_of
 from api.self_service.pages import SELF_SERVICE_PATH, dead_link_page
 
@@ -22,5 +25,12 @@ def answer_error(error: Exception, scope: Scope) -> Response:
     if path != CONSOLE_PATH and not path.startswith(CONSOLE_PATH + "/"):
         return json_response(problem_of(error))
     if isinstance(error, AuthenticationError) and path != SIGN_IN_PATH:
-        return RedirectResponse(SIGN_IN_PATH, status_code=303)
+        return RedirectResponse(_sign_in_address(scope), status_code=303)
     return problem_page(problem_of(error), language_of(HTTPConnection(scope)))
+
+
+def _sign_in_address(scope: Scope) -> str:
+    """The sign-in page, which leads back to the page that was asked for."""
+    asked = scope["path"] + (f"?{scope['query_string'].decode('ascii', 'replace')}" if scope["query_string"] else "")
+    to = return_path(asked) if scope["method"] == "GET" else CONSOLE_PATH
+    return SIGN_IN_PATH if to == CONSOLE_PATH else f"{SIGN_IN_PATH}?{urlencode({'to': to})}"

@@ -18,13 +18,17 @@ from api.console.history import router as console_history_router
 from api.console.routes import router as console_router
 from api.console.sessions import Sessions
 from api.console.shift import router as console_shift_router
+from api.console.sign_in import router as sign_in_router
 from api.context import ApiSettings, Context
 from api.errors import ApiError
 from api.health import Health
 from api.keys import ApiKeys
 from api.middleware import HttpMetrics, RequestGuard
-from api.ports import DeskPort, NoticesPort, ScoringPort
+from api.oidc.provider import Provider
+from api.oidc.sign_ins import SignIns
+from api.ports import DeskPort, NoticesPort, ScoringPort, SessionMemory
 from api.problems import ProblemDocument
+from api.roles import Permission
 from api.routes.acting import command_schemas
 from api.routes.acting import router as acting_router
 from api.routes.breakers import router as breakers_router
@@ -47,6 +51,13 @@ Errors are RFC 9457 `application/problem+json` and never repeat what was sent. W
 request again gets the same answer. Changes take `If-Match` with the ETag that was read: 412 tells what happened since.
 Lists are paged by cursor. Money is in minor units, times are UTC epoch milliseconds."""
 
+# Every route there is; `tests/api/test_access.py` walks over them.
+ROUTERS = (
+    cards_router, cases_router, acting_router, breakers_router, lists_router, notices_router, contacts_router,
+    history_router, transactions_router, operations_router, sign_in_router, console_router, desk_console_router,
+    console_history_router, console_shift_router, self_service_router,
+)  # fmt: skip
+
 
 def create_app(
     desk: DeskPort,
@@ -55,9 +66,11 @@ def create_app(
     metrics_registry: CollectorRegistry,
     clock: Callable[[], int],
     settings: ApiSettings,
+    memory: SessionMemory,
     scoring: ScoringPort | None = None,
     history: History | None = None,
     notices: NoticesPort | None = None,
+    provider: Provider | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -68,16 +81,58 @@ def create_app(
         desk: cases and cards, normally `casework.desk.Desk`.
         auth: the configured API keys.
         health: what /readyz asks.
-        metrics_registry: what /metrics shows; the service adds its own two metrics to it.
+        metrics_registry: what /metrics shows; the service adds its own to it.
         clock: UTC epoch milliseconds.
         settings: see `ApiSettings`.
+        memory: keeps console sessions, for all processes behind one address.
         scoring: decides payments for callers that wait; None answers them that nobody does.
         history: closed cases, search and statistics; None answers that they cannot be looked up.
         notices: what became of notices; None answers that it cannot be looked up.
+        provider: where agents sign in; None lets them sign in with API keys.
 
     Raises:
         SessionSecretError: the session secret is too short.
     """
+    app = _routes()
+    metrics = HttpMetrics(metrics_registry)
+    roles = None if provider is None else provider.settings.roles
+    sessions = Sessions(
+        settings.session_secret, settings.session_lifetime_ms, auth, memory, lambda: secrets.token_urlsafe(32), roles
+    )
+    sign_ins = None
+    if provider is not None:
+        sign_ins = SignIns(
+            provider,
+            sessions,
+            memory,
+            settings.session_secret,
+            auth.names,
+            lambda person: desk.authority.require(person, Permission.CONSOLE),
+            metrics.count_sign_in,
+        )
+    app.state.context = Context(
+        desk=desk,
+        keys=auth,
+        health=health,
+        metrics=metrics_registry,
+        now_ms=clock,
+        settings=settings,
+        sessions=sessions,
+        count_sign_in=metrics.count_sign_in,
+        feed=QueueFeed(desk),
+        sign_ins=sign_ins,
+        scoring=scoring,
+        history=history,
+        notices=notices,
+    )
+    limits = {BULK_PATH: settings.max_bulk_bytes}
+    app.add_middleware(RequestGuard, metrics, settings.max_body_bytes, limits)
+    app.openapi = _with_problem_schema(app.openapi)  # type: ignore[method-assign]
+    return app
+
+
+def _routes() -> FastAPI:
+    """All routes and how errors are answered, without what they work with."""
     app = FastAPI(
         title="cardwatch",
         version="1",
@@ -88,21 +143,10 @@ def create_app(
         # A redirect would repeat the path in its Location header.
         redirect_slashes=False,
     )
-    sessions = Sessions(settings.session_secret, settings.session_lifetime_ms, auth, lambda: secrets.token_urlsafe(16))
-    feed = QueueFeed(desk)
-    app.state.context = Context(
-        desk, auth, health, metrics_registry, clock, settings, sessions, feed, scoring, history, notices
-    )
-    of_the_desk = (cards_router, cases_router, acting_router, breakers_router, lists_router, notices_router)
-    pages = (console_router, desk_console_router, console_history_router, console_shift_router, self_service_router)
-    others = (contacts_router, history_router, transactions_router, operations_router)
-    for router in (*of_the_desk, *others, *pages):
+    for router in ROUTERS:
         app.include_router(router)
     for kind in (RequestValidationError, HTTPException, ApiError, CaseworkError):
         app.add_exception_handler(kind, _answer_error)
-    limits = {BULK_PATH: settings.max_bulk_bytes}
-    app.add_middleware(RequestGuard, HttpMetrics(metrics_registry), settings.max_body_bytes, limits)
-    app.openapi = _with_problem_schema(app.openapi)  # type: ignore[method-assign]
     return app
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from prometheus_client import CollectorRegistry
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from api.console.feed import QueueFeed
 from api.console.language import LANGUAGE_COOKIE, NO_LANGUAGE, Language
 from api.console.sessions import Sessions
 from api.health import Health
 from api.keys import ApiKeys
+from api.oidc.sign_ins import SignIns
 from api.ports import DeskPort, NoticesPort, ScoringPort
 from casework.history import History
 from casework.links import Links
@@ -41,6 +42,7 @@ class ApiSettings:
         locale: the one for whoever has chosen none.
         rates: what a minor unit of each currency is worth in that of the reference currency, for the picture of a
             card's spending alone.
+        desk_url: how agents reach the service from outside, where that is known.
         links: signs and reads the links of cardholders; None shows them no page.
     """
 
@@ -53,6 +55,7 @@ class ApiSettings:
     languages: Mapping[str, Language] = field(default_factory=dict)
     locale: str = "en"
     rates: Mapping[str, float] = field(default_factory=dict)
+    desk_url: str = ""
     links: Links | None = None
 
 
@@ -67,10 +70,12 @@ class Context:
         metrics: the registry behind /metrics.
         now_ms: the clock, UTC epoch milliseconds.
         settings: see `ApiSettings`.
-        sessions: signs and checks console sessions.
+        sessions: opens and resumes console sessions.
+        count_sign_in: told of each outcome of signing in, by one word.
         feed: tells the console's pages that the queue has changed.
         history: closed cases, search and statistics; None where the service has no such memory.
         notices: what became of notices; None where the service has no such memory.
+        sign_ins: those at the identity provider; None where people sign in with API keys.
         scoring: decides payments for callers that wait; None where the service has no Kafka.
     """
 
@@ -81,7 +86,9 @@ class Context:
     now_ms: Callable[[], int]
     settings: ApiSettings
     sessions: Sessions
+    count_sign_in: Callable[[str], None]
     feed: QueueFeed
+    sign_ins: SignIns | None = None
     scoring: ScoringPort | None = None
     history: History | None = None
     notices: NoticesPort | None = None
@@ -90,6 +97,11 @@ class Context:
 def context_of(request: HTTPConnection) -> Context:
     """The application's context."""
     return cast("Context", request.app.state.context)
+
+
+def is_behind_tls(request: Request) -> bool:
+    """Whether the browser reached us by TLS: cookies are for that alone then."""
+    return request.url.scheme == "https" or context_of(request).settings.desk_url.startswith("https:")
 
 
 def language_of(request: HTTPConnection) -> Language:

@@ -4,6 +4,10 @@ ApiError
 ├── KeyConfigurationError     configured API keys that cannot be used
 ├── AuthenticationError       no key, an unknown key, or a session that ended
 ├── ForgedRequestError        a console form that did not come from the console
+├── SignInError               a sign-in at the identity provider that came to nothing
+│   ├── ProviderUnavailableError  the provider gives no answer that can be used
+│   ├── SignInRefusedError    what came back from it cannot be accepted; says why
+│   └── RoleMissingError      it vouches for somebody who has no role here
 ├── HistoryMissingError       this service has no memory of closed cases
 ├── NoticesMissingError       this service has no memory of notices
 ├── ScoringUnavailableError   payments cannot be taken for a decision now
@@ -18,6 +22,8 @@ ApiError
 """
 
 from __future__ import annotations
+
+from api.oidc.refused import Refused
 
 
 class ApiError(Exception):
@@ -34,6 +40,51 @@ class AuthenticationError(ApiError):
 
 class ForgedRequestError(ApiError):
     """A console form came from another site or without the session's form token."""
+
+
+class SignInError(ApiError):
+    """A sign-in at the identity provider came to nothing.
+
+    Attributes:
+        outcome: one word for it, to count by.
+    """
+
+    outcome = "failed"
+
+
+class ProviderUnavailableError(SignInError):
+    """The identity provider gives no answer that can be used; trying again later may help."""
+
+    outcome = "provider_unavailable"
+
+
+class SignInRefusedError(SignInError):
+    """What came back from the identity provider cannot be accepted; nothing of it is repeated.
+
+    Attributes:
+        why: which check it failed.
+    """
+
+    def __init__(self, why: Refused) -> None:
+        """Say why."""
+        super().__init__(why.value)
+        self.why = why
+        self.outcome = why.value
+
+
+class RoleMissingError(SignInError):
+    """The identity provider vouches for somebody none of whose roles means anything here.
+
+    Attributes:
+        ask: whom to ask for one, as configured; may be empty.
+    """
+
+    outcome = "role_missing"
+
+    def __init__(self, ask: str) -> None:
+        """Say whom to ask."""
+        super().__init__("no role at the desk")
+        self.ask = ask
 
 
 class HistoryMissingError(ApiError):

@@ -27,6 +27,11 @@ def hash_key(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def is_actor_name(name: str) -> bool:
+    """Whether somebody may stand in events under this name: 1 to 64 of a-z 0-9 . _ @ -, a letter or digit first."""
+    return _NAME.fullmatch(name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """One configured key.
@@ -62,7 +67,7 @@ class ApiKeys:
             if key.role not in KEY_ROLES:
                 message = f"API key {key.name}: role must be one of {', '.join(KEY_ROLES)}"
                 raise KeyConfigurationError(message)
-            if not _NAME.fullmatch(key.name):
+            if not is_actor_name(key.name):
                 message = "an API key's name has 1 to 64 of a-z 0-9 . _ @ - and starts with a letter or digit"
                 raise KeyConfigurationError(message)
             if not _DIGEST.fullmatch(key.sha256):
@@ -74,6 +79,11 @@ class ApiKeys:
         if len({key.sha256 for key in self._keys}) < len(self._keys):
             message = "two API keys have the same sha256; every key needs a secret of its own"
             raise KeyConfigurationError(message)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Under which names their holders act."""
+        return frozenset(self._by_name)
 
     @classmethod
     def from_mapping(cls, mapping: dict[str, dict[str, str]]) -> ApiKeys:

@@ -60,6 +60,11 @@ class HttpMetrics:
         made = Instruments(registry, Process.API)
         self.requests = made.counters("cardwatch_http_requests_total")
         self.seconds = made.histograms("cardwatch_http_request_duration_seconds")
+        self._sign_ins = made.counters("cardwatch_sign_ins_total")
+
+    def count_sign_in(self, outcome: str) -> None:
+        """Count how somebody's signing in at the console ended."""
+        self._sign_ins.labels(outcome).inc()
 
 
 class RequestGuard:
@@ -80,6 +85,7 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, send)
+        scope.setdefault("state", {})["request_id"] = answer.request_id
         started = time.perf_counter()
         try:
             limit = self._limits_by_path.get(scope["path"], self._max_body_bytes)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from casework.access import Access
 from casework.authority import Authority, Person
 from casework.breaker import Breaker
 from casework.cases import CaseState
@@ -100,6 +101,9 @@ class DeskPort(Protocol):
     ) -> CaseView:
         """Decide and close a case."""
 
+    async def tell_access(self, access: Access) -> None:
+        """Tell who saw or changed what of cards."""
+
     async def breakers(self) -> list[Breaker]:
         """List the circuit breakers for freezes."""
 
@@ -109,6 +113,23 @@ class DeskPort(Protocol):
 
 class NoticesPort(Deliveries, Contacts, Protocol):
     """What became of notices, and how cardholders want to be reached. `RedisNotices` fills it."""
+
+
+class SessionMemory(Protocol):
+    """What is remembered of browsers for a while, by all processes: sessions, and sign-ins that are done.
+
+    `cardwatch.redis_sessions.RedisSessions` fills it. Every method raises `casework.errors.StoreError` where it gives
+    no answer.
+    """
+
+    async def put_new(self, name: str, value: bytes, life_ms: int) -> bool:
+        """Remember something under a name that is free, for so many milliseconds; whether it was free."""
+
+    async def get(self, name: str) -> bytes | None:
+        """What is remembered; None where nothing is, or not any more."""
+
+    async def take(self, name: str) -> bytes | None:
+        """The same, and forget it: of many who take it at once one gets it."""
 
 
 @dataclass(frozen=True, slots=True)

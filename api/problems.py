@@ -26,8 +26,11 @@ from api.errors import (
     HeaderError,
     HistoryMissingError,
     NoticesMissingError,
+    ProviderUnavailableError,
     RefusedPaymentError,
+    RoleMissingError,
     ScoringUnavailableError,
+    SignInRefusedError,
     TooManyListenersError,
 )
 from casework.cards import CardChange
@@ -229,10 +232,29 @@ NOTICES_UNAVAILABLE = Problem(
     headers=_RETRY_SOON,
 )  # fmt: skip
 
+SIGN_IN_REFUSED = Problem(
+    "sign-in-refused", 400, "Sign-in not accepted",
+    "What came back from your organisation's sign-in cannot be accepted, or not any more. Begin again; if it happens "
+    "again, tell those who run the desk the word above.",
+)  # fmt: skip
+SIGN_IN_WITHOUT_ROLE = Problem(
+    "sign-in-without-role", 403, "No role at the desk",
+    "Your organisation's sign-in knows you, and gives you no role at this desk. "
+    "Whoever manages access must give you one.",
+)  # fmt: skip
+PROVIDER_UNAVAILABLE = Problem(
+    "provider-unavailable", 503, "Sign-in does not answer",
+    "Your organisation's sign-in gives no answer that can be used. Whoever is signed in at the desk can go on working. "
+    "Try again in a minute; if it lasts, tell those who run it.",
+    headers={"Retry-After": "60"},
+)  # fmt: skip
+SIGN_IN_PROBLEMS = frozenset(each.code for each in (SIGN_IN_REFUSED, SIGN_IN_WITHOUT_ROLE, PROVIDER_UNAVAILABLE))
+
 # Errors whose problem needs nothing of the occurrence; looked up by class, most special first.
 _BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
     (AuthenticationError, UNAUTHENTICATED),
     (ForgedRequestError, FORGED_FORM),
+    (ProviderUnavailableError, PROVIDER_UNAVAILABLE),
     (ScoringUnavailableError, SCORING_UNAVAILABLE),
     (TooManyListenersError, TOO_MANY_LISTENERS),
     (HistoryMissingError, HISTORY_UNAVAILABLE),
@@ -268,6 +290,10 @@ def problem_of(error: Exception) -> Problem:
         return INVALID_REQUEST.with_members(errors=[_command_error(str(error))])
     if isinstance(error, NotAuthorisedError):
         return NOT_PERMITTED.with_members(act=str(error.act), why=error.why)
+    if isinstance(error, SignInRefusedError):
+        return SIGN_IN_REFUSED.with_members(why=str(error.why))
+    if isinstance(error, RoleMissingError):
+        return SIGN_IN_WITHOUT_ROLE.with_members(**({"ask": error.ask} if error.ask else {}))
     if isinstance(error, CaseLockedError):
         return CASE_LOCKED.with_members(owner=error.owner, until_ms=error.until_ms)
     if isinstance(error, CaseOpenError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from redis.connection import parse_url
 from redis.sentinel import Sentinel
 
-from cardwatch import kafka
+from api.errors import ProviderUnavailableError
+from api.oidc.provider import Metadata, Provider
+from cardwatch import kafka, wiring
 from cardwatch.errors import ServiceError
 from cardwatch.ports import listening_problem
 from cardwatch.services import RunningServices
@@ -71,6 +74,39 @@ def check_secrets(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             Grade.WRONG, "desk.code_secret: missing", "`openssl rand -hex 32`; the same for all API processes"
         )
+
+
+def check_sign_in(settings: Settings, clock: Callable[[], int], *, is_demo: bool) -> Iterator[Finding]:
+    """Agents sign in at an identity provider, and it answers."""
+    provider = wiring.identity_provider(settings, clock)
+    if provider is None:
+        what = "oidc.issuer: none, so agents sign in at the desk with API keys"
+        if is_demo:
+            yield Finding(Grade.GOOD, f"{what}, as in every demo")
+        else:
+            yield Finding(
+                Grade.DOUBTFUL,
+                what,
+                "give [oidc] the bank's identity provider (docs/deployment.md); API keys are for trials",
+            )
+        return
+    try:
+        metadata = asyncio.run(_metadata_and_keys(provider))
+    except ProviderUnavailableError as error:
+        yield Finding(Grade.WRONG, f"oidc.issuer: {error}", "correct oidc.issuer, or start the provider")
+        return
+    yield Finding(Grade.GOOD, "oidc.issuer: answers, and publishes keys")
+    if not metadata.end_session_endpoint:
+        yield Finding(
+            Grade.DOUBTFUL,
+            "oidc.issuer: states no end_session_endpoint",
+            "agents who sign out of the desk stay signed in at the provider",
+        )
+
+
+async def _metadata_and_keys(provider: Provider) -> Metadata:
+    await provider.keys()
+    return await provider.metadata()
 
 
 def check_ports(settings: Settings, demo: RunningServices | None) -> Iterator[Finding]:

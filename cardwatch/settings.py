@@ -23,6 +23,7 @@ from redis.connection import parse_url
 
 from cardwatch.errors import SettingsError
 from cardwatch.notice_settings import NoticeSettings
+from cardwatch.oidc_settings import OidcSettings
 from cardwatch.sections import Section, hex_digits
 
 ENVIRONMENT_PREFIX = "CARDWATCH_"
@@ -275,6 +276,7 @@ class Settings(BaseSettings):
     desk: DeskSettings
     notices: NoticeSettings
     api: ApiSettings
+    oidc: OidcSettings
     metrics: MetricsSettings
     files: FileSettings
     logging: LoggingSettings

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import SecretStr
 
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import SettingsError
+from cardwatch.redis_sessions import RedisSessions
 from cardwatch.settings import Settings, configured_toml, shipped_toml
 from casework.adapters.log_sender import LogSender
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisClient, RedisConnection, connect
 from casework.adapters.redis_notices import RedisNotices
-from casework.adapters.redis_outbox import RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.adapters.smtp_sender import MailServer, SmtpSender
 from casework.adapters.sql_history.store import SqlHistory
@@ -27,6 +31,9 @@ from casework.links import Links
 from casework.notices import Messages, NoticeSender
 from casework.playbook import Playbook
 from casework.verification import Method
+
+if TYPE_CHECKING:
+    from api.oidc.provider import Provider
 
 _MINUTE_MS = 60_000
 
@@ -214,6 +221,21 @@ def notice_memory(settings: Settings) -> RedisNotices:
     """What became of notices, and how cardholders want to be reached; it connects on first use."""
     redis = settings.redis
     return RedisNotices(RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas))
+
+
+def session_memory(settings: Settings) -> RedisSessions:
+    """The memory of the console's sessions; it connects on first use."""
+    return RedisSessions(RedisConnection(redis_client(settings), redis_policy(settings)))
+
+
+def identity_provider(settings: Settings, clock: Callable[[], int]) -> Provider | None:
+    """Where agents sign in; None where they do with API keys. It is asked on first use."""
+    provider = settings.oidc.provider()
+    if provider is None:
+        return None
+    from api.oidc.provider import ANSWER_WITHIN_S, Provider  # noqa: PLC0415  workers need no cryptography
+
+    return Provider(provider, partial(httpx.AsyncClient, timeout=ANSWER_WITHIN_S), clock)
 
 
 def notice_sender(settings: Settings, contacts: Contacts, client: httpx.AsyncClient) -> NoticeSender:

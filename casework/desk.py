@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
 from casework import listing, plans
+from casework.access import Access
 from casework.alerts import Alert
 from casework.authority import Authority, Person
 from casework.breaker import Breaker
@@ -257,6 +258,15 @@ class Desk(Handling):
     async def count_cases(self) -> dict[CaseState, int]:
         """Count cases by state; of closed ones those that are still remembered."""
         return await self._store.count_cases()
+
+    async def tell_access(self, access: Access) -> None:
+        """Tell who saw or changed what of cards; done once the store has it.
+
+        Raises:
+            OutboxFullError: the relay is so far behind that nobody may look any more.
+            StoreError: the store does not take it.
+        """
+        await self._store.tell(access.place, access.messages(), access.time_ms)
 
     async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
         """Read a shard's outbox, oldest first.

@@ -84,6 +84,11 @@ def message_id_of(step_id: str, position: int) -> str:
     return f"event-{digest_of('message', step_id, str(position))}"
 
 
+def access_step_id(request_id: str, what: str) -> str:
+    """What names the event of who saw or changed what in one request, where a step's id would stand."""
+    return f"access-{digest_of('access', request_id, what)}"
+
+
 def alert_step_id(alert_id: str) -> str:
     """The step that handles an alert."""
     return f"alert-{alert_id}"

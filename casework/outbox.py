@@ -16,6 +16,7 @@ NOTIFICATIONS_TOPIC = "fraud.notifications.v1"
 LABELS_TOPIC = "fraud.labels.v1"
 CONTROL_TOPIC = "cardwatch.control.v1"
 AUDIT_TOPIC = "cardwatch.audit.v1"
+ACCESS_TOPIC = "cardwatch.access.v1"
 
 _SOURCE = "/cardwatch/casework"
 _encoder = msgspec.json.Encoder()

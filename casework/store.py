@@ -199,6 +199,15 @@ class Store(Protocol):
     async def list_entries(self) -> list[ListEntry]:
         """Every entry there ever was, in any order; one that was taken off has no time left."""
 
+    async def tell(self, place: str, messages: Sequence[OutboxMessage], time_ms: int) -> None:
+        """Let messages that belong to no step enter the outbox of the shard to which a text belongs.
+
+        They have half of its room: steps go on where there is none for them any more.
+
+        Raises:
+            OutboxFullError: the outbox is half full.
+        """
+
     async def load_case(self, case_id: str) -> StoredCase | None:
         """Read a case with its events; None where there is none."""
 

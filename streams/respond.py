@@ -34,10 +34,21 @@ from streams.rejections import Reason, Rejected
 from streams.relay import Relay
 from streams.scoring import Clock, epoch_ms, put_aside
 from streams.settings import StreamSettings
-from streams.topics import ALERTS, AUDIT, CARD_ORDERS, CARD_STATES, CASES, CONTROL, DEAD_LETTERS, LABELS, NOTIFICATIONS
+from streams.topics import (
+    ACCESS,
+    ALERTS,
+    AUDIT,
+    CARD_ORDERS,
+    CARD_STATES,
+    CASES,
+    CONTROL,
+    DEAD_LETTERS,
+    LABELS,
+    NOTIFICATIONS,
+)
 from telemetry.tracing import trace_id_of
 
-_TOPICS = (ALERTS, DEAD_LETTERS, CARD_STATES, CARD_ORDERS, CASES, NOTIFICATIONS, LABELS, CONTROL, AUDIT)
+_TOPICS = (ALERTS, DEAD_LETTERS, CARD_STATES, CARD_ORDERS, CASES, NOTIFICATIONS, LABELS, CONTROL, AUDIT, ACCESS)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _COMMIT_INTERVAL_S = 1.0
 # Within two ticks what time does to a case is done.

@@ -18,6 +18,7 @@ EXAMPLES = "cardwatch.examples.v1"
 MODELS = "cardwatch.models.v1"
 CONTROL = "cardwatch.control.v1"
 AUDIT = "cardwatch.audit.v1"
+ACCESS = "cardwatch.access.v1"
 
 _DAY_MS = 24 * 3600 * 1000
 # A model version, or the examples of one batch, must fit into one record. The largest version of the shipped
@@ -74,6 +75,8 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(CONTROL, compacted=True),
     # What people did to the system itself: kept for ten years unless an operator decides otherwise.
     TopicSpec(AUDIT, partitions=1, retention_ms=3653 * _DAY_MS),
+    # Who saw or changed what of cards: PCI DSS 4.0 (10.5.1) asks for twelve months.
+    TopicSpec(ACCESS, partitions=1, retention_ms=400 * _DAY_MS),
 )
 
 TOPICS_BY_NAME: Mapping[str, TopicSpec] = {spec.name: spec for spec in TOPICS}

@@ -402,6 +402,13 @@ _HTTP = (
         Label("route", 64, "template of the route, never the path"),
     ),
     _counter(
+        "sign_ins_total",
+        "Attempts to sign in at the console, by how they ended.",
+        "SRE: the identity provider is away; security: somebody tries keys or forged answers",
+        _API,
+        Label("outcome", 24, "signed_in, unknown_key, provider_unavailable, role_missing, or the check that failed"),
+    ),
+    _counter(
         "waiting_answers_total",
         "Answers to callers that waited for a decision, by what they rest on.",
         "SRE, integrator: how often a caller gets no decision in time",

@@ -203,7 +203,8 @@ def _offered_actions(session: Session, card_state: CardStatus, authority: Author
     return [
         action
         for action, permission in CARD_ACTIONS
-        if action in _POSSIBLE[card_state] and (permission is None or authority.permits(session.key.role, permission))
+        if action in _POSSIBLE[card_state]
+        and (permission is None or authority.permits(session.person.role, permission))
     ]
 
 

@@ -12,6 +12,8 @@ from api.console.rendering import CONSOLE_PATH
 from api.console.routes import LanguageOf, SignedIn
 from api.dependencies import ContextOf, checked_text
 from api.routes.history import history_of
+from api.watching import WatchOf
+from casework.access import AccessTo
 from casework.cases import Disposition
 from casework.history import DEFAULT_HISTORY_PAGE, MAXIMUM_QUERY, HistoryFilters
 
@@ -40,6 +42,7 @@ class SearchForm:
 async def show_history(
     session: SignedIn,
     context: ContextOf,
+    watch: WatchOf,
     language: LanguageOf,
     q: str = "",
     closed: str = "",
@@ -58,6 +61,7 @@ async def show_history(
         disposition=Disposition(form.disposition) if form.disposition else None,
     )
     page = await asyncio.to_thread(history_of(context).find, filters, cursor or None, DEFAULT_HISTORY_PAGE)
+    await watch.tell(session.person, AccessTo.CLOSED_CASES, (case.card_token for case in page.cases))
     return history_page(session, page, form, language, first=not cursor)
 
 

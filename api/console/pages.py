@@ -15,7 +15,7 @@ from api.console.language import Language
 from api.console.queue_filters import ALERT_ACTIONS, LONGEST_NAME, OWNERS, QueueFilters, SavedView
 from api.console.rendering import render
 from api.console.sessions import Session
-from api.problems import Problem
+from api.problems import SIGN_IN_PROBLEMS, Problem
 from api.roles import Authority, Permission
 from casework.cases import Case, CaseState, Contact, Disposition
 from casework.history import MAXIMUM_QUERY, HistoryPage, Statistics
@@ -29,19 +29,43 @@ _SHOWN_REASONS = 3
 _OWN_VIEWS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("everything", {}), ("mine", {"owner": "mine"}), ("free", {"owner": "nobody"}), ("due", {"due": "near"}),
 )  # fmt: skip
-_MOST_SHOWN = 6
+# Cases that the supervisor's page names of each person.
+MOST_OF_ONE_PERSON = 6
 
 
 def problem_page(problem: Problem, language: Language) -> HTMLResponse:
     """A problem as a page; the same words as in problem+json."""
-    response = render("problem.html", language, status_code=problem.status, problem=problem)
+    is_sign_in = problem.code in SIGN_IN_PROBLEMS
+    response = render("problem.html", language, status_code=problem.status, problem=problem, is_sign_in=is_sign_in)
     response.headers.update(problem.headers)
     return response
 
 
-def sign_in_page(language: Language, *, failed: bool = False) -> HTMLResponse:
-    """The sign-in form. It never says which part of a key was wrong, for there is only one."""
-    return render("sign_in.html", language, status_code=401 if failed else 200, failed=failed)
+def sign_in_page(language: Language, to: str, *, at_provider: bool, failed: bool = False) -> HTMLResponse:
+    """Where one signs in: the way to the provider, or the form for a key.
+
+    It never says which part of a key was wrong, for there is only one.
+
+    Args:
+        language: of the page.
+        to: the page to go to afterwards.
+        at_provider: whether people sign in at an identity provider; no form is shown then.
+        failed: whether a key was not known.
+    """
+    status = 401 if failed else 200
+    return render("sign_in.html", language, status_code=status, to=to, at_provider=at_provider, failed=failed)
+
+
+def passing_page(language: Language, address: str, said: str, link: str) -> HTMLResponse:
+    """A page that the browser leaves at once for another address.
+
+    Args:
+        language: of the page.
+        address: where it goes.
+        said: the sentence on it.
+        link: what the link for browsers that stay is called.
+    """
+    return render("passing.html", language, address=address, said=said, link=link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +147,7 @@ def lists_page(
         status_code=problem.status if problem else 200,
         session=session,
         entries=entries,
-        may_edit=authority.permits(session.key.role, Permission.LISTS_EDIT),
+        may_edit=authority.permits(session.person.role, Permission.LISTS_EDIT),
         effects=[effect.value for effect in Effect],
         subjects=[subject.value for subject in Subject],
         spans=spans(language.desk_words),
@@ -208,7 +232,7 @@ def shift_page(
         shift=shift,
         oldest=None if shift.oldest_ms is None else language.age(now_ms, shift.oldest_ms),
         pressing=[_queue_line(case, language, now_ms) for case in shift.pressing],
-        people=[(name, cases[:_MOST_SHOWN], len(cases)) for name, cases in shift.people],
+        people=[(name, cases[:MOST_OF_ONE_PERSON], len(cases)) for name, cases in shift.people],
         found=found,
         met=None if met is None else f"{met:.0%}",
     )

@@ -16,6 +16,9 @@ from api.console.sessions import Session
 
 CONSOLE_PATH = "/console"
 SIGN_IN_PATH = CONSOLE_PATH + "/sign-in"
+# Where a sign-in at the identity provider begins, and where it comes back to.
+PROVIDER_PATH = SIGN_IN_PATH + "/provider"
+CALLBACK_PATH = SIGN_IN_PATH + "/callback"
 SIGN_OUT_PATH = CONSOLE_PATH + "/sign-out"
 # What each language calls itself.
 LANGUAGE_NAMES = {"en": "English", "fil": "Filipino", "zh": "\u4e2d\u6587"}
@@ -45,6 +48,7 @@ def environment() -> Environment:
     templates.globals |= {
         "console_path": CONSOLE_PATH,
         "sign_in_path": SIGN_IN_PATH,
+        "provider_path": PROVIDER_PATH,
         "sign_out_path": SIGN_OUT_PATH,
         "stylesheet_path": versioned("console.css"),
         "script_path": versioned("console.js"),

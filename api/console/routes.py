@@ -1,9 +1,9 @@
-"""/console: sign-in, the queue, a case, and the override form. Everything works without scripts."""
+"""/console: the queue, a case, and the override form. Everything works without scripts."""
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -15,7 +15,7 @@ from api.console.actions import forms_for, read_command
 from api.console.case_page import CasePageState, Draft, case_page
 from api.console.language import LANGUAGE_COOKIE, Language
 from api.console.macro_choices import macro_choices
-from api.console.pages import queue_page, sign_in_page
+from api.console.pages import queue_page
 from api.console.queue_filters import (
     VIEWS_COOKIE,
     QueueFilters,
@@ -25,15 +25,17 @@ from api.console.queue_filters import (
     with_view,
     written,
 )
-from api.console.rendering import CONSOLE_PATH, SIGN_IN_PATH, static_file
+from api.console.rendering import CONSOLE_PATH, static_file
 from api.console.sessions import COOKIE_NAME, Session
-from api.context import Context, language_of
+from api.context import Context, is_behind_tls, language_of
 from api.dependencies import CaseId, ContextOf, checked_text
-from api.errors import AuthenticationError, ForgedRequestError, FormError, RequestError
+from api.errors import ForgedRequestError, FormError, RequestError
 from api.problems import problem_of
 from api.roles import Permission
 from api.routes.acting import fresh_nonce, refuse_card_numbers
 from api.schemas import MAXIMUM_TEXT
+from api.watching import Watch, WatchOf
+from casework.access import AccessTo
 from casework.cases import Disposition
 from casework.errors import CommandError
 from casework.views import CardAction, Override
@@ -49,9 +51,9 @@ _MAXIMUM_VERSION_DIGITS = 15
 
 async def _session(request: Request, context: ContextOf) -> Session:
     """The signed-in agent, or AuthenticationError, which sends the browser to the sign-in page."""
-    session = context.sessions.resume(request.cookies.get(COOKIE_NAME, ""), context.now_ms())
-    request.state.caller = session.key.name
-    context.desk.authority.require(session.key.person, Permission.CONSOLE)
+    session = await context.sessions.resume(request.cookies.get(COOKIE_NAME, ""), context.now_ms())
+    request.state.caller = session.person.name
+    context.desk.authority.require(session.person, Permission.CONSOLE)
     return session
 
 
@@ -117,62 +119,27 @@ async def icon() -> Response:
     return Response(static_file("icon.svg"), media_type="image/svg+xml", headers=headers)
 
 
-@router.get("/sign-in")
-async def show_sign_in(language: LanguageOf) -> Response:
-    """The sign-in form."""
-    return sign_in_page(language)
-
-
 @router.post("/language")
 async def choose_language(request: Request, context: ContextOf, form: Form) -> Response:
     """Remember in this browser which language its pages are in, and go back to where it was."""
     path = urlsplit(request.headers.get("referer", "")).path
-    # What was sent has no page to go back to; the case that it was about has.
-    path = path.removesuffix("/act").removesuffix("/override")
+    # What was sent, and an answer that counts once, have no page to go back to; the case or sign-in they belong to has.
+    path = path.removesuffix("/act").removesuffix("/override").removesuffix("/callback")
     response = RedirectResponse(path if path.startswith(CONSOLE_PATH) else CONSOLE_PATH, status_code=SEE_OTHER)
     if form.get("to") in context.settings.languages:
         _remember(response, request, LANGUAGE_COOKIE, form["to"])
     return response
 
 
-@router.post("/sign-in")
-async def sign_in(request: Request, context: ContextOf, language: LanguageOf, form: Form) -> Response:
-    """Open a session for an API key that may use the console."""
-    try:
-        session = context.sessions.open(form.get("api_key", ""), context.now_ms())
-    except AuthenticationError:
-        return sign_in_page(language, failed=True)
-    context.desk.authority.require(session.key.person, Permission.CONSOLE)
-    request.state.caller = session.key.name
-    response = RedirectResponse(CONSOLE_PATH, status_code=SEE_OTHER)
-    response.set_cookie(
-        COOKIE_NAME,
-        session.cookie,
-        max_age=context.sessions.lifetime_seconds,
-        path=CONSOLE_PATH,
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
-    return response
-
-
-@router.post("/sign-out")
-async def sign_out(_form: OwnForm) -> Response:
-    """End the session in this browser."""
-    response = RedirectResponse(SIGN_IN_PATH, status_code=SEE_OTHER)
-    response.delete_cookie(COOKIE_NAME, path=CONSOLE_PATH, httponly=True, samesite="strict")
-    return response
-
-
 @router.get("")
 async def show_queue(
-    request: Request, session: SignedIn, context: ContextOf, language: LanguageOf, cursor: str = ""
+    request: Request, session: SignedIn, context: ContextOf, watch: WatchOf, language: LanguageOf, cursor: str = ""
 ) -> Response:
     """The queue: open cases unless asked otherwise."""
     chosen = QueueFilters.from_query(request.query_params)
     now_ms = context.now_ms()
-    page = await context.desk.list_cases(chosen.of_person(session.key.name, now_ms), cursor or None, PAGE_CASES)
+    page = await context.desk.list_cases(chosen.of_person(session.person.name, now_ms), cursor or None, PAGE_CASES)
+    await watch.tell(session.person, AccessTo.CASES, (case.card_token for case in page.cases))
     views = read_views(request.cookies.get(VIEWS_COOKIE, ""))
     return queue_page(session, page, chosen, views, language, now_ms, first=not cursor)
 
@@ -197,7 +164,7 @@ async def change_views(request: Request, form: OwnForm) -> Response:
 
 def _remember(response: Response, request: Request, name: str, value: str) -> None:
     """Keep a preference in this browser."""
-    response.set_cookie(name, value, max_age=_ONE_YEAR_S, path=CONSOLE_PATH, secure=request.url.scheme == "https",
+    response.set_cookie(name, value, max_age=_ONE_YEAR_S, path=CONSOLE_PATH, secure=is_behind_tls(request),
                         httponly=True, samesite="strict")  # fmt: skip
 
 
@@ -206,98 +173,127 @@ async def follow_queue(
     session: SignedIn, context: ContextOf, last_event_id: Annotated[str, Header(max_length=64)] = ""
 ) -> Response:
     """Server-sent events: one whenever the queue is another one than before."""
-    stream = context.feed.open(session.key.name, last_event_id)
+    stream = context.feed.open(session.person.name, last_event_id)
     # For proxies that would wait for the end of the answer.
     return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
-@router.get("/cases/{case_id}")
-async def show_case(
-    session: SignedIn, context: ContextOf, language: LanguageOf, case_id: CaseId, done: str = ""
-) -> Response:
+@dataclass(frozen=True, slots=True)
+class CaseVisit:
+    """Somebody at the page of a case.
+
+    Attributes:
+        session: theirs.
+        context: what the page is made with.
+        watch: told what they see and change.
+        language: of the page.
+        case_id: which case.
+    """
+
+    session: Session
+    context: Context
+    watch: Watch
+    language: Language
+    case_id: str
+
+    @property
+    def address(self) -> str:
+        """Of the page."""
+        return f"{CONSOLE_PATH}/cases/{quote(self.case_id, safe='')}"
+
+
+async def _visit(
+    session: SignedIn, context: ContextOf, watch: WatchOf, language: LanguageOf, case_id: CaseId
+) -> CaseVisit:
+    return CaseVisit(session, context, watch, language, case_id)
+
+
+VisitOf = Annotated[CaseVisit, Depends(_visit)]
+
+
+@router.get("/cases/{case_id}")  # noqa: FAST003  `_visit` takes it
+async def show_case(visit: VisitOf, done: str = "") -> Response:
     """One case with its evidence and the override form."""
+    language = visit.language
     state = CasePageState(_new_draft(), done=done if done == "override" or done in language.desk_words.actions else "")
-    return await _case_page(session, context, language, case_id, state)
+    return await _case_page(visit, state)
 
 
-@router.post("/cases/{case_id}/override")
-async def override(
-    session: SignedIn, context: ContextOf, language: LanguageOf, case_id: CaseId, form: OwnForm
-) -> Response:
+@router.post("/cases/{case_id}/override")  # noqa: FAST003  `_visit` takes it
+async def override(visit: VisitOf, form: OwnForm) -> Response:
     """Decide a case. What cannot be done comes back on the case page, with the agent's words where they are safe."""
     try:
         note = checked_text(_note(form))
     except RequestError as error:
-        return await _case_page(session, context, language, case_id, CasePageState(_new_draft(), problem_of(error)))
+        return await _case_page(visit, CasePageState(_new_draft(), problem_of(error)))
     try:
-        command, version = _override(form, note, session)
-        await context.desk.override(
-            case_id,
+        command, version = _override(form, note, visit.session)
+        view = await visit.context.desk.override(
+            visit.case_id,
             command,
-            now_ms=context.now_ms(),
+            now_ms=visit.context.now_ms(),
             idempotency_key=idempotency_key_of(form),
             if_match=version,
         )
     except (RequestError, CommandError) as error:
         draft = Draft(_new_draft().idempotency_key, form.get("disposition", ""), form.get("card_action", ""), note)
-        return await _case_page(session, context, language, case_id, CasePageState(draft, problem_of(error)))
-    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done=override", status_code=SEE_OTHER)
+        return await _case_page(visit, CasePageState(draft, problem_of(error)))
+    await visit.watch.tell_case(visit.session.person, view)
+    return RedirectResponse(f"{visit.address}?done=override", status_code=SEE_OTHER)
 
 
 @router.post("/next")
-async def take_next(session: SignedIn, context: ContextOf, _form: OwnForm) -> Response:
+async def take_next(session: SignedIn, context: ContextOf, watch: WatchOf, _form: OwnForm) -> Response:
     """Take the most urgent case and go to it; where there is none, back to the queue."""
-    view = await context.desk.next_case(session.key.person, now_ms=context.now_ms())
-    path = "" if view is None else f"/cases/{quote(view.case.case_id, safe='')}"
-    return RedirectResponse(f"{CONSOLE_PATH}{path}", status_code=SEE_OTHER)
+    view = await context.desk.next_case(session.person, now_ms=context.now_ms())
+    if view is None:
+        return RedirectResponse(CONSOLE_PATH, status_code=SEE_OTHER)
+    await watch.tell_case(session.person, view)
+    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(view.case.case_id, safe='')}", status_code=SEE_OTHER)
 
 
-@router.post("/cases/{case_id}/act")
-async def act(session: SignedIn, context: ContextOf, language: LanguageOf, case_id: CaseId, form: OwnForm) -> Response:
+@router.post("/cases/{case_id}/act")  # noqa: FAST003  `_visit` takes it
+async def act(visit: VisitOf, form: OwnForm) -> Response:
     """Do one thing about a case, or show what it would do. What cannot be done comes back on the case page."""
+    desk, person, now_ms = visit.context.desk, visit.session.person, visit.context.now_ms()
     try:
-        command = read_command(form, context.now_ms())
-        refuse_card_numbers(msgspec.to_builtins(command), context)
+        command = read_command(form, now_ms)
+        refuse_card_numbers(msgspec.to_builtins(command), visit.context)
         if "preview" in form:
-            preview = await context.desk.preview(
-                case_id, (command,), session.key.person, now_ms=context.now_ms(), nonce=fresh_nonce()
-            )
-            return await _case_page(session, context, language, case_id, CasePageState(_new_draft(), preview=preview))
-        await context.desk.act(
-            case_id,
+            preview = await desk.preview(visit.case_id, (command,), person, now_ms=now_ms, nonce=fresh_nonce())
+            return await _case_page(visit, CasePageState(_new_draft(), preview=preview))
+        view = await desk.act(
+            visit.case_id,
             (command,),
-            session.key.person,
-            now_ms=context.now_ms(),
+            person,
+            now_ms=now_ms,
             nonce=fresh_nonce(),
             idempotency_key=idempotency_key_of(form),
             if_match=_version(form),
         )
     except (RequestError, CommandError) as error:
-        return await _case_page(session, context, language, case_id, CasePageState(_new_draft(), problem_of(error)))
-    return RedirectResponse(f"{CONSOLE_PATH}/cases/{quote(case_id, safe='')}?done={form['do']}", status_code=SEE_OTHER)
+        return await _case_page(visit, CasePageState(_new_draft(), problem_of(error)))
+    await visit.watch.tell_case(person, view)
+    return RedirectResponse(f"{visit.address}?done={form['do']}", status_code=SEE_OTHER)
 
 
-async def _case_page(
-    session: Session, context: Context, language: Language, case_id: str, state: CasePageState
-) -> Response:
-    view = await context.desk.case(case_id)
-    desk, now_ms, person = context.desk, context.now_ms(), session.key.person
+async def _case_page(visit: CaseVisit, state: CasePageState) -> Response:
+    context, language, person = visit.context, visit.language, visit.session.person
+    desk, now_ms = context.desk, context.now_ms()
+    view, related = await desk.case(visit.case_id), await desk.related(visit.case_id)
+    notices = () if context.notices is None else tuple(await context.notices.of_case(visit.case_id))
+    shown = (view.case.card_token, *(each.case.card_token for each in related))
+    await visit.watch.tell(person, AccessTo.CASE, shown, visit.case_id, is_read=state.preview is not None)
     forms = forms_for(view, person, desk.authority, desk.playbook, language, now_ms)
     offered = any(form.do == "macro" for form in forms)
     macros = macro_choices(view, person, desk.authority, desk.playbook, language, now_ms) if offered else []
     return case_page(
-        session,
+        visit.session,
         view,
         language,
         context.settings.rates,
         now_ms,
-        replace(
-            state,
-            forms=tuple(forms),
-            macros=tuple(macros),
-            related=tuple(await desk.related(case_id)),
-            notices=() if context.notices is None else tuple(await context.notices.of_case(case_id)),
-        ),
+        replace(state, forms=tuple(forms), macros=tuple(macros), related=tuple(related), notices=notices),
         desk.authority,
     )
 
@@ -341,4 +337,4 @@ def _override(form: dict[str, str], note: str, session: Session) -> tuple[Overri
         card_action = CardAction(form.get("card_action", ""))
     except ValueError:
         raise FormError(field="card_action") from None
-    return Override(disposition, card_action, note, session.key.person), version
+    return Override(disposition, card_action, note, session.person), version

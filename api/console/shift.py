@@ -6,11 +6,13 @@ import asyncio
 
 from fastapi import APIRouter, Response
 
-from api.console.pages import shift_page
+from api.console.pages import MOST_OF_ONE_PERSON, shift_page
 from api.console.rendering import CONSOLE_PATH
 from api.console.routes import LanguageOf, SignedIn
 from api.dependencies import ContextOf
 from api.roles import Permission
+from api.watching import WatchOf
+from casework.access import AccessTo
 from casework.cases import Case
 from casework.shift import shift_of
 
@@ -23,9 +25,9 @@ _DAY_MS = 86_400_000
 
 
 @router.get("/shift")
-async def show_shift(session: SignedIn, context: ContextOf, language: LanguageOf) -> Response:
+async def show_shift(session: SignedIn, context: ContextOf, watch: WatchOf, language: LanguageOf) -> Response:
     """Backlog, targets, and who works on what, for those who may give cases to others."""
-    context.desk.authority.require(session.key.person, Permission.CASE_REASSIGN)
+    context.desk.authority.require(session.person, Permission.CASE_REASSIGN)
     now_ms = context.now_ms()
     cases: list[Case] = []
     cursor: str | None = None
@@ -36,6 +38,8 @@ async def show_shift(session: SignedIn, context: ContextOf, language: LanguageOf
         if cursor is None:
             break
     shift = shift_of(cases, await context.desk.count_cases(), now_ms)
+    shown = (*shift.pressing, *(case for _, cases in shift.people for case in cases[:MOST_OF_ONE_PERSON]))
+    await watch.tell(session.person, AccessTo.SHIFT, (case.card_token for case in shown))
     history = context.history
     found = None if history is None else await asyncio.to_thread(history.statistics, now_ms - _DAY_MS, now_ms + 1)
     return shift_page(session, shift, found, language, now_ms)

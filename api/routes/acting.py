@@ -25,6 +25,8 @@ from api.problems import with_etag
 from api.roles import Permission
 from api.routes.cases import WRITE_PROBLEMS, answer
 from api.schemas import CaseDetailOut, OpeningIn, PreviewOut
+from api.watching import WatchOf
+from casework.access import AccessTo
 from casework.commands import Command, Commands, decode_commands
 from casework.views import Opening
 
@@ -104,6 +106,7 @@ def fresh_nonce() -> str:
 async def open_case(
     caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_OPEN))],
     context: ContextOf,
+    watch: WatchOf,
     command: OpeningIn,
     idempotency_key: IdempotencyKey,
     response: Response,
@@ -124,25 +127,29 @@ async def open_case(
         now_ms=context.now_ms(),
         idempotency_key=idempotency_key,
     )
-    return answer(view, response)
+    return await answer(view, watch, caller, response)
 
 
 @router.post("/next", responses={204: {"description": "There is none"}, **with_etag(WRITE_PROBLEMS)})
 async def take_next_case(
-    caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_TAKE))], context: ContextOf, response: Response
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_TAKE))],
+    context: ContextOf,
+    watch: WatchOf,
+    response: Response,
 ) -> CaseDetailOut | None:
     """Take the most urgent case that this key may work on and nobody else does; it is locked for its holder."""
     view = await context.desk.next_case(caller.person, now_ms=context.now_ms())
     if view is None:
         response.status_code = 204
         return None
-    return answer(view, response)
+    return await answer(view, watch, caller, response)
 
 
 @router.post("/{case_id}/actions", responses=with_etag(WRITE_PROBLEMS), openapi_extra=_BODY)
 async def act_on_case(
     caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
     context: ContextOf,
+    watch: WatchOf,
     case_id: CaseId,
     commands: CommandsIn,
     idempotency_key: IdempotencyKey,
@@ -163,18 +170,20 @@ async def act_on_case(
         idempotency_key=idempotency_key,
         if_match=if_match,
     )
-    return answer(view, response)
+    return await answer(view, watch, caller, response)
 
 
 @router.post("/{case_id}/preview", responses=with_etag(WRITE_PROBLEMS), openapi_extra=_BODY)
 async def preview_actions(
     caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
     context: ContextOf,
+    watch: WatchOf,
     case_id: CaseId,
     commands: CommandsIn,
     response: Response,
 ) -> PreviewOut:
     """Show what the same actions would do now, a macro with its effects, without doing it."""
     preview = await context.desk.preview(case_id, commands, caller.person, now_ms=context.now_ms(), nonce=fresh_nonce())
+    await watch.tell(caller.person, AccessTo.CASE, [preview.case.card_token], case_id, is_read=True)
     response.headers["etag"] = etag(preview.case.sequence)
     return PreviewOut.model_validate(preview)

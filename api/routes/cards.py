@@ -27,6 +27,8 @@ from api.problems import (
 )
 from api.roles import Permission
 from api.schemas import CardCommandIn, CardOut
+from api.watching import Watch, WatchOf
+from casework.access import AccessTo
 from casework.views import CardView
 from detector.vocabulary import CardStatus
 
@@ -52,19 +54,21 @@ _WRITE_PROBLEMS = documented(
 
 @router.get("/{card_token:card_token}", responses=with_etag(_READ_PROBLEMS))
 async def read_card(
-    _caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_READ))],
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_READ))],
     context: ContextOf,
+    watch: WatchOf,
     card_token: CardToken,
     response: Response,
 ) -> CardOut:
     """Read a card: state with history, last payments, alerts. A card nobody ever spoke of is an active one."""
-    return _answer(await context.desk.card(card_token), response)
+    return await _answer(await context.desk.card(card_token), watch, caller, response)
 
 
 @router.post("/{card_token:card_token}/freeze", responses=with_etag(_WRITE_PROBLEMS))
 async def freeze_card(
     caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_FREEZE))],
     context: ContextOf,
+    watch: WatchOf,
     card_token: CardToken,
     command: CardCommandIn,
     idempotency_key: IdempotencyKey,
@@ -81,13 +85,14 @@ async def freeze_card(
         idempotency_key=idempotency_key,
         if_match=if_match,
     )
-    return _answer(view, response)
+    return await _answer(view, watch, caller, response)
 
 
 @router.post("/{card_token:card_token}/unfreeze", responses=with_etag(_WRITE_PROBLEMS))
 async def unfreeze_card(
     caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_UNFREEZE))],
     context: ContextOf,
+    watch: WatchOf,
     card_token: CardToken,
     command: CardCommandIn,
     idempotency_key: IdempotencyKey,
@@ -107,9 +112,12 @@ async def unfreeze_card(
         idempotency_key=idempotency_key,
         if_match=if_match,
     )
-    return _answer(view, response)
+    return await _answer(view, watch, caller, response)
 
 
-def _answer(view: CardView, response: Response) -> CardOut:
+async def _answer(view: CardView, watch: Watch, caller: ApiKey, response: Response) -> CardOut:
+    await watch.tell(
+        caller.person, AccessTo.CARD, [view.card_token], None if view.open_case is None else view.open_case.case_id
+    )
     response.headers["etag"] = etag(view.sequence)
     return CardOut.model_validate(view)

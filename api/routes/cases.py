@@ -49,6 +49,8 @@ from api.schemas import (
     RelatedCaseOut,
     RelatedCasesOut,
 )
+from api.watching import Watch, WatchOf
+from casework.access import AccessTo
 from casework.cases import CaseState
 from casework.kinds import CaseKind
 from casework.views import CaseFilters, CaseView, Due, Override
@@ -83,8 +85,9 @@ WRITE_PROBLEMS = documented(
 
 @router.get("", responses=_LIST_PROBLEMS)
 async def list_cases(
-    _caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
     context: ContextOf,
+    watch: WatchOf,
     card_token: CardTokenFilter,
     state: Annotated[CaseState | None, Query(description="Without it, every case that is open")] = None,
     action: Annotated[AlertAction | None, Query(description="Only cases whose severest alert says this")] = None,
@@ -106,26 +109,34 @@ async def list_cases(
         due=due,
         now_ms=context.now_ms(),
     )
-    return CasePageOut.model_validate(await context.desk.list_cases(filters, cursor, limit))
+    page = await context.desk.list_cases(filters, cursor, limit)
+    asked = [] if card_token is None else [card_token]
+    await watch.tell(caller.person, AccessTo.CASES, [*asked, *(case.card_token for case in page.cases)])
+    return CasePageOut.model_validate(page)
 
 
 @router.get("/{case_id}", responses=with_etag(_READ_PROBLEMS))
 async def read_case(
-    _caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
     context: ContextOf,
+    watch: WatchOf,
     case_id: CaseId,
     response: Response,
 ) -> CaseDetailOut:
     """Read a case: evidence, last payments, timeline. The ETag is what If-Match of an override wants."""
-    return answer(await context.desk.case(case_id), response)
+    return await answer(await context.desk.case(case_id), watch, caller, response)
 
 
 @router.get("/{case_id}/related", responses=_READ_PROBLEMS)
 async def related_cases(
-    _caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))], context: ContextOf, case_id: CaseId
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
+    context: ContextOf,
+    watch: WatchOf,
+    case_id: CaseId,
 ) -> RelatedCasesOut:
     """List other cases of the card, and the latest at the same merchants, terminals and devices, the latest first."""
     found = await context.desk.related(case_id)
+    await watch.tell(caller.person, AccessTo.RELATED_CASES, (each.case.card_token for each in found), case_id)
     return RelatedCasesOut(cases=[RelatedCaseOut.model_validate(each) for each in found])
 
 
@@ -133,6 +144,7 @@ async def related_cases(
 async def override_case(
     caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_OVERRIDE))],
     context: ContextOf,
+    watch: WatchOf,
     case_id: CaseId,
     command: OverrideIn,
     idempotency_key: IdempotencyKey,
@@ -147,10 +159,11 @@ async def override_case(
         idempotency_key=idempotency_key,
         if_match=if_match,
     )
-    return answer(view, response)
+    return await answer(view, watch, caller, response)
 
 
-def answer(view: CaseView, response: Response) -> CaseDetailOut:
-    """A case as JSON, with its version as ETag."""
+async def answer(view: CaseView, watch: Watch, caller: ApiKey, response: Response) -> CaseDetailOut:
+    """A case as JSON, with its version as ETag; who sees or changes it is told first."""
+    await watch.tell_case(caller.person, view)
     response.headers["etag"] = etag(view.case.sequence)
     return CaseDetailOut.model_validate(view)

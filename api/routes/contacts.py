@@ -23,6 +23,8 @@ from api.problems import (
 from api.roles import Permission
 from api.routes.acting import refuse_card_numbers
 from api.routes.notices import notices_of
+from api.watching import WatchOf
+from casework.access import AccessTo
 from casework.contacts import ContactRecord, check_contact
 
 router = APIRouter(prefix="/v1/contacts", tags=["contacts"])
@@ -35,17 +37,22 @@ _PROBLEMS = documented(
 
 @router.get("/{card_token:card_token}", responses=_PROBLEMS)
 async def show_contact(
-    _caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_READ))], context: ContextOf, card_token: CardToken
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CARD_READ))],
+    context: ContextOf,
+    watch: WatchOf,
+    card_token: CardToken,
 ) -> ContactBody:
     """The record of a card's holder; an empty one where nothing is known."""
     found = await notices_of(context).contact(card_token)
+    await watch.tell(caller.person, AccessTo.CONTACT, [card_token])
     return ContactBody.model_validate(found or ContactRecord())
 
 
 @router.put("/{card_token:card_token}", responses=_PROBLEMS)
 async def put_contact(
-    _caller: Annotated[ApiKey, Depends(permitted(Permission.CONTACT_EDIT))],
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CONTACT_EDIT))],
     context: ContextOf,
+    watch: WatchOf,
     card_token: CardToken,
     body: ContactBody,
 ) -> ContactBody:
@@ -53,5 +60,7 @@ async def put_contact(
     refuse_card_numbers(body.model_dump(), context)
     contact = ContactRecord(**(body.model_dump() | {"channels": tuple(body.channels)}))
     check_contact(contact)
+    # Before it is done: no topic but this one tells of it.
+    await watch.tell(caller.person, AccessTo.CONTACT, [card_token])
     await notices_of(context).put_contact(card_token, contact)
     return body

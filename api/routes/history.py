@@ -23,6 +23,8 @@ from api.problems import (
 )
 from api.roles import Permission
 from api.schemas import CasePageOut
+from api.watching import WatchOf
+from casework.access import AccessTo
 from casework.cases import Disposition
 from casework.history import DEFAULT_HISTORY_PAGE, MAXIMUM_HISTORY_PAGE, MAXIMUM_QUERY, History, HistoryFilters
 from casework.kinds import CaseKind
@@ -51,8 +53,9 @@ def history_of(context: Context) -> History:
 
 @router.get("", responses=_PROBLEMS)
 async def find_cases(
-    _caller: Reader,
+    caller: Reader,
     context: ContextOf,
+    watch: WatchOf,
     q: Annotated[
         str | None,
         Query(
@@ -78,7 +81,9 @@ async def find_cases(
         closed_from_ms=closed_from_ms,
         closed_before_ms=closed_before_ms,
     )
-    return CasePageOut.model_validate(await asyncio.to_thread(history_of(context).find, filters, cursor, limit))
+    page = await asyncio.to_thread(history_of(context).find, filters, cursor, limit)
+    await watch.tell(caller.person, AccessTo.CLOSED_CASES, (case.card_token for case in page.cases))
+    return CasePageOut.model_validate(page)
 
 
 @router.get("/statistics", responses=_PROBLEMS)

@@ -20,6 +20,8 @@ from api.problems import (
 )
 from api.roles import Permission
 from api.schemas import ListChangeIn, ListEntryOut, ListsOut
+from api.watching import WatchOf, listed_cards
+from casework.access import AccessTo
 from casework.lists import ListKey
 
 router = APIRouter(prefix="/v1/lists", tags=["lists"])
@@ -27,10 +29,11 @@ router = APIRouter(prefix="/v1/lists", tags=["lists"])
 
 @router.get("", responses=documented(BAD_REQUEST, UNAUTHENTICATED, NOT_PERMITTED, UNAVAILABLE))
 async def read_lists(
-    _caller: Annotated[ApiKey, Depends(permitted(Permission.LISTS_READ))], context: ContextOf
+    caller: Annotated[ApiKey, Depends(permitted(Permission.LISTS_READ))], context: ContextOf, watch: WatchOf
 ) -> ListsOut:
     """List what is blocked, allowed or watched now. Entries of policy.toml stand beside these."""
     entries = await context.desk.list_entries(now_ms=context.now_ms())
+    await watch.tell(caller.person, AccessTo.LISTS, listed_cards(entries))
     return ListsOut(entries=[ListEntryOut.model_validate(entry) for entry in entries])
 
 
@@ -41,7 +44,10 @@ async def read_lists(
     ),
 )
 async def change_list(
-    caller: Annotated[ApiKey, Depends(permitted(Permission.LISTS_EDIT))], context: ContextOf, command: ListChangeIn
+    caller: Annotated[ApiKey, Depends(permitted(Permission.LISTS_EDIT))],
+    context: ContextOf,
+    watch: WatchOf,
+    command: ListChangeIn,
 ) -> ListEntryOut:
     """Put something on a list until a time, or take it off; scorers follow within two seconds."""
     entry = await context.desk.put_on_list(
@@ -51,4 +57,5 @@ async def change_list(
         command.until_ms,
         now_ms=context.now_ms(),
     )
+    await watch.tell(caller.person, AccessTo.LISTS, listed_cards([entry]))
     return ListEntryOut.model_validate(entry)

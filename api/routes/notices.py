@@ -23,6 +23,8 @@ from api.problems import (
     documented,
 )
 from api.roles import Permission
+from api.watching import WatchOf
+from casework.access import AccessTo
 
 router = APIRouter(tags=["notices"])
 
@@ -45,9 +47,13 @@ def notices_of(context: Context) -> NoticesPort:
 
 @router.get("/v1/cases/{case_id}/notices", responses=_PROBLEMS)
 async def notices_of_case(
-    _caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))], context: ContextOf, case_id: CaseId
+    caller: Annotated[ApiKey, Depends(permitted(Permission.CASE_READ))],
+    context: ContextOf,
+    watch: WatchOf,
+    case_id: CaseId,
 ) -> DeliveriesOut:
     """What became of the case's notices: sent, tried again later, or failed, and why; never what they said."""
-    await context.desk.case(case_id)
+    view = await context.desk.case(case_id)
     found = await notices_of(context).of_case(case_id)
+    await watch.tell(caller.person, AccessTo.NOTICES, [view.case.card_token], case_id)
     return DeliveriesOut(notices=[DeliveryOut.model_validate(delivery) for delivery in found])

@@ -18,7 +18,9 @@ from api.errors import FormError
 from api.routes.acting import fresh_nonce
 from api.routes.notices import notices_of
 from api.self_service.pages import SELF_SERVICE_PATH, Shown, answer_page, settings_page
-from api.self_service.service import Moment, answer, code_sent_lately, report_lost, send_code
+from api.self_service.service import CARDHOLDER, Moment, answer, code_sent_lately, report_lost, send_code
+from api.watching import Watch, WatchOf
+from casework.access import AccessTo
 from casework.contacts import CHANNELS, LOCALES, ContactRecord
 from casework.errors import CommandError, LinkError, VerificationError
 from casework.links import LONGEST_LINK, Link, Purpose
@@ -41,6 +43,7 @@ class Visit:
         view: the case.
         contact: the cardholder's record.
         locale: the language of the page.
+        watch: told what the cardholder sees and changes.
     """
 
     text: str
@@ -48,17 +51,23 @@ class Visit:
     view: CaseView
     contact: ContactRecord
     locale: str
+    watch: Watch
+
+    async def tell(self) -> None:
+        """Tell that the cardholder sees or changes what this page shows."""
+        case = self.view.case
+        await self.watch.tell(CARDHOLDER, AccessTo.OWN_CASE, [case.card_token], case.case_id)
 
 
-async def _answering(context: ContextOf, visit: LinkText, lang: str = "") -> Visit:
-    return await _visit(context, visit, Purpose.ANSWER, lang)
+async def _answering(context: ContextOf, watch: WatchOf, visit: LinkText, lang: str = "") -> Visit:
+    return await _visit(context, watch, visit, Purpose.ANSWER, lang)
 
 
-async def _choosing(context: ContextOf, visit: LinkText, lang: str = "") -> Visit:
-    return await _visit(context, visit, Purpose.SETTINGS, lang)
+async def _choosing(context: ContextOf, watch: WatchOf, visit: LinkText, lang: str = "") -> Visit:
+    return await _visit(context, watch, visit, Purpose.SETTINGS, lang)
 
 
-async def _visit(context: Context, text: str, purpose: Purpose, lang: str) -> Visit:
+async def _visit(context: Context, watch: Watch, text: str, purpose: Purpose, lang: str) -> Visit:
     """Let in whoever holds a link for this purpose.
 
     Raises:
@@ -69,7 +78,7 @@ async def _visit(context: Context, text: str, purpose: Purpose, lang: str) -> Vi
     view = await context.desk.case(link.case_id)
     contact = await notices_of(context).contact(view.case.card_token) or ContactRecord()
     locale = lang if lang in LOCALES else contact.locale or context.desk.playbook.locale
-    return Visit(text, link, view, contact, locale)
+    return Visit(text, link, view, contact, locale, watch)
 
 
 def _links(context: Context, text: str, purpose: Purpose) -> Link:
@@ -98,7 +107,7 @@ async def css() -> Response:
 @router.get("/{visit}")
 async def show(context: ContextOf, visit: Answering) -> Response:
     """Was this you?"""
-    return _page(context, visit, visit.view)
+    return await _page(context, visit, visit.view)
 
 
 @router.post("/{visit}/answer")
@@ -109,20 +118,20 @@ async def take_answer(context: ContextOf, visit: Answering, form: Form) -> Respo
     if mine is None or transaction_id not in visit.view.case.transaction_ids:
         raise FormError(field="mine")
     if mine and code and not _CODE.fullmatch(code):
-        return _page(context, visit, visit.view, "code_wrong", is_bad=True)
+        return await _page(context, visit, visit.view, "code_wrong", is_bad=True)
     moment = _moment(context, form)
     try:
         view = await answer(context.desk, visit.view, transaction_id, code or None, moment, mine=mine)
     except VerificationError:
-        return _page(context, visit, visit.view, "code_refused", is_bad=True)
+        return await _page(context, visit, visit.view, "code_refused", is_bad=True)
     except CommandError:
-        return _page(context, visit, visit.view, "not_now", is_bad=True)
+        return await _page(context, visit, visit.view, "not_now", is_bad=True)
     if not mine:
-        return _page(context, visit, view, "said_no")
+        return await _page(context, visit, view, "said_no")
     if not code:
-        return _page(context, visit, view, "said_yes")
+        return await _page(context, visit, view, "said_yes")
     is_right = view.case.verification.holds(moment.now_ms)
-    return _page(context, visit, view, "said_yes_verified" if is_right else "code_wrong", is_bad=not is_right)
+    return await _page(context, visit, view, "said_yes_verified" if is_right else "code_wrong", is_bad=not is_right)
 
 
 @router.post("/{visit}/code")
@@ -131,8 +140,8 @@ async def ask_code(context: ContextOf, visit: Answering, form: Form) -> Response
     try:
         view = await send_code(context.desk, visit.view, _moment(context, form))
     except CommandError:
-        return _page(context, visit, visit.view, "code_refused", is_bad=True)
-    return _page(context, visit, view, "code_sent")
+        return await _page(context, visit, visit.view, "code_refused", is_bad=True)
+    return await _page(context, visit, view, "code_sent")
 
 
 @router.post("/{visit}/lost")
@@ -141,14 +150,15 @@ async def take_lost(context: ContextOf, visit: Answering, form: Form) -> Respons
     try:
         view = await report_lost(context.desk, visit.view, _moment(context, form))
     except CommandError:
-        return _page(context, visit, visit.view, "not_now", is_bad=True)
+        return await _page(context, visit, visit.view, "not_now", is_bad=True)
     # Where a new case was opened, the link still shows the one it was made for, with the card as it is now.
-    return _page(context, visit, replace(visit.view, card_state=view.card_state), "said_lost")
+    return await _page(context, visit, replace(visit.view, card_state=view.card_state), "said_lost")
 
 
 @router.get("/{visit}/settings")
 async def show_settings(visit: Choosing, done: str = "") -> Response:
     """Language and channel."""
+    await visit.tell()
     return settings_page(visit.contact, visit.text, visit.locale, done=done == "1")
 
 
@@ -163,6 +173,8 @@ async def take_settings(context: ContextOf, visit: Choosing, form: Form) -> Resp
         locale, (channel, *others), visit.contact.email, visit.contact.time_zone, visit.contact.quiet_from,
         visit.contact.quiet_until,
     )  # fmt: skip
+    # Before it is done: no topic but this one tells of it.
+    await visit.tell()
     await notices_of(context).put_contact(visit.view.case.card_token, record)
     return RedirectResponse(f"{SELF_SERVICE_PATH}/{visit.text}/settings?done=1", status_code=SEE_OTHER)
 
@@ -171,7 +183,8 @@ def _moment(context: Context, form: dict[str, str]) -> Moment:
     return Moment(context.now_ms(), fresh_nonce(), idempotency_key_of(form))
 
 
-def _page(context: Context, visit: Visit, view: CaseView, said: str = "", *, is_bad: bool = False) -> Response:
+async def _page(context: Context, visit: Visit, view: CaseView, said: str = "", *, is_bad: bool = False) -> Response:
+    await visit.tell()
     links, now_ms = context.settings.links, context.now_ms()
     other = "" if links is None else links.sign(replace(visit.link, purpose=Purpose.SETTINGS))
     challenge = view.case.verification.challenge

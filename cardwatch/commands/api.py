@@ -31,7 +31,7 @@ from cardwatch.metrics import write_url
 from cardwatch.services import connected
 from cardwatch.settings import Settings, configured_toml, shipped_toml
 from cardwatch.vitals import certificate_files
-from casework.errors import CaseworkError, StoreEmptyError, StoreSetupError, StoreUnavailableError
+from casework.errors import CaseworkError, StoreEmptyError, StoreError, StoreSetupError, StoreUnavailableError
 from detector.errors import DetectorError
 from telemetry.exposition import process_registry
 from telemetry.metric import Process
@@ -161,6 +161,7 @@ def application(settings: Settings) -> FastAPI:
         waiting = _waiting(settings, registry)
         history = wiring.history(settings)
         notices = wiring.notice_memory(settings)
+        memory = wiring.session_memory(settings)
         ProcessMetrics(registry, Process.API, certificate_files(settings))
         app = create_app(
             desk,
@@ -176,11 +177,14 @@ def application(settings: Settings) -> FastAPI:
                 languages=desk_languages(settings),
                 locale=settings.api.locale,
                 rates=minor_rates(settings),
+                desk_url=settings.oidc.desk_url,
                 links=wiring.links(settings),
             ),
+            memory,
             waiting,
             history,
             notices,
+            wiring.identity_provider(settings, now_ms),
         )
     except (ApiError, CaseworkError, DetectorError, ValueError) as error:
         raise SettingsError(str(error)) from error
@@ -189,11 +193,14 @@ def application(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if waiting is not None:
             waiting.start()
+        with contextlib.suppress(StoreError):
+            await memory.open()
         yield
         if waiting is not None:
             await waiting.stop()
         await asyncio.to_thread(history.close)
         await notices.close()
+        await memory.close()
         await store.close()
 
     app.router.lifespan_context = lifespan

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     demo = RunningServices.find(DataDirectory(settings.data.directory))
     findings: list[Finding] = [Finding(Grade.GOOD, "settings: read")]
     findings += diagnosis.check_secrets(settings)
+    findings += diagnosis.check_sign_in(settings, now_ms, is_demo=demo is not None)
     findings += diagnosis.check_ports(settings, demo)
     findings += diagnosis.check_kafka(settings.kafka, now_ms())
     if args.broker_clock:

@@ -320,6 +320,7 @@ PROCESSES = (
         Process.API,
         _panel("Requests by route", "ops", (_rate("cardwatch_http_requests_total", "route"), "{{route}}")),
         _panel("Answers to callers that wait", "ops", (_rate("cardwatch_waiting_answers_total", "kind"), "{{kind}}")),
+        _panel("Signing in, by how it ended", "ops", (_rate("cardwatch_sign_ins_total", "outcome"), "{{outcome}}")),
     ),
 )  # fmt: skip
 

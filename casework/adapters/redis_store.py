@@ -22,27 +22,24 @@ card, so comparing one text guards both. Redis must not evict (`maxmemory-policy
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from casework.adapters.redis_connection import RedisConnection, Script
-from casework.adapters.redis_outbox import RedisOutboxes, RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisOutboxes, RedisStoreSettings, message_parts, text_of
 from casework.breaker import Breaker
 from casework.cards import SYSTEM_ACTOR, CardRecord
 from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, opened_order, queue_position
 from casework.errors import (
-    OutboxFullError,
     StoreEmptyError,
     StoreError,
-    StoreFencedError,
     StoreSetupError,
 )
-from casework.ids import MAXIMUM_SHARDS, shard_of_card, shard_of_case
+from casework.ids import shard_of_card, shard_of_case
 from casework.lists import ListEntry
-from casework.outbox import OutboxMessage
-from casework.store import UNWRITTEN, BreakerStep, ListedCase, ListStep, Recorded, Snapshot, Step, StoredCase
+from casework.store import BreakerStep, ListedCase, ListStep, Recorded, Snapshot, Step, StoredCase
 from casework.ticking import alarm_ms
 
 FORMAT = 1
@@ -68,17 +65,9 @@ class RedisStore(RedisOutboxes):
         Raises:
             StoreSetupError: `shards` is not a power of two up to 4096.
         """
-        if not 1 <= settings.shards <= MAXIMUM_SHARDS or settings.shards & (settings.shards - 1):
-            message = f"shards must be a power of two up to {MAXIMUM_SHARDS}, not {settings.shards}"
-            raise StoreSetupError(message)
         super().__init__(redis, settings)
         self._commit_script = Script.shipped("commit.lua")
         self._entry_script = Script.shipped("entry.lua")
-        self._fence_script = Script.shipped("fence.lua")
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.close()
 
     async def open(self, *, create: bool) -> None:
         """Check the set-up, and set up an empty Redis if asked to."""
@@ -98,10 +87,6 @@ class RedisStore(RedisOutboxes):
     def _setup(self) -> tuple[str, bytes]:
         """The key of the set-up, and what it says where it is ours."""
         return f"{self._settings.prefix}:setup", _encoder.encode({"format": FORMAT, "shards": self.shards})
-
-    async def lift_fences(self, shards: Iterable[int]) -> None:
-        """Let shards take writes on the server that they are on now: it was set up, or compared with Kafka."""
-        await self._redis.evaluate(self._fence_script, [(1, self._fence_key(shard), "lift") for shard in shards])
 
     async def ping(self) -> None:
         """Return when Redis answers and is set up."""
@@ -128,7 +113,7 @@ class RedisStore(RedisOutboxes):
             )
         answers = await self._redis.pipelined(commands)
         cards = [
-            (_text(version), _decoded(_card_decoder, raw) or CardRecord(card_token))
+            (text_of(version), _decoded(_card_decoder, raw) or CardRecord(card_token))
             for (card_token, _), (version, raw) in zip(asks, answers[::2], strict=True)
         ]
         cases = await self._cases([card.open_case_id for _, card in cards if card.open_case_id is not None])
@@ -170,21 +155,6 @@ class RedisStore(RedisOutboxes):
                 await self._confirm(shard_of_card(step.card.card_token, self.shards))
         return done
 
-    def _applied(self, answers: Sequence[bytes]) -> list[bool]:
-        """Whether each step was carried out.
-
-        Raises:
-            OutboxFullError: one was not, for want of room.
-            StoreFencedError: one was not, because Redis is yet to be compared with Kafka.
-        """
-        if b"fenced" in answers:
-            message = "Redis was restarted or took over, and takes no writes until it was compared with Kafka"
-            raise StoreFencedError(message)
-        if b"full" in answers:
-            message = f"an outbox holds {self._settings.outbox_limit} entries: is the relay running?"
-            raise OutboxFullError(message)
-        return [answer == b"applied" for answer in answers]
-
     def _commit_command(self, step: Step) -> tuple[Any, ...]:
         """Keys and arguments of `commit.lua` for a step."""
         shard = shard_of_card(step.card.card_token, self.shards)
@@ -223,7 +193,7 @@ class RedisStore(RedisOutboxes):
             step.closed_memory_ms,
             len(step.events),
             *(part for event in step.events for part in (event.sequence, _encoder.encode(event))),
-            *_message_parts(step.messages),
+            *message_parts(step.messages),
         )
 
     # ---------------------------------------------------------------------------------------------- circuit breakers
@@ -277,7 +247,7 @@ class RedisStore(RedisOutboxes):
             _encoder.encode(step.after),
             self._settings.outbox_limit,
             step.time_ms,
-            *_message_parts(step.messages),
+            *message_parts(step.messages),
         )
         return self._applied(await self._redis.evaluate(self._entry_script, [command]))[0]
 
@@ -299,7 +269,7 @@ class RedisStore(RedisOutboxes):
         if shard_of_case(case_id, self.shards) is None:
             return None
         found = await self._redis.command("HGETALL", self._case_key(case_id))
-        fields: dict[str, bytes] = {_text(name): raw for name, raw in found.items()}
+        fields: dict[str, bytes] = {text_of(name): raw for name, raw in found.items()}
         case = _decoded(_case_decoder, fields.pop("case", None))
         if case is None:
             return None
@@ -315,7 +285,7 @@ class RedisStore(RedisOutboxes):
             for state in states
         ]
         lists = await self._redis.pipelined(commands)
-        positions = [_text(raw) for raw in heapq.merge(*lists)][:count]
+        positions = [text_of(raw) for raw in heapq.merge(*lists)][:count]
         case_ids = [position[_POSITION_PREFIX_CHARACTERS:] for position in positions]
         cases = await self._cases(case_ids)
         return [ListedCase(position, cases.get(case_id)) for position, case_id in zip(positions, case_ids, strict=True)]
@@ -324,7 +294,7 @@ class RedisStore(RedisOutboxes):
         """Read the head of a shard's alarms."""
         command = ("ZRANGEBYSCORE", self._shard_key(shard, "alarms"), "-inf", now_ms, "LIMIT", 0, count)
         (found,) = await self._redis.pipelined([command])
-        return [_text(raw) for raw in found]
+        return [text_of(raw) for raw in found]
 
     async def related_cases(self, entities: Sequence[str], count: int) -> dict[str, list[Case]]:
         """Merge the latest of all shards."""
@@ -333,7 +303,7 @@ class RedisStore(RedisOutboxes):
         answers = await self._redis.pipelined([("ZRANGE", key, -count, -1) for key in keys])
         names: dict[str, list[str]] = {entity: [] for entity in entities}
         for (entity, _), answer in zip(places, answers, strict=True):
-            names[entity] += [_text(raw) for raw in answer]
+            names[entity] += [text_of(raw) for raw in answer]
         cases = await self._cases([name for found in names.values() for name in found])
         known = {entity: [cases[name] for name in found if name in cases] for entity, found in names.items()}
         return {entity: sorted(found, key=opened_order, reverse=True)[:count] for entity, found in known.items()}
@@ -349,17 +319,9 @@ class RedisStore(RedisOutboxes):
 
     # ----------------------------------------------------------------------------------------------------------- keys
 
-    def _key(self, shard: int, kind: str, name: str) -> str:
-        """A key of a shard."""
-        return f"{self._settings.prefix}:{{{shard}}}:{kind}:{name}"
-
     def _case_key(self, case_id: str) -> str:
         """The key of a case; ids that are none lead nowhere."""
         return self._key(shard_of_case(case_id, self.shards) or 0, "case", case_id)
-
-    def _fence_key(self, shard: int) -> str:
-        """The key that says on which server a shard takes writes."""
-        return self._shard_key(shard, "fence")
 
     def _breakers_key(self, policy_version: str) -> str:
         """The key of the breakers among which that of a policy version is."""
@@ -371,23 +333,9 @@ def _is_persons(recorded: Recorded) -> bool:
     return recorded.card is not None or recorded.case is not None
 
 
-def _message_parts(messages: Sequence[OutboxMessage]) -> tuple[str | bytes, ...]:
-    """Messages as the scripts take them: topic, key, value and headers of each."""
-    return tuple(
-        part
-        for message in messages
-        for part in (message.topic, message.key, message.value, _encoder.encode(message.headers))
-    )
-
-
 def _behind_revision(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decoded | None:
     """An entry as `entry.lua` writes it, behind its revision."""
     return None if raw is None else _decoded(decoder, raw.partition(b" ")[2])
-
-
-def _text(raw: bytes | str | None) -> str:
-    """A text of Redis; a missing one is empty."""
-    return UNWRITTEN if raw is None else raw.decode() if isinstance(raw, bytes) else raw
 
 
 def _decoded(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decoded | None:

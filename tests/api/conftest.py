@@ -6,10 +6,12 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from api.roles import Role
 from casework.adapters.memory_notices import MemoryNotices
@@ -28,16 +30,28 @@ def fixture_world() -> World:
 def fixture_served() -> Iterator[tuple[World, str]]:
     """An application on a free port of loopback."""
     made = world(history=Memory(), notices=MemoryNotices(), links=Links(CODE_KEY))
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(made.client.app, access_log=False, log_level="error", lifespan="off", ws="none")
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    with listening() as (listener, port), serving(made.client.app, listener):
+        yield made, f"http://localhost:{port}/console"
+
+
+@contextmanager
+def listening() -> Iterator[tuple[socket.socket, int]]:
+    """A free port of loopback, taken before anything is served from it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener, listener.getsockname()[1]
+
+
+@contextmanager
+def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
+    """Serve an application until the end."""
+    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="error", lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    yield made, f"http://localhost:{listening.getsockname()[1]}/console"
-    server.should_exit = True
-    thread.join(timeout=30)
-    listening.close()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
 
 
 @pytest.fixture(name="scripted")

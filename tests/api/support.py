@@ -17,12 +17,14 @@ from prometheus_client import CollectorRegistry
 from api.app import create_app
 from api.console.desk_words import DeskWords
 from api.console.language import Language, flat_texts
+from api.console.memory_sessions import MemorySessions
 from api.console.rendering import LANGUAGE_NAMES
 from api.console.words import ReasonText, reason_texts
 from api.context import ApiSettings
 from api.errors import ScoringUnavailableError
 from api.health import Check, Health
 from api.keys import KEY_ROLES, ApiKey, ApiKeys, hash_key
+from api.oidc.provider import Provider
 from api.ports import DeskPort, NoticesPort, Refusal, ScoringPort
 from api.roles import Role
 from casework.adapters.memory_store import MemoryStore
@@ -278,14 +280,19 @@ def world(
     scoring: ScoringPort | None = None,
     history: History | None = None,
     notices: NoticesPort | None = None,
+    provider: Provider | None = None,
+    clock: Clock | None = None,
     **settings: Any,
 ) -> World:
     """Build an application."""
-    made, clock, registry = desk(), Clock(), CollectorRegistry()
+    made, clock, registry = desk(), clock or Clock(), CollectorRegistry()
     asyncio.run(made.open())
     languages = {locale: language(locale) for locale in LANGUAGE_NAMES}
     shipped: dict[str, Any] = {"session_secret": b"s" * 32, "languages": languages, "rates": {"EUR": 1.0}}
     chosen = ApiSettings(**(shipped | settings))
     health = Health(checks or {"redis": made.ping})
-    app = create_app(desk_port or made, keys(), health, registry, clock, chosen, scoring, history, notices)
+    memory = MemorySessions(clock)
+    app = create_app(
+        desk_port or made, keys(), health, registry, clock, chosen, memory, scoring, history, notices, provider
+    )
     return World(Client(app), made, clock, registry)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from api.console.memory_sessions import MemorySessions
 from api.console.sessions import COOKIE_NAME, Sessions
 from api.errors import AuthenticationError
+from api.keys import ApiKey, ApiKeys
 from api.roles import Role
-from tests.api.support import NOW_MS, SECRETS, Client, World, alert, keys, world
+from tests.api.support import CARD_NUMBER, NOW_MS, SECRETS, Client, World, alert, keys, world
 
 HOUR_MS = 3_600_000
+A_CASE = "case-0ab-" + "ab" * 12
 
 
 def sign_in(world: World, role: Role = Role.AGENT, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -49,9 +54,11 @@ def decide(world: World, case_id: str, page: str, **fields: str) -> httpx.Respon
 def test_without_a_session_everything_leads_to_sign_in(world: World) -> None:
     """Pages and forms alike; the sign-in page itself needs none."""
     case_id = world.open_case()
-    for method, path in (("GET", ""), ("GET", f"/cases/{case_id}"), ("POST", f"/cases/{case_id}/override")):
+    back = f"?to=%2Fconsole%2Fcases%2F{case_id}"
+    asked = (("GET", "", ""), ("GET", f"/cases/{case_id}", back), ("POST", f"/cases/{case_id}/override", ""))
+    for method, path, query in asked:
         response = world.client.request(method, "/console" + path)
-        assert (response.status_code, response.headers["location"]) == (303, "/console/sign-in")
+        assert (response.status_code, response.headers["location"]) == (303, "/console/sign-in" + query)
     assert world.client.get("/console/sign-in").status_code == 200
 
 
@@ -99,25 +106,100 @@ def test_sessions_end(world: World) -> None:
     assert "Max-Age=0" in response.headers["set-cookie"]
 
 
+def sessions_of(
+    memory: MemorySessions, secret: bytes = b"a" * 32, roles: dict[str, Role] | None = None, digest: str = ""
+) -> Sessions:
+    """Sessions on a memory; with `digest` the agent's key has another secret."""
+    names = iter(f"cookie-{number}" for number in range(100))
+    held = keys() if not digest else ApiKeys([ApiKey("agent", Role.AGENT, digest)])
+    return Sessions(secret, HOUR_MS, held, memory, lambda: next(names), roles)
+
+
 def test_cookies_cannot_be_made_or_moved() -> None:
-    """Changing any part of a cookie ends the session; so does another secret, or a key that got another secret."""
-    sessions = Sessions(b"a" * 32, HOUR_MS, keys(), lambda: "nonce")
-    session = sessions.open(SECRETS[Role.AGENT], NOW_MS)
-    assert sessions.resume(session.cookie, NOW_MS).key.name == "agent"
-    parts = session.cookie.split("|")
-    forged = [
-        "", "|||", "x" * 600, session.form_token, session.cookie + "0", session.cookie[:-1],
-        "|".join(["senior_agent", *parts[1:]]),
-        "|".join([parts[0], str(NOW_MS * 2), *parts[2:]]),
-        "|".join([*parts[:2], "other", parts[3]]),
-        "|".join(["nobody", *parts[1:]]),
-        "\xe9|1|n|\xe9",
-    ]  # fmt: skip
-    for cookie in forged:
-        with pytest.raises(AuthenticationError):
-            sessions.resume(cookie, NOW_MS)
-    with pytest.raises(AuthenticationError):
-        Sessions(b"b" * 32, HOUR_MS, keys(), lambda: "nonce").resume(session.cookie, NOW_MS)
+    """No other text than the cookie resumes a session; nor does another secret, or a key that got another secret."""
+
+    async def story() -> None:
+        memory = MemorySessions(lambda: NOW_MS)
+        sessions = sessions_of(memory)
+        session = await sessions.open_with_key(sessions.key_of(SECRETS[Role.AGENT]), NOW_MS)
+        assert (await sessions.resume(session.cookie, NOW_MS)).person.name == "agent"
+        for cookie in ("", "x" * 600, session.form_token, session.cookie + "0", session.cookie[:-1], "\xe9"):
+            with pytest.raises(AuthenticationError):
+                await sessions.resume(cookie, NOW_MS)
+        others = (
+            sessions_of(memory, secret=b"b" * 32),
+            sessions_of(memory, digest="0" * 64),
+            sessions_of(memory, roles={"fraud": Role.AGENT}),
+        )
+        for other in others:
+            with pytest.raises(AuthenticationError):
+                await other.resume(session.cookie, NOW_MS)
+
+    asyncio.run(story())
+
+
+class Watched(MemorySessions):
+    """Shows what was written."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        super().__init__(clock)
+        self.written: list[tuple[str, bytes]] = []
+
+    async def put_new(self, name: str, value: bytes, life_ms: int) -> bool:
+        """See `SessionMemory`."""
+        self.written.append((name, value))
+        return await super().put_new(name, value, life_ms)
+
+
+def test_what_is_remembered_opens_no_session() -> None:
+    """A copy of the memory holds no cookie, no key, and no form token."""
+
+    async def story() -> None:
+        memory = Watched(lambda: NOW_MS)
+        sessions = sessions_of(memory)
+        session = await sessions.open_with_key(sessions.key_of(SECRETS[Role.AGENT]), NOW_MS)
+        (name, value), *_ = memory.written
+        for secret in (session.cookie, session.form_token, SECRETS[Role.AGENT]):
+            assert secret not in name
+            assert secret not in value.decode()
+
+    asyncio.run(story())
+
+
+def test_signing_out_ends_the_session_wherever_its_cookie_is(world: World) -> None:
+    """A cookie that was copied before is worth nothing afterwards; and each sign-in has a cookie of its own."""
+    sign_in(world)
+    copied = dict(world.client.cookies)
+    page = world.client.get("/console").text
+    world.client.post("/console/sign-out", data={"form_token": hidden(page, "form_token")})
+    world.client.cookies = dict(copied)
+    assert world.client.get("/console").status_code == 303
+    sign_in(world)
+    assert world.client.cookies[COOKIE_NAME] != copied[COOKIE_NAME]
+
+
+@pytest.mark.parametrize(
+    ("asked", "leads_to"),
+    [
+        ("/console/history?q=tok_1", "/console/history?q=tok_1"),
+        (f"/console/cases/{A_CASE}", f"/console/cases/{A_CASE}"),
+        (f"/console/cases/{A_CASE}/../../../s", "/console"),
+        (f"/console/cases/{CARD_NUMBER}", "/console"),
+        ("/console/history?q=4111+1111%201111%2D1111", "/console"),
+        ("https://evil.test/", "/console"),
+        ("//evil.test", "/console"),
+        ("/\\evil.test", "/console"),
+        ("/console/../s/x", "/console"),
+        ("/console/cases/x\n//evil.test", "/console"),
+        ("/console@evil.test", "/console"),
+        ("javascript:alert(1)", "/console"),
+        ("/console/sign-out", "/console"),
+    ],
+)
+def test_signing_in_leads_to_our_own_pages_alone(world: World, asked: str, leads_to: str) -> None:
+    """Whatever an address asks for, nobody is sent to another site."""
+    answer = world.client.post("/console/sign-in", data={"api_key": SECRETS[Role.AGENT], "to": asked})
+    assert (answer.status_code, answer.headers["location"]) == (303, leads_to)
 
 
 @pytest.mark.parametrize(

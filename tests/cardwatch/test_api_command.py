@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.console.sessions import COOKIE_NAME
 from cardwatch.cli import main
 from cardwatch.commands.api import desk_languages, minor_rates
 from cardwatch.desk_client import DeskClient
@@ -23,8 +25,10 @@ from cardwatch.services import Layers
 from cardwatch.settings import load_settings
 from cardwatch.supervisor import ProcessSpec, Supervisor
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
-from casework.adapters.redis_outbox import RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_store import RedisStore
+from tests.api.conftest import listening, serving
+from tests.api.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider
 
 KEY = "an agent's key"
 SECRETS = {"session_secret": "ab" * 32}
@@ -124,6 +128,50 @@ def test_the_service_answers_an_agent(data: DataDirectory, redis: Supervisor) ->
     assert "Finished server process" in written
     assert KEY not in written
     assert "tok_1" not in written
+
+
+def test_whoever_signed_in_at_one_process_is_known_to_all(data: DataDirectory, redis: Supervisor) -> None:
+    """Sessions are in Redis: opened at one process, ended at another; no secret of theirs is in a log."""
+    urls = []
+    with listening() as (listener, port):
+        provider = IdentityProvider(issuer=f"http://127.0.0.1:{port}/realms/staff")
+        for name in ("one", "two"):
+            directory = DataDirectory(data.root / name)
+            directory.create()
+            layers = Layers(
+                flags={
+                    "data": {"directory": str(directory.root)},
+                    "redis": {"url": redis_url(data)},
+                    "api": {"port": 0} | SECRETS,
+                    "desk": {"code_secret": SECRETS["session_secret"]},
+                    "oidc": {
+                        "issuer": provider.issuer, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET,
+                        "desk_url": "http://localhost:8080", "roles": {"fraud-senior": "senior_agent"},
+                    },
+                }
+            )  # fmt: skip
+            environment = layers.environment() | {PROCESS_VARIABLE: "api"}
+            command = (sys.executable, "-m", "cardwatch", "api")
+            redis.start(ProcessSpec(name, command, environment, ready=partial(ready, directory)))
+            urls.append(f"{read_url(directory, 'api')}/console")
+        with serving(provider.app(), listener), httpx.Client(timeout=10) as browser:
+            there = browser.get(f"{urls[0]}/sign-in/provider").headers["location"]
+            back = browser.get(f"{there}&person=ann").headers["location"]
+            answer = browser.get(f"{urls[0]}/sign-in/callback?{back.partition('?')[2]}")
+            assert answer.status_code == 200, answer.text
+            cookie = browser.cookies[COOKIE_NAME]
+            page = browser.get(urls[1])
+            assert "ann@bank.test" in page.text
+            token = re.findall(r'name="form_token" value="([^"]*)"', page.text)[0]
+            assert browser.post(f"{urls[1]}/sign-out", data={"form_token": token}).status_code == 200
+            browser.cookies.set(COOKIE_NAME, cookie)
+            assert browser.get(urls[0]).status_code == 303
+    logs = [redis.log_path(name) for name in ("one", "two")]
+    redis.stop()
+    written = "".join(log.read_text("utf-8") for log in logs)
+    assert "/console/sign-in/callback" in written
+    for secret in (CLIENT_SECRET, cookie, back.partition("code=")[2].partition("&")[0]):
+        assert secret not in written
 
 
 @pytest.mark.usefixtures("redis")

@@ -36,7 +36,12 @@ def test_the_shipped_file_holds_every_default() -> None:
         if name not in shipped[section]
     }
     secrets = {"detector.fingerprint_key", "api.session_secret", "desk.code_secret"}
-    assert missing == secrets | {"notices.webhook_secret", "notices.smtp_password", "kafka.embedded"}
+    assert missing == secrets | {
+        "notices.webhook_secret",
+        "notices.smtp_password",
+        "oidc.client_secret",
+        "kafka.embedded",
+    }
 
 
 def test_later_layers_win(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from casework.adapters.memory_store import MemoryStore
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
-from casework.adapters.redis_outbox import RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.adapters.redis_store import RedisStore
 from casework.desk import Desk

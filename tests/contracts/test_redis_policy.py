@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
-from casework.adapters.redis_outbox import RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_store import RedisStore
 from casework.cards import OutcomeKind
 from casework.desk import Desk

@@ -11,13 +11,14 @@ import redis
 from redis.asyncio.cluster import RedisCluster
 
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
-from casework.adapters.redis_outbox import RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_store import RedisStore
 from casework.cards import OutcomeKind
 from casework.cases import CaseState, Disposition
 from casework.errors import StoreError, StoreFullError, StoreSetupError, StoreUnavailableError
 from casework.views import CardAction, CaseFilters, Override
 from tests.casework.examples import AGENT, NOW_MS, alert, desk_on, verify
+from tests.casework.test_access import ACCESS
 from tests.contracts.conftest import Bench, Servers
 from tests.services.process import LOOPBACK, free_ports
 
@@ -163,6 +164,9 @@ def test_a_redis_out_of_memory_refuses_and_recovers(servers: Servers, runner: as
         try:
             with pytest.raises(StoreFullError):
                 runner.run(desk.respond([alert("a")], NOW_MS))
+            # Nobody may look unseen, so nobody may look.
+            with pytest.raises(StoreFullError):
+                runner.run(desk.tell_access(ACCESS))
         finally:
             client.config_set("maxmemory", "0")
     assert runner.run(desk.card("card-1")).sequence == 0

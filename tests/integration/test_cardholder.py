@@ -14,11 +14,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
+from api.console.memory_sessions import MemorySessions
 from api.context import ApiSettings
 from api.health import Health
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
 from casework.adapters.redis_notices import RedisNotices
-from casework.adapters.redis_outbox import RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_store import RedisStore
 from casework.adapters.webhook_sender import WebhookSender
 from casework.contacts import ContactRecord
@@ -30,7 +31,7 @@ from streams.metrics import StreamMetrics
 from streams.notify import NotifyRole
 from streams.respond import RespondRole
 from streams.scoring import epoch_ms
-from streams.topics import ALERTS
+from streams.topics import ACCESS, ALERTS
 from tests.api.support import keys
 from tests.casework.examples import CODE_KEY, authority, playbook, shipped
 from tests.contracts.servers import bundled_server
@@ -76,7 +77,9 @@ async def story(world: World, url: str) -> None:
     messages = Messages({locale: shipped(f"messages/{locale}.toml") for locale in ("en", "fil", "zh")}, CODE_KEY)
     settings = ApiSettings(session_secret=b"s" * 32, links=links)
     health = Health({"redis": desk.ping})
-    app = create_app(desk, keys(), health, CollectorRegistry(), epoch_ms, settings, notices=memory)
+    app = create_app(
+        desk, keys(), health, CollectorRegistry(), epoch_ms, settings, MemorySessions(epoch_ms), notices=memory
+    )
     async with (
         httpx.AsyncClient(transport=httpx.MockTransport(bank.take)) as client,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BANK) as browser,
@@ -96,6 +99,10 @@ async def story(world: World, url: str) -> None:
             form = {"mine": "no", "transaction_id": "tx-1", "idempotency_key": "once-1"}
             assert (await browser.post(f"{address}/answer", data=form)).status_code == 200
             await eventually(lambda: bool(bank.text("card_blocked")), "the notice of the block")
+            await eventually(lambda: len(world.values(ACCESS)) == 2, "who saw what is on its topic")
+    assert [(event["access"], event["actor"], event["card_tokens"]) for event in world.values(ACCESS)] == [
+        ("read", "cardholder", [CARD]), ("write", "cardholder", [CARD]),
+    ]  # fmt: skip
     assert (await desk.card(CARD)).state.wire == "blocked"
     (case_id,) = (await desk.card(CARD)).case_ids
     assert [delivery.state.value for delivery in await memory.of_case(case_id)] == ["sent", "sent"]

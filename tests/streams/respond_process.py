@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
-from casework.adapters.redis_outbox import RedisStoreSettings
+from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.breaker import BreakerLimits
 from streams.app import Role, run_worker

@@ -1,21 +1,26 @@
-"""The outboxes on Redis: what steps make known waits in a stream a shard until Kafka has acknowledged it."""
+"""The outboxes of the shards in Redis, and the fences before them: what every write goes by.
+
+The store (`redis_store.py`) is built on it; its head lists all keys.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from casework.adapters.redis_connection import RedisConnection
-from casework.errors import UnconfirmedError
-from casework.outbox import OutboxEntry
+from casework.adapters.redis_connection import RedisConnection, Script
+from casework.errors import OutboxFullError, StoreFencedError, StoreSetupError, UnconfirmedError
+from casework.ids import MAXIMUM_SHARDS, shard_of_card
+from casework.outbox import OutboxEntry, OutboxMessage
+from casework.store import UNWRITTEN
 
 # The relay looks at an empty outbox twenty times a second.
 _CONFIRM_INTERVAL_S = 0.02
-
+_encoder = msgspec.json.Encoder()
 _headers_decoder = msgspec.json.Decoder(dict[str, str])
 
 
@@ -41,17 +46,41 @@ class RedisStoreSettings:
 
 
 class RedisOutboxes:
-    """The outboxes of all shards, and the keys that a shard has once."""
+    """What waits in Redis for Kafka, by shard."""
 
     def __init__(self, redis: RedisConnection, settings: RedisStoreSettings) -> None:
-        """Work through `redis`."""
+        """Work through `redis`.
+
+        Raises:
+            StoreSetupError: `shards` is not a power of two up to 4096.
+        """
+        if not 1 <= settings.shards <= MAXIMUM_SHARDS or settings.shards & (settings.shards - 1):
+            message = f"shards must be a power of two up to {MAXIMUM_SHARDS}, not {settings.shards}"
+            raise StoreSetupError(message)
         self._redis = redis
         self._settings = settings
+        self._tell_script = Script.shipped("tell.lua")
+        self._fence_script = Script.shipped("fence.lua")
 
     @property
     def shards(self) -> int:
         """Number of shards."""
         return self._settings.shards
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.close()
+
+    async def lift_fences(self, shards: Iterable[int]) -> None:
+        """Let shards take writes on the server that they are on now: it was set up, or compared with Kafka."""
+        await self._redis.evaluate(self._fence_script, [(1, self._fence_key(shard), "lift") for shard in shards])
+
+    async def tell(self, place: str, messages: Sequence[OutboxMessage], time_ms: int) -> None:
+        """Let messages enter an outbox that is at most half full."""
+        shard = shard_of_card(place, self.shards)
+        most = self._settings.outbox_limit // 2
+        command = (2, self._outbox_key(shard), self._fence_key(shard), most, time_ms, *message_parts(messages))
+        self._applied(await self._redis.evaluate(self._tell_script, [command]))
 
     async def read_outbox(self, shard: int, after: str | None, count: int) -> list[OutboxEntry]:
         """Read a shard's outbox."""
@@ -96,6 +125,25 @@ class RedisOutboxes:
                 raise UnconfirmedError(message)
             await asyncio.sleep(_CONFIRM_INTERVAL_S)
 
+    def _applied(self, answers: Sequence[bytes]) -> list[bool]:
+        """Whether each step was carried out.
+
+        Raises:
+            OutboxFullError: one was not, for want of room.
+            StoreFencedError: one was not, because Redis is yet to be compared with Kafka.
+        """
+        if b"fenced" in answers:
+            message = "Redis was restarted or took over, and takes no writes until it was compared with Kafka"
+            raise StoreFencedError(message)
+        if b"full" in answers:
+            message = f"an outbox holds {self._settings.outbox_limit} entries: is the relay running?"
+            raise OutboxFullError(message)
+        return [answer == b"applied" for answer in answers]
+
+    def _key(self, shard: int, kind: str, name: str) -> str:
+        """A key of a shard."""
+        return f"{self._settings.prefix}:{{{shard}}}:{kind}:{name}"
+
     def _shard_key(self, shard: int, kind: str) -> str:
         """A key that a shard has once."""
         return f"{self._settings.prefix}:{{{shard}}}:{kind}"
@@ -104,25 +152,38 @@ class RedisOutboxes:
         """The key of a shard's outbox."""
         return self._shard_key(shard, "outbox")
 
+    def _fence_key(self, shard: int) -> str:
+        """The key that says on which server a shard takes writes."""
+        return self._shard_key(shard, "fence")
 
-def _text(raw: bytes | str) -> str:
-    """A text of Redis."""
-    return raw.decode() if isinstance(raw, bytes) else raw
+
+def message_parts(messages: Sequence[OutboxMessage]) -> tuple[str | bytes, ...]:
+    """Messages as the scripts take them: topic, key, value and headers of each."""
+    return tuple(
+        part
+        for message in messages
+        for part in (message.topic, message.key, message.value, _encoder.encode(message.headers))
+    )
+
+
+def text_of(raw: bytes | str | None) -> str:
+    """A text of Redis; a missing one is empty."""
+    return UNWRITTEN if raw is None else raw.decode() if isinstance(raw, bytes) else raw
 
 
 def _place(entry_id: bytes | str) -> tuple[int, int]:
     """An id of a stream's entry, in the order of the stream."""
-    time_part, _, sequence = _text(entry_id).partition("-")
+    time_part, _, sequence = text_of(entry_id).partition("-")
     return int(time_part), int(sequence)
 
 
 def _entry(entry_id: bytes | str, fields: Mapping[bytes, bytes]) -> OutboxEntry:
     """An entry of the outbox's stream."""
     return OutboxEntry(
-        entry_id=_text(entry_id),
+        entry_id=text_of(entry_id),
         time_ms=int(fields[b"time_ms"]),
-        topic=_text(fields[b"topic"]),
-        key=_text(fields[b"key"]),
+        topic=text_of(fields[b"topic"]),
+        key=text_of(fields[b"key"]),
         value=fields[b"value"],
         headers=_headers_decoder.decode(fields[b"headers"]),
     )

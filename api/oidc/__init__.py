@@ -1,0 +1,1 @@
+"""Signing in at the desk by OpenID Connect: the provider, its ID tokens, and who somebody is by them."""
