@@ -24,6 +24,7 @@ from redis.connection import parse_url
 from cardwatch.errors import SettingsError
 from cardwatch.notice_settings import NoticeSettings
 from cardwatch.sections import Section, hex_digits
+from cardwatch.webhook_settings import WebhookSettings
 
 ENVIRONMENT_PREFIX = "CARDWATCH_"
 # Names a directory with a file for each secret, as orchestrators mount them.
@@ -274,6 +275,7 @@ class Settings(BaseSettings):
     history: HistorySettings
     desk: DeskSettings
     notices: NoticeSettings
+    webhooks: WebhookSettings
     api: ApiSettings
     metrics: MetricsSettings
     files: FileSettings

@@ -20,6 +20,7 @@ from telemetry.rows import counter as _counter
 from telemetry.rows import gauge as _gauge
 from telemetry.rows import histogram as _histogram
 from telemetry.rows import info as _info
+from telemetry.webhooks import WEBHOOKS
 
 MOST_SERIES = 2_000
 # What Prometheus' own client says of a process and of Python.
@@ -415,6 +416,7 @@ SECTIONS = {
     "Detection": _DETECTION,
     "State and checkpoints": _STATE,
     "Casework": _CASEWORK,
+    "Webhooks": WEBHOOKS,
     "Processes": _PROCESS,
     "HTTP": _HTTP,
 }
