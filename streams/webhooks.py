@@ -165,10 +165,17 @@ class WebhookRole:
             TopicError: a topic is missing, or no broker answers.
         """
         await asyncio.to_thread(_check_topics, self._settings)
+        self._show_zeros()
+        self._task = asyncio.create_task(self._tell_for_ever(), name=self._name)
+
+    def _show_zeros(self) -> None:
+        """Show what has not been counted yet: a rate over a counter that appears with its first event misses it."""
         for outcome in (*Outcome, UNREADABLE):
             self._metrics.webhook_events.labels(self._endpoint.name, str(outcome))
+        for answer in Answer:
+            self._metrics.webhook_attempts.labels(self._endpoint.name, answer.value)
+        self._metrics.webhook_delay.labels(self._endpoint.name)
         self._show_waiting(())
-        self._task = asyncio.create_task(self._tell_for_ever(), name=self._name)
 
     async def stop(self) -> None:
         """End the posts in hand, and leave the group."""

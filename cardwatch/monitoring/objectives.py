@@ -59,6 +59,7 @@ class AlertLimits(_Strict):
     checkpoint_stale_s: float = Field(gt=0)
     outbox_stuck_s: float = Field(gt=0)
     history_lag_s: float = Field(gt=0)
+    webhooks_waiting_s: float = Field(gt=0)
     clock_skew_s: float = Field(gt=0)
     certificate_days: float = Field(gt=0)
 

@@ -315,6 +315,19 @@ PROCESSES = (
         _panel("Notices by what became of them", "ops", (_rate("cardwatch_notices_total", "outcome"), "{{outcome}}")),
         _panel("From asked for to taken over", "s", *_quantiles("cardwatch_notice_delay_seconds")),
         _panel("Calls to be made", "ops", (_rate("cardwatch_notice_calls_total"), "calls")),
+        _panel(
+            "Webhooks by what became of them", "ops",
+            (_rate("cardwatch_webhook_events_total", "endpoint, outcome"), "{{endpoint}} {{outcome}}"),
+            ("max by (endpoint) (cardwatch_webhook_disabled)", "{{endpoint}} disabled"),
+            alert="WebhooksUndelivered",
+        ),
+        _panel("Answers of endpoints", "ops", (
+            _rate("cardwatch_webhook_attempts_total", "endpoint, answer"), "{{endpoint}} {{answer}}",
+        )),
+        _panel("Oldest event that an endpoint has not taken", "s", (
+            "max by (endpoint) (cardwatch_webhook_waiting_seconds)", "{{endpoint}}",
+        ), alert="WebhooksUndelivered"),
+        _panel("From an event to the endpoint having it", "s", *_quantiles("cardwatch_webhook_delay_seconds")),
     ),
     _of_process(
         Process.API,

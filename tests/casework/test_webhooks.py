@@ -6,6 +6,11 @@ import base64
 import hashlib
 import hmac
 import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -142,3 +147,42 @@ def test_pauses_grow_to_a_bound_and_spread(failures: int, chance: float) -> None
     assert 2.5 <= pause <= 300.0
     assert pause <= pause_s(failures + 1, chance)
     assert pause_s(failures, 0.0) <= pause <= 2 * pause_s(failures, 0.0)
+
+
+def verify_of_the_page() -> Callable[[dict[str, str], bytes, str], None]:
+    """The function of docs/webhooks.md, as an integrator would copy it."""
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - our own page, which this tests
+    verify: Callable[[dict[str, str], bytes, str], None] = names["verify"]
+    return verify
+
+
+def test_the_page_verifies_what_is_sent() -> None:
+    """With the new secret or the old one; it refuses another's, what was changed, and what is old."""
+    verify, now_ms = verify_of_the_page(), time.time_ns() // 1_000_000
+    other = "whsec_" + base64.b64encode(b"o" * 32).decode()
+    headers = headers_of(EVENT, [secret_of(other), secret_of(SECRET)], now_ms)
+    verify(headers, EVENT.body, SECRET)
+    verify(headers, EVENT.body, other)
+    stranger = "whsec_" + base64.b64encode(b"x" * 32).decode()
+    old = headers_of(EVENT, [secret_of(SECRET)], now_ms - 600_000)
+    for changed, body, secret in (
+        (headers, EVENT.body, stranger),
+        (headers, EVENT.body + b" ", SECRET),
+        (headers | {"webhook-id": "event-2"}, EVENT.body, SECRET),
+        (old, EVENT.body, SECRET),
+    ):
+        with pytest.raises(ValueError, match=r"too old|not signed"):
+            verify(changed, body, secret)
+
+
+def test_the_page_shows_what_is_told() -> None:
+    """Its example is a body as it is posted, to the byte."""
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text("utf-8")
+    (shown,) = re.findall(r"```json\n(.*?)\n```", page, re.DOTALL)
+    told = webhook_of(
+        CARDS_STATE_TOPIC, "event-1", msgspec.json.encode(json.loads(shown)["data"] | {"reason": "words"})
+    )
+    assert told.body == shown.encode()

@@ -36,6 +36,15 @@ FAST, DECIDED = 'cardwatch_decision_latency_seconds_bucket{le="0.25"}', "cardwat
 MISSED, OPENED = (f'cardwatch_case_events_total{{type="{event}"}}' for event in ("target_missed", "opened"))
 SOON, FREEZES = 'cardwatch_freeze_latency_seconds_bucket{le="2.0"}', "cardwatch_freeze_latency_seconds_count"
 
+WEBHOOK_WAITING, WEBHOOK_WAITING_2 = (
+    f'cardwatch_webhook_waiting_seconds{{endpoint="{name}"}}' for name in ("bank", "ledger")
+)
+WEBHOOK_DISABLED = 'cardwatch_webhook_disabled{endpoint="bank"}'
+WEBHOOK_REFUSED, WEBHOOK_DELIVERED, WEBHOOK_EXPIRED = (
+    f'cardwatch_webhook_events_total{{endpoint="bank",outcome="{name}"}}'
+    for name in ("refused", "delivered", "expired")
+)
+
 FIRES, NEARLY, RESET, MISSING = "fires", "nearly", "reset", "missing"
 
 
@@ -138,6 +147,16 @@ SCENARIOS = [
         (FIRES, True, {HISTORY_LAG: "0+60x20"}),
         (NEARLY, False, {HISTORY_LAG: "300x20"}),
         (RESET, False, {HISTORY_LAG: "0 301 301 301 0 301 301 301 0 301 301 301 0 301 301 301 0"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
+        "WebhooksUndelivered", "ticket", "20m",
+        (FIRES, True, {WEBHOOK_WAITING: "0+60x30", WEBHOOK_WAITING_2: "0x30"}),
+        (FIRES, True, {WEBHOOK_WAITING: "0x30", WEBHOOK_DISABLED: "0x10 1x20"}),
+        (FIRES, True, {WEBHOOK_WAITING: "0x30", WEBHOOK_REFUSED: "0x10 1x20"}),
+        (NEARLY, False, {WEBHOOK_WAITING: "900x30", WEBHOOK_WAITING_2: "0x30", WEBHOOK_DISABLED: "0x30"}),
+        (NEARLY, False, {WEBHOOK_DELIVERED: "0+100x30", WEBHOOK_EXPIRED: "0+9x30", WEBHOOK_REFUSED: "7x30"}),
+        (RESET, False, {WEBHOOK_WAITING: "0+60x16 0x14", WEBHOOK_DISABLED: "1x10 0x20", WEBHOOK_REFUSED: "9x10 0x20"}),
         (MISSING, False, {}),
     ),
     *_of(
