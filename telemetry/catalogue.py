@@ -9,6 +9,7 @@ from __future__ import annotations
 from telemetry.errors import CatalogueError
 from telemetry.metric import Label, Metric, Process
 from telemetry.models import MODELS
+from telemetry.promptness import PROMPTNESS
 from telemetry.rows import API as _API
 from telemetry.rows import HISTORY as _HISTORY
 from telemetry.rows import LEARN as _LEARN
@@ -300,6 +301,7 @@ _CASEWORK = (
         _HISTORY,
         Label("type", 48, "what happened, as in docs/cases.md"),
     ),
+    *PROMPTNESS,
     _counter(
         "notices_total",
         "Notices to cardholders by what became of them; a repeated one had been sent before and was not sent again.",
