@@ -49,11 +49,13 @@ TOLD_WITHIN_S = 90.0
 def drill_promises() -> Promises:
     """The shipped promises, with limits that a drill of seconds can reach.
 
-    Times that must be kept are loosened: a machine that also plays the payments is no measure of them.
+    Times that must be kept are loosened: a machine that also plays the payments is no measure of them, and nobody sits
+    at the desk.
     """
     tree = shipped_toml(SHIPPED)
     tree["objectives"]["decision_latency"]["within_s"] = 10.0
     tree["objectives"]["freeze_latency"]["within_s"] = 10.0
+    tree["objectives"]["urgent_touch"]["within_s"] = 28_800.0
     tree["alerts"] |= {"freeze_storm_least": 8, "labels_stalled_alerts": 3, "checkpoint_stale_s": 15, "clock_skew_s": 5}
     tree["alerts"]["webhooks_waiting_s"] = 5
     return promises_of(tree)

@@ -71,7 +71,7 @@ def _quantiles(metric: str) -> tuple[tuple[str, str], ...]:
 
 _BUDGETS = tuple(
     (f"cardwatch:{name}:bad_ratio_rate1h / on () cardwatch:{name}:budget_ratio", name)
-    for name in ("decided", "decision_latency", "freeze_latency", "queue_targets")
+    for name in ("decided", "decision_latency", "freeze_latency", "queue_targets", "urgent_touch", "freeze_undo")
 )
 
 SERVICE = Dashboard(
@@ -220,6 +220,24 @@ CASEWORK = Dashboard(
                         "{{type}}",
                     ),
                     alert="QueueTargetBurn",
+                ),
+                _panel(
+                    "From urgent to touched by the desk",
+                    "s",
+                    *_quantiles("cardwatch_urgent_touch_seconds"),
+                    alert="UrgentTouchBurn",
+                ),
+                _panel(
+                    "Urgent cases that nobody has touched, by how long",
+                    "short",
+                    ("max by (older_than) (cardwatch_urgent_untouched_cases)", "longer than {{older_than}} s"),
+                    alert="UrgentTouchBurn",
+                ),
+                _panel(
+                    "From frozen to freed, where it was for nothing",
+                    "s",
+                    *_quantiles("cardwatch_freeze_undo_seconds"),
+                    alert="FreezeUndoBurn",
                 ),
                 _panel("Age of the outbox", "s", ("max(cardwatch_outbox_age_seconds)", "oldest"), alert="OutboxStuck"),
                 _panel(
