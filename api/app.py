@@ -41,6 +41,7 @@ from api.routes.notices import router as notices_router
 from api.routes.operations import router as operations_router
 from api.routes.transactions import BULK_PATH
 from api.routes.transactions import router as transactions_router
+from api.routes.webhooks import webhooks
 from api.self_service.routes import router as self_service_router
 from casework.errors import CaseworkError
 from casework.history import History
@@ -140,6 +141,7 @@ def _routes() -> FastAPI:
         docs_url=None,
         generate_unique_id_function=lambda route: route.name,
         redoc_url=None,
+        webhooks=webhooks,
         # A redirect would repeat the path in its Location header.
         redirect_slashes=False,
     )

@@ -9,11 +9,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
+import httpx
 from confluent_kafka import Producer
 
 from benchmarks.drill import Drill, Fault
+from cardwatch.system import AGENT
 from streams.topics import LABELS, TRANSACTIONS
 
 _EVERY_S = 0.5
@@ -140,6 +143,20 @@ def _labels_stopped(drill: Drill) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _endpoint_away(drill: Drill) -> Iterator[None]:
+    """A system that is told of cards answers that it is away, while a card is frozen."""
+    drill.bank.status = HTTPStatus.SERVICE_UNAVAILABLE
+    card = f"drill-{time.time_ns()}"
+    headers = {"Authorization": f"Bearer {drill.system.api_keys[AGENT]}", "Idempotency-Key": card}
+    url = f"{drill.system.api_url}/v1/cards/{card}/freeze"
+    httpx.post(url, headers=headers, json={"reason": "a drill"}, timeout=10).raise_for_status()
+    try:
+        yield
+    finally:
+        drill.bank.status = HTTPStatus.NO_CONTENT
+
+
+@contextlib.contextmanager
 def _no_room_for_checkpoints(drill: Drill) -> Iterator[None]:
     """A file stands where the folder of checkpoints was."""
     folder = drill.system.data.checkpoints
@@ -160,5 +177,6 @@ FAULTS = (
     Fault("poison records", "DeadLettersGrowing", _poison, frozenset({"DeadLettersGrowing"})),
     Fault("freeze storm", "FreezeStorm", _freeze_storm, frozenset({"FreezeStorm"})),
     Fault("no room for checkpoints", "CheckpointStale", _no_room_for_checkpoints, frozenset()),
+    Fault("endpoint of webhooks away", "WebhooksUndelivered", _endpoint_away, frozenset()),
     Fault("labels stopped", "LabelsStalled", _labels_stopped, frozenset()),
 )

@@ -52,6 +52,9 @@ COMMANDS = {
     "audit": Command("compare Redis with what the topics tell", "cardwatch.commands.audit"),
     "rebuild": Command("build Redis anew from Kafka", "cardwatch.commands.rebuild"),
     "dlq": Command("list, show, retry and drop dead letters", "cardwatch.commands.dlq"),
+    "webhooks": Command(
+        "what systems were told of cases and cards, and telling them again", "cardwatch.commands.webhooks"
+    ),
     "breaker": Command("list the circuit breakers for freezes, and release one", "cardwatch.commands.breaker"),
     "top": Command("the golden signals of a running system, in the terminal", "cardwatch.commands.top"),
     "metrics": Command("print metrics of running processes", "cardwatch.commands.metrics"),

@@ -23,6 +23,8 @@ from cardwatch.errors import ServiceError
 from cardwatch.ports import listening_problem
 from cardwatch.services import RunningServices
 from cardwatch.settings import KafkaSettings, RedisSettings, Settings
+from casework.errors import PostError, StoreError
+from casework.webhooks import Endpoint
 from streams.murmur2 import partition_of
 from streams.topics import LABELS, TRANSACTIONS
 
@@ -133,6 +135,36 @@ def check_ports(settings: Settings, demo: RunningServices | None) -> Iterator[Fi
             )
         else:
             yield Finding(Grade.GOOD, f"{name}: {host}:{port} is free")
+
+
+def check_endpoints(settings: Settings) -> Iterator[Finding]:
+    """The systems that are told of cases and cards can be found, and none is disabled. Nothing is posted."""
+    for endpoint in wiring.endpoints(settings):
+        yield from asyncio.run(_endpoint_findings(settings, endpoint))
+
+
+async def _endpoint_findings(settings: Settings, endpoint: Endpoint) -> list[Finding]:
+    """Where its name leads, and whether it is told."""
+    name = f"webhooks.endpoints.{endpoint.name}"
+    poster, log = wiring.endpoint_poster(settings, endpoint), wiring.webhook_log(settings)
+    try:
+        found = [Finding(Grade.GOOD, f"{name}: its host is {await poster.address()}")]
+    except PostError as error:
+        found = [
+            Finding(Grade.WRONG, f"{name}: {error.problem}", "correct its url, or set private = true if it is meant")
+        ]
+    except OSError as error:
+        found = [Finding(Grade.WRONG, f"{name}: no such host ({type(error).__name__})", "correct its url")]
+    try:
+        disabled = await log.disabled(endpoint.name)
+    except StoreError:
+        disabled = None  # What is wrong with Redis is told where Redis is looked at.
+    if disabled is not None:
+        remedy = f"once it is right: `cardwatch webhooks enable {endpoint.name}`"
+        found.append(Finding(Grade.WRONG, f"{name}: disabled, {disabled.why}", remedy))
+    await poster.close()
+    await log.close()
+    return found
 
 
 def check_kafka(settings: KafkaSettings, now_ms: int) -> Iterator[Finding]:

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import httpx
-
 from cardwatch import wiring
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import ServiceError, SettingsError
@@ -23,6 +21,7 @@ from cardwatch.wiring import fingerprint_key
 from casework.adapters.sql_history.store import SqlHistory
 from casework.courier import Courier
 from casework.errors import CaseworkError, HistoryUnavailableError, StoreEmptyError, StoreUnavailableError
+from casework.webhooks import Endpoint
 from detector.errors import DetectorError
 from streams import errors as streams_errors
 from streams.app import Role, run_worker
@@ -34,6 +33,7 @@ from streams.respond import RespondRole
 from streams.scoring import epoch_ms
 from streams.settings import StreamSettings
 from streams.topic_tail import knows_cards, read_since
+from streams.webhooks import WebhookRole
 from telemetry.endpoint import serve
 from telemetry.errors import EndpointError
 from telemetry.exposition import process_registry
@@ -42,8 +42,7 @@ from telemetry.process import ProcessMetrics
 from telemetry.tracing import NO_SPANS, Spans
 from telemetry.vitals import Vitals
 
-# For connecting and for each answer; a receiver that takes longer is asked again.
-_WEBHOOK_TIMEOUT_S = 5.0
+_HOUR_MS = 3_600_000
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +96,7 @@ def run_role(role: str, settings: Settings) -> None:
         ProcessMetrics(registry, Process(role), certificate_files(settings))
         port = serve(registry, vitals, settings.metrics.host, settings.metrics.port(role))
         write_url(DataDirectory(settings.data.directory), role, settings.metrics.host, port)
-        run_worker(lambda: [Watched(role_in_loop(), vitals)])
+        run_worker(lambda: [Watched(role_in_loop(), vitals), *_beside(role, settings, streams, metrics)])
     except EndpointError as error:
         message = f"no metrics on {error}; choose another in [metrics], or 0"
         raise ServiceError(message) from error
@@ -139,6 +138,13 @@ def _notify(settings: Settings, streams: StreamSettings, metrics: StreamMetrics)
     # Wrong files show here rather than in the loop.
     wiring.messages(settings)
     return lambda: NotifyWithSender(settings, streams, metrics)
+
+
+def _beside(role: str, settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> list[Role]:
+    """What runs in a role's process besides: the one that tells cardholders tells systems as well."""
+    if role != "notify":
+        return []
+    return [WebhookWithLog(endpoint, settings, streams, metrics) for endpoint in wiring.endpoints(settings)]
 
 
 class HistoryWithMemory:
@@ -227,8 +233,8 @@ class NotifyWithSender:
     def __init__(self, settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> None:
         """Make memory, sender and role inside the event loop that they live in."""
         self._memory = wiring.notice_memory(settings)
-        self._client = httpx.AsyncClient(timeout=_WEBHOOK_TIMEOUT_S)
-        sender = wiring.notice_sender(settings, self._memory, self._client)
+        self._poster = wiring.notice_poster(settings)
+        sender = wiring.notice_sender(settings, self._memory, self._poster)
         rules = wiring.courier_rules(settings)
         courier = Courier(
             wiring.messages(settings), sender, self._memory, self._memory, rules, epoch_ms, wiring.page_links(settings)
@@ -246,9 +252,34 @@ class NotifyWithSender:
     async def stop(self) -> None:
         """Leave the group, then the sender and the memory."""
         await self._role.stop()
-        await self._client.aclose()
+        await self._poster.close()
         await self._memory.close()
         await self._store.close()
+
+    async def wait_broken(self) -> None:
+        """Return only by raising."""
+        await self._role.wait_broken()
+
+
+class WebhookWithLog:
+    """The telling of one endpoint with what it needs: opened before, closed after."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -> None:
+        """Make log, poster and role inside the event loop that they live in."""
+        self._log = wiring.webhook_log(settings)
+        self._poster = wiring.endpoint_poster(settings, endpoint)
+        give_up_ms = settings.webhooks.give_up_hours * _HOUR_MS
+        self._role = WebhookRole(endpoint, self._poster, self._log, give_up_ms, streams, metrics)
+
+    async def start(self) -> None:
+        """Begin; an endpoint or a Redis that is away is waited for with the first event."""
+        await self._role.start()
+
+    async def stop(self) -> None:
+        """Leave the group, then the endpoint and the log."""
+        await self._role.stop()
+        await self._poster.close()
+        await self._log.close()
 
     async def wait_broken(self) -> None:
         """Return only by raising."""

@@ -25,6 +25,7 @@ from cardwatch.errors import SettingsError
 from cardwatch.notice_settings import NoticeSettings
 from cardwatch.oidc_settings import OidcSettings
 from cardwatch.sections import Section, hex_digits
+from cardwatch.webhook_settings import WebhookSettings
 
 ENVIRONMENT_PREFIX = "CARDWATCH_"
 # Names a directory with a file for each secret, as orchestrators mount them.
@@ -275,6 +276,7 @@ class Settings(BaseSettings):
     history: HistorySettings
     desk: DeskSettings
     notices: NoticeSettings
+    webhooks: WebhookSettings
     api: ApiSettings
     oidc: OidcSettings
     metrics: MetricsSettings

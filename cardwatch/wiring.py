@@ -16,10 +16,12 @@ from cardwatch.errors import SettingsError
 from cardwatch.redis_sessions import RedisSessions
 from cardwatch.settings import Settings, configured_toml, shipped_toml
 from casework.adapters.log_sender import LogSender
+from casework.adapters.posting import Poster
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisClient, RedisConnection, connect
 from casework.adapters.redis_notices import RedisNotices
 from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_restore import RestorableRedisStore
+from casework.adapters.redis_webhooks import RedisWebhooks
 from casework.adapters.smtp_sender import MailServer, SmtpSender
 from casework.adapters.sql_history.store import SqlHistory
 from casework.adapters.webhook_sender import WebhookSender
@@ -31,11 +33,14 @@ from casework.links import Links
 from casework.notices import Messages, NoticeSender
 from casework.playbook import Playbook
 from casework.verification import Method
+from casework.webhooks import Endpoint, kinds_of, secret_of
 
 if TYPE_CHECKING:
     from api.oidc.provider import Provider
 
 _MINUTE_MS = 60_000
+# For connecting and the whole answer; a receiver that takes longer is asked again.
+_NOTICE_TIMEOUT_S = 5.0
 
 
 def fingerprint_key(settings: Settings) -> bytes:
@@ -238,18 +243,22 @@ def identity_provider(settings: Settings, clock: Callable[[], int]) -> Provider 
     return Provider(provider, partial(httpx.AsyncClient, timeout=ANSWER_WITHIN_S), clock)
 
 
-def notice_sender(settings: Settings, contacts: Contacts, client: httpx.AsyncClient) -> NoticeSender:
+def notice_poster(settings: Settings) -> Poster:
+    """What posts notices to the bank's own messaging, which may well stand in its own network."""
+    return Poster(settings.notices.webhook_url, _NOTICE_TIMEOUT_S, may_be_private=True)
+
+
+def notice_sender(settings: Settings, contacts: Contacts, poster: Poster) -> NoticeSender:
     """What hands notices over.
 
     Args:
         settings: of the installation.
         contacts: knows addresses.
-        client: posts webhooks; its owner closes it.
+        poster: posts webhooks; its owner closes it.
     """
     notices = settings.notices
     if notices.sender == "webhook":
-        secret = bytes.fromhex(notices.webhook_secret.get_secret_value())
-        return WebhookSender(client, notices.webhook_url, secret, asyncio.sleep)
+        return WebhookSender(poster, bytes.fromhex(notices.webhook_secret.get_secret_value()), asyncio.sleep)
     if notices.sender == "smtp":
         server = MailServer(
             notices.smtp_host,
@@ -261,6 +270,36 @@ def notice_sender(settings: Settings, contacts: Contacts, client: httpx.AsyncCli
         )
         return SmtpSender(server, contacts, asyncio.sleep)
     return LogSender()
+
+
+def endpoints(settings: Settings) -> list[Endpoint]:
+    """The active systems that are told what happens with cases and cards."""
+    return [
+        Endpoint(
+            name=name,
+            url=given.url,
+            secrets=tuple(
+                secret_of(secret.get_secret_value())
+                for secret in (given.secret, given.old_secret)
+                if secret.get_secret_value()
+            ),
+            kinds=kinds_of(given.events),
+            may_be_private=given.private,
+        )
+        for name, given in settings.webhooks.endpoints.items()
+        if given.active
+    ]
+
+
+def endpoint_poster(settings: Settings, endpoint: Endpoint) -> Poster:
+    """What reaches an endpoint; its owner closes it."""
+    return Poster(endpoint.url, settings.webhooks.timeout_s, may_be_private=endpoint.may_be_private)
+
+
+def webhook_log(settings: Settings) -> RedisWebhooks:
+    """What was told to endpoints; it connects on first use, and its owner closes it."""
+    redis = settings.redis
+    return RedisWebhooks(RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas))
 
 
 def history(settings: Settings) -> SqlHistory:

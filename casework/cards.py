@@ -10,6 +10,8 @@ from casework.errors import IllegalCardMoveError
 from detector.vocabulary import Action, CardStatus
 
 SYSTEM_ACTOR = "cardwatch"
+# Whoever answers on the cardholder's page.
+CARDHOLDER_ACTOR = "cardholder"
 MAXIMUM_HISTORY = 50
 MAXIMUM_RECENT_ALERTS = 20
 MAXIMUM_KNOWN_CASES = 20

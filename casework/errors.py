@@ -20,6 +20,8 @@ CaseworkError
 │   └── IdempotencyConflictError  the Idempotency-Key was used for another request
 ├── LinkError                   a cardholder's link that is none of ours, is for something else, or has ended
 ├── SendError                   a notice could not be handed to its sender
+├── PostError                   a system of others gave no answer, or may not be asked
+├── WebhookSecretError          a secret that cannot sign webhooks; nothing of it is repeated
 ├── HistoryError                the memory of closed cases did not do it
 │   ├── HistoryUnavailableError  its database does not answer
 │   ├── HistoryConflictError    somebody else has taken in the same events meanwhile
@@ -214,6 +216,23 @@ class SendError(CaseworkError):
         super().__init__(f"notice {notification_id} was not taken over: {problem}")
         self.problem = problem
         self.may_pass = may_pass
+
+
+class PostError(CaseworkError):
+    """A system of others gave no answer in time, or its address is not one that may be asked.
+
+    Attributes:
+        problem: why, in a word; nothing of what was posted.
+    """
+
+    def __init__(self, problem: str) -> None:
+        """Say what is in the way."""
+        super().__init__(f"no answer: {problem}")
+        self.problem = problem
+
+
+class WebhookSecretError(CaseworkError):
+    """A secret cannot sign webhooks; the message says what is right."""
 
 
 class StoreError(CaseworkError):

@@ -16,10 +16,13 @@ from typing import Protocol
 from casework.cards import SYSTEM_ACTOR
 from casework.cases import Case, CaseEvent, Disposition
 from casework.kinds import CaseKind
+from casework.promptness import Done
 
 MAXIMUM_QUERY = 200
 MAXIMUM_HISTORY_PAGE = 200
 DEFAULT_HISTORY_PAGE = 50
+# More than so many urgent cases that nobody has touched are one disaster.
+MOST_UNTOUCHED = 10_000
 _WORD = re.compile(r"\w+")
 _IDEOGRAPHS = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA")
 
@@ -127,6 +130,19 @@ class Statistics:
     people: Sequence[PersonStatistics] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was taken in.
+
+    Attributes:
+        new: how many events were.
+        done: what they ended that was waited for.
+    """
+
+    new: int
+    done: tuple[Done, ...] = ()
+
+
 class HistoryWriter(Protocol):
     """Where events go; see `casework.adapters.sql_history`."""
 
@@ -140,12 +156,15 @@ class HistoryWriter(Protocol):
             HistoryOriginError: what is there was read from another topic.
         """
 
-    def apply(self, told: Sequence[Told]) -> int:
-        """Take events in; those that are known change nothing. Returns how many were new.
+    def apply(self, told: Sequence[Told]) -> Taken:
+        """Take events in; those that are known change nothing.
 
         Raises:
             HistoryConflictError: somebody else has taken them in meanwhile; ask for the positions again.
         """
+
+    def untouched_since_ms(self) -> list[int]:
+        """Since when each urgent case waits for the desk, the earliest first; at most `MOST_UNTOUCHED` of them."""
 
 
 class History(Protocol):

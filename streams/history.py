@@ -34,6 +34,7 @@ _POLL_S = 0.2
 _ASK_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _CAUGHT_UP_RECORDS = 1_000
+_UNTOUCHED_INTERVAL_MS = 5_000
 _Result = TypeVar("_Result")
 
 logger = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ class HistoryRole:
     def __init__(self, history: HistoryWriter, settings: StreamSettings, metrics: StreamMetrics) -> None:
         """Write into `history` what the topic tells."""
         self._history, self._settings, self._metrics = history, settings, metrics
+        self._untouched_shown_ms = 0
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -157,6 +159,7 @@ class HistoryRole:
             positions = await self._patiently(lambda: self._history.positions(log.origin))
             await asyncio.to_thread(log.assign, positions)
             while not self._stopping.is_set():
+                await self._show_untouched()
                 records = await asyncio.to_thread(log.read)
                 if records and not await self._take_in(records):
                     positions = await self._patiently(lambda: self._history.positions(log.origin))
@@ -176,13 +179,14 @@ class HistoryRole:
         """Whether the records were taken in by us."""
         told = [told_by(record) for record in records]
         try:
-            new = await self._patiently(lambda: self._history.apply(told))
+            taken = await self._patiently(lambda: self._history.apply(told))
         except HistoryConflictError as error:
             logger.info("history: %s; going on from where they are", error)
             return False
-        self._metrics.history_events.inc(new)
+        self._metrics.history_events.inc(taken.new)
+        self._metrics.prompt(taken.done, time.time_ns() // 1_000_000)
         # What was known before comes first: the memory's positions only go forward.
-        for it in told[len(told) - new :]:
+        for it in told[len(told) - taken.new :]:
             if it.event is not None:
                 self._metrics.case_events.labels(it.event.type.value).inc()
         return True
@@ -201,6 +205,13 @@ class HistoryRole:
             else:
                 self._metrics.vitals.waits_for("history", None)
                 return result
+
+    async def _show_untouched(self) -> None:
+        """Show now and then which urgent cases wait for the desk: no event tells of what nobody does."""
+        now_ms = time.time_ns() // 1_000_000
+        if now_ms - self._untouched_shown_ms >= _UNTOUCHED_INTERVAL_MS:
+            self._untouched_shown_ms = now_ms
+            self._metrics.show_untouched(await self._patiently(self._history.untouched_since_ms), now_ms)
 
     def _show(self, log: CaseLog, records: list[ReadRecord]) -> None:
         """Bring the metrics up to date."""
@@ -228,7 +239,7 @@ def rebuild(history: HistoryWriter, settings: StreamSettings, say: Callable[[int
         while left := log.lag_records():
             records = log.read()
             if records:
-                events += history.apply([told_by(record) for record in records])
+                events += history.apply([told_by(record) for record in records]).new
                 log.moved(records)
             say(whole - left, whole)
     except (KafkaException, TimeoutError) as error:

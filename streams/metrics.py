@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Gauge
 
+from casework.promptness import Deed, Done
 from detector.models.calibration import Evidence
 from detector.models.drift import LABELS, LOSS, DriftAlarm
 from detector.shadows import Shadow
@@ -21,11 +22,13 @@ from streams.records import TopicPartition
 from streams.rejections import Reason
 from telemetry.instruments import Instruments
 from telemetry.metric import Process
+from telemetry.promptness import PROMPT_BUCKETS_S
 from telemetry.tracing import NO_SPANS, Spans
 from telemetry.vitals import Vitals
 
 # A worker with no more records before it than this counts as caught up: less than a second of work.
 _CAUGHT_UP_RECORDS = 10_000
+_DAY_MS = 86_400_000
 
 _ACTIONS = [action.wire for action in Action]
 
@@ -78,9 +81,16 @@ class StreamMetrics:
         self.history_lag = made.gauge("cardwatch_history_lag_seconds")
         self.case_events = made.counters("cardwatch_case_events_total")
         self.history_events = made.counter("cardwatch_history_events_total")
+        self._promptness = {deed: made.histogram(f"cardwatch_{deed}_seconds") for deed in Deed}
+        self._untouched = made.gauges("cardwatch_urgent_untouched_cases")
         self.notices = made.counters("cardwatch_notices_total")
         self.notice_calls = made.counter("cardwatch_notice_calls_total")
         self.notice_delay = made.histogram("cardwatch_notice_delay_seconds")
+        self.webhook_events = made.counters("cardwatch_webhook_events_total")
+        self.webhook_attempts = made.counters("cardwatch_webhook_attempts_total")
+        self.webhook_delay = made.histograms("cardwatch_webhook_delay_seconds")
+        self.webhook_waiting = made.gauges("cardwatch_webhook_waiting_seconds")
+        self.webhook_disabled = made.gauges("cardwatch_webhook_disabled")
         self.store_failures = made.counters("cardwatch_store_failures_total")
         self.fenced_shards = made.gauge("cardwatch_store_fenced_shards")
         self.breaker_open = made.gauges("cardwatch_freeze_breaker_open")
@@ -195,6 +205,18 @@ class StreamMetrics:
         self.producer_queue.set(waiting)
         self.producer_errors.inc(errors - self._producer_errors)
         self._producer_errors = errors
+
+    def prompt(self, done: Sequence[Done], now_ms: int) -> None:
+        """Note how long people took; what is older than a day is history read anew, not how well it goes now."""
+        for each in done:
+            if now_ms - each.time_ms <= _DAY_MS:
+                self._promptness[each.deed].observe(each.waited_ms / 1000)
+
+    def show_untouched(self, since_ms: Sequence[int], now_ms: int) -> None:
+        """Show how many urgent cases wait for the desk for longer than each bound of their histogram."""
+        for bound_s in PROMPT_BUCKETS_S:
+            count = sum(now_ms - since > bound_s * 1000 for since in since_ms)
+            self._untouched.labels(repr(bound_s)).set(count)
 
     def store_failed(self, error: Exception) -> None:
         """The store of cards and cases did not answer: count it, and be not ready until it does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -21,21 +22,23 @@ _ASK_TIMEOUT_S = 5.0
 _EMBEDDED_FETCH_WAIT_MS, _FETCH_WAIT_MS = 10, 500
 
 
+def plain_options(settings: StreamSettings) -> dict[str, Any]:
+    """How every consumer of ours is set up: from the beginning, and nothing is committed behind our back."""
+    return {
+        **client_options(settings),
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": False,
+        "fetch.message.max.bytes": MAXIMUM_RECORD_BYTES,
+        "fetch.wait.max.ms": _EMBEDDED_FETCH_WAIT_MS if settings.embedded else _FETCH_WAIT_MS,
+    }
+
+
 def plain_consumer(settings: StreamSettings, purpose: str) -> Consumer:
     """A consumer that joins no group and commits nothing."""
-    return Consumer(
-        {
-            **client_options(settings),
-            # librdkafka wants a name, although nothing is ever committed under it.
-            "group.id": f"{settings.group_prefix}-{purpose}-unused",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": False,
-            "fetch.message.max.bytes": MAXIMUM_RECORD_BYTES,
-            "fetch.wait.max.ms": _EMBEDDED_FETCH_WAIT_MS if settings.embedded else _FETCH_WAIT_MS,
-        },
-        logger=logger,
-    )
+    # librdkafka wants a name, although nothing is ever committed under it.
+    group = {"group.id": f"{settings.group_prefix}-{purpose}-unused"}
+    return Consumer(plain_options(settings) | group, logger=logger)
 
 
 def read_record(message: Message) -> ReadRecord:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from telemetry.errors import CatalogueError
 from telemetry.metric import Label, Metric, Process
 from telemetry.models import MODELS
+from telemetry.promptness import PROMPTNESS
 from telemetry.rows import API as _API
 from telemetry.rows import HISTORY as _HISTORY
 from telemetry.rows import LEARN as _LEARN
@@ -20,6 +21,7 @@ from telemetry.rows import counter as _counter
 from telemetry.rows import gauge as _gauge
 from telemetry.rows import histogram as _histogram
 from telemetry.rows import info as _info
+from telemetry.webhooks import WEBHOOKS
 
 MOST_SERIES = 2_000
 # What Prometheus' own client says of a process and of Python.
@@ -299,6 +301,7 @@ _CASEWORK = (
         _HISTORY,
         Label("type", 48, "what happened, as in docs/cases.md"),
     ),
+    *PROMPTNESS,
     _counter(
         "notices_total",
         "Notices to cardholders by what became of them; a repeated one had been sent before and was not sent again.",
@@ -422,6 +425,7 @@ SECTIONS = {
     "Detection": _DETECTION,
     "State and checkpoints": _STATE,
     "Casework": _CASEWORK,
+    "Webhooks": WEBHOOKS,
     "Processes": _PROCESS,
     "HTTP": _HTTP,
 }

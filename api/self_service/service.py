@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from api.ports import DeskPort
 from casework import commands as do
 from casework.authority import Person, Role
+from casework.cards import CARDHOLDER_ACTOR
 from casework.cases import Contact
 from casework.errors import CaseOpenError
 from casework.kinds import CaseKind
@@ -15,7 +16,7 @@ from casework.verification import Method
 from casework.views import CaseView, Opening
 from detector.vocabulary import CardStatus
 
-CARDHOLDER = Person("cardholder", Role.CARDHOLDER)
+CARDHOLDER = Person(CARDHOLDER_ACTOR, Role.CARDHOLDER)
 # Sooner than this no second code is sent: a page that is sent again and again must not flood a phone.
 CODE_PAUSE_MS = 60_000
 _STOPPABLE = (CardStatus.ACTIVE, CardStatus.FROZEN)

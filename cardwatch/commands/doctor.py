@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.broker_clock:
         findings += diagnosis.check_broker_clock(settings.kafka, now_ms)
     findings += diagnosis.check_redis(settings.redis, now_ms)
+    findings += diagnosis.check_endpoints(settings)
     for finding in findings:
         print(f"{_MARKS[finding.grade]}  {finding.what}")
         if finding.remedy:

@@ -17,6 +17,7 @@ from cardwatch.monitoring.windows import DAY_S, HOUR_S, MINUTE_S, Windows, durat
 # One bad freeze of three burns a budget of a thousandth at 300 times its rate and says nothing.
 LEAST_EVENTS = 10
 _CASE_EVENTS = ("target_missed", "opened")
+_URGENT_TOUCH = "cardwatch_urgent_touch_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,14 @@ class Measure:
         name: in objectives.toml and in the names of rules.
         alert: the alert's name.
         bad_share: from an objective and a window to an expression.
-        events: metric whose increase counts the events.
+        events: from an objective and a window to an expression of how many events there were.
         summary, payers: of the alert.
     """
 
     name: str
     alert: str
     bad_share: Callable[[ShareObjective, str], str]
-    events: str
+    events: Callable[[ShareObjective, str], str]
     summary: str
     payers: str
 
@@ -72,15 +73,43 @@ def _missed(_objective: ShareObjective, window: str) -> str:
     return f"{missed} / {opened}"
 
 
+def _increase(metric: str) -> Callable[[ShareObjective, str], str]:
+    return lambda _objective, window: f"sum(increase({metric}[{window}]))"
+
+
+def _within_s(objective: ShareObjective) -> float:
+    """The time of an objective.
+
+    Raises:
+        TypeError: it has none.
+    """
+    if not isinstance(objective, TimeObjective):
+        message = "this is measured by time"
+        raise TypeError(message)
+    return objective.within_s
+
+
 def _too_late(metric: str) -> Callable[[ShareObjective, str], str]:
     def share(objective: ShareObjective, window: str) -> str:
-        if not isinstance(objective, TimeObjective):
-            message = f"{metric} is measured by time"
-            raise TypeError(message)
-        good = f'sum(rate({metric}_bucket{{le="{objective.within_s!r}"}}[{window}]))'
+        good = f'sum(rate({metric}_bucket{{le="{_within_s(objective)!r}"}}[{window}]))'
         return f"1 - {good} / sum(rate({metric}_count[{window}]))"
 
     return share
+
+
+def _untouched(objective: ShareObjective) -> str:
+    """Urgent cases that wait for longer than they may: nothing happens to them, so nothing else would count them."""
+    return f'(max(cardwatch_urgent_untouched_cases{{older_than="{_within_s(objective)!r}"}}) or vector(0))'
+
+
+def _touched_too_late(objective: ShareObjective, window: str) -> str:
+    touched = f"sum(increase({_URGENT_TOUCH}_count[{window}]))"
+    in_time = f'sum(increase({_URGENT_TOUCH}_bucket{{le="{_within_s(objective)!r}"}}[{window}]))'
+    return f"({touched} - {in_time} + {_untouched(objective)}) / {_urgent_cases(objective, window)}"
+
+
+def _urgent_cases(objective: ShareObjective, window: str) -> str:
+    return f"(sum(increase({_URGENT_TOUCH}_count[{window}])) + {_untouched(objective)})"
 
 
 MEASURES = (
@@ -88,7 +117,7 @@ MEASURES = (
         "decided",
         "UndecidedBurn",
         _failed,
-        "cardwatch_transactions_total",
+        _increase("cardwatch_transactions_total"),
         "Transactions get a fallback ALLOW because our own code fails on them",
         "Frauds among these payments go through unseen.",
     ),
@@ -96,7 +125,7 @@ MEASURES = (
         "decision_latency",
         "DecisionLatencyBurn",
         _too_late("cardwatch_decision_latency_seconds"),
-        "cardwatch_decision_latency_seconds_count",
+        _increase("cardwatch_decision_latency_seconds_count"),
         "Decisions come too late",
         "Payment systems that do not wait that long answer without us: frauds go through, or payments are refused.",
     ),
@@ -104,7 +133,7 @@ MEASURES = (
         "freeze_latency",
         "FreezeLatencyBurn",
         _too_late("cardwatch_freeze_latency_seconds"),
-        "cardwatch_freeze_latency_seconds_count",
+        _increase("cardwatch_freeze_latency_seconds_count"),
         "Cards are frozen too late",
         "A thief gets some payments more out of a card that is known to be stolen.",
     ),
@@ -112,9 +141,25 @@ MEASURES = (
         "queue_targets",
         "QueueTargetBurn",
         _missed,
-        'cardwatch_case_events_total{type="opened"}',
+        _increase('cardwatch_case_events_total{type="opened"}'),
         "Cases miss the time they may take",
         "People whose card is frozen wait for somebody to look; thieves go on with the cards nobody has looked at.",
+    ),
+    Measure(
+        "urgent_touch",
+        "UrgentTouchBurn",
+        _touched_too_late,
+        _urgent_cases,
+        "Urgent cases wait too long for the desk",
+        "Somebody whose card was just frozen stands at a till, and nobody has looked whether it was them.",
+    ),
+    Measure(
+        "freeze_undo",
+        "FreezeUndoBurn",
+        _too_late("cardwatch_freeze_undo_seconds"),
+        _increase("cardwatch_freeze_undo_seconds_count"),
+        "Cards that were frozen for nothing are freed too late",
+        "People cannot pay, for longer than promised, although nothing was wrong.",
     ),
 )
 
@@ -159,7 +204,7 @@ def burn_alerts(promises: Promises, windows: Windows) -> Iterator[Alert]:
 
 def _burns(measure: Measure, objective: ShareObjective, rate: BurnRate, windows: Windows) -> str:
     limit = f"{rate.factor * objective.budget:.6g}"
-    events = f"sum(increase({measure.events}[{windows.of(rate.long_s)}])) >= {LEAST_EVENTS}"
+    events = f"{measure.events(objective, windows.of(rate.long_s))} >= {LEAST_EVENTS}"
     return (
         f"(\n  {record_name(measure.name, rate.long_s)} > {limit}\n  and {record_name(measure.name, rate.short_s)} > "
         f"{limit}\n  and {events}\n)"

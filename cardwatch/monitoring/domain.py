@@ -90,7 +90,8 @@ def _freezes(limits: AlertLimits, windows: Windows) -> list[Alert]:
 
 
 def _casework(limits: AlertLimits, windows: Windows) -> list[Alert]:
-    minutes_2 = windows.of(2 * MINUTE_S)
+    minutes_2, hour = windows.of(2 * MINUTE_S), windows.of(HOUR_S)
+    untold = 'cardwatch_webhook_events_total{outcome=~"refused|unreadable"}'
     return [
         Alert(
             "RedisRefusingWrites", PAGE, MINUTE_S,
@@ -113,6 +114,15 @@ def _casework(limits: AlertLimits, windows: Windows) -> list[Alert]:
             "The memory of closed cases is behind",
             "Nothing: agents do not find what was closed lately, and figures are old.",
             "cardwatch-casework",
+        ),
+        Alert(
+            "WebhooksUndelivered", TICKET, 0.0,
+            f"max by (endpoint) (cardwatch_webhook_waiting_seconds) > {limits.webhooks_waiting_s:.6g}\n"
+            "or max by (endpoint) (cardwatch_webhook_disabled) == 1\n"
+            f"or sum by (endpoint) (increase({untold}[{hour}])) > 0",
+            "A system does not take what it is told of cases and cards, or is told nothing any more",
+            "What this system does for them, it does late or not at all; cards and cases are not touched.",
+            "cardwatch-process-notify",
         ),
     ]  # fmt: skip
 

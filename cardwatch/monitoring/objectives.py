@@ -43,6 +43,8 @@ class Objectives(_Strict):
     decision_latency: TimeObjective
     freeze_latency: TimeObjective
     queue_targets: ShareObjective
+    urgent_touch: TimeObjective
+    freeze_undo: TimeObjective
 
 
 class AlertLimits(_Strict):
@@ -59,6 +61,7 @@ class AlertLimits(_Strict):
     checkpoint_stale_s: float = Field(gt=0)
     outbox_stuck_s: float = Field(gt=0)
     history_lag_s: float = Field(gt=0)
+    webhooks_waiting_s: float = Field(gt=0)
     clock_skew_s: float = Field(gt=0)
     certificate_days: float = Field(gt=0)
 
@@ -91,10 +94,9 @@ def promises_of(tree: Mapping[str, Any]) -> Promises:
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in it['loc'])}: {it['msg']}" for it in error.errors()]
         raise SettingsError("\n".join(lines)) from None
-    for name, objective in (
-        ("decision_latency", promises.objectives.decision_latency),
-        ("freeze_latency", promises.objectives.freeze_latency),
-    ):
+    for name, objective in promises.objectives:
+        if not isinstance(objective, TimeObjective):
+            continue
         buckets = CATALOGUE[f"cardwatch_{name}_seconds"].buckets
         if objective.within_s not in buckets:
             message = f"objectives.{name}.within_s: no bucket of the histogram; right is one of {list(buckets)}"

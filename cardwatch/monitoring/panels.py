@@ -71,7 +71,7 @@ def _quantiles(metric: str) -> tuple[tuple[str, str], ...]:
 
 _BUDGETS = tuple(
     (f"cardwatch:{name}:bad_ratio_rate1h / on () cardwatch:{name}:budget_ratio", name)
-    for name in ("decided", "decision_latency", "freeze_latency", "queue_targets")
+    for name in ("decided", "decision_latency", "freeze_latency", "queue_targets", "urgent_touch", "freeze_undo")
 )
 
 SERVICE = Dashboard(
@@ -221,6 +221,24 @@ CASEWORK = Dashboard(
                     ),
                     alert="QueueTargetBurn",
                 ),
+                _panel(
+                    "From urgent to touched by the desk",
+                    "s",
+                    *_quantiles("cardwatch_urgent_touch_seconds"),
+                    alert="UrgentTouchBurn",
+                ),
+                _panel(
+                    "Urgent cases that nobody has touched, by how long",
+                    "short",
+                    ("max by (older_than) (cardwatch_urgent_untouched_cases)", "longer than {{older_than}} s"),
+                    alert="UrgentTouchBurn",
+                ),
+                _panel(
+                    "From frozen to freed, where it was for nothing",
+                    "s",
+                    *_quantiles("cardwatch_freeze_undo_seconds"),
+                    alert="FreezeUndoBurn",
+                ),
                 _panel("Age of the outbox", "s", ("max(cardwatch_outbox_age_seconds)", "oldest"), alert="OutboxStuck"),
                 _panel(
                     "Alerts waiting",
@@ -315,6 +333,19 @@ PROCESSES = (
         _panel("Notices by what became of them", "ops", (_rate("cardwatch_notices_total", "outcome"), "{{outcome}}")),
         _panel("From asked for to taken over", "s", *_quantiles("cardwatch_notice_delay_seconds")),
         _panel("Calls to be made", "ops", (_rate("cardwatch_notice_calls_total"), "calls")),
+        _panel(
+            "Webhooks by what became of them", "ops",
+            (_rate("cardwatch_webhook_events_total", "endpoint, outcome"), "{{endpoint}} {{outcome}}"),
+            ("max by (endpoint) (cardwatch_webhook_disabled)", "{{endpoint}} disabled"),
+            alert="WebhooksUndelivered",
+        ),
+        _panel("Answers of endpoints", "ops", (
+            _rate("cardwatch_webhook_attempts_total", "endpoint, answer"), "{{endpoint}} {{answer}}",
+        )),
+        _panel("Oldest event that an endpoint has not taken", "s", (
+            "max by (endpoint) (cardwatch_webhook_waiting_seconds)", "{{endpoint}}",
+        ), alert="WebhooksUndelivered"),
+        _panel("From an event to the endpoint having it", "s", *_quantiles("cardwatch_webhook_delay_seconds")),
     ),
     _of_process(
         Process.API,

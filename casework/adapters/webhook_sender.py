@@ -6,16 +6,15 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 
-import httpx
 import msgspec
 
+from casework.adapters.posting import Poster
 from casework.adapters.trying import try_again
-from casework.errors import SendError
+from casework.errors import PostError, SendError
 from casework.notices import CODE_NONCE, Message, Notice
+from casework.webhooks import Answer, answer_of
 
 SIGNATURE_HEADER = "Cardwatch-Signature"
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERRORS = 500
 
 
 def sign(body: bytes, secret: bytes, now_ms: int) -> str:
@@ -36,12 +35,9 @@ class WebhookSender:
 
     name = "webhook"
 
-    def __init__(
-        self, client: httpx.AsyncClient, url: str, secret: bytes, pause: Callable[[float], Awaitable[None]]
-    ) -> None:
-        """Post to `url`, signed with `secret`; `pause` waits for the given seconds (`asyncio.sleep`)."""
-        self._client = client
-        self._url = url
+    def __init__(self, poster: Poster, secret: bytes, pause: Callable[[float], Awaitable[None]]) -> None:
+        """Post through `poster`, signed with `secret`; `pause` waits for the given seconds (`asyncio.sleep`)."""
+        self._poster = poster
         self._secret = secret
         self._pause = pause
 
@@ -63,11 +59,12 @@ class WebhookSender:
 
         async def attempt() -> None:
             try:
-                answer = await self._client.post(self._url, content=body, headers=headers)
-            except httpx.TransportError as error:
-                raise SendError(notice.notification_id, type(error).__name__, may_pass=True) from error
-            if not answer.is_success:
-                may_pass = answer.status_code >= _SERVER_ERRORS or answer.status_code == _TOO_MANY_REQUESTS
-                raise SendError(notice.notification_id, f"HTTP {answer.status_code}", may_pass=may_pass)
+                status = await self._poster.post(body, headers)
+            except PostError as error:
+                raise SendError(notice.notification_id, error.problem, may_pass=True) from error
+            answer = answer_of(status)
+            if answer is not Answer.DELIVERED:
+                may_pass = answer is Answer.UNAVAILABLE
+                raise SendError(notice.notification_id, f"HTTP {status}", may_pass=may_pass)
 
         await try_again(attempt, self._pause)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from pydantic import BaseModel
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -16,8 +19,13 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.roles import Role
+from api.webhook_schemas import CARD_EXAMPLE, CASE_EXAMPLE, CardWebhook, CaseWebhook
 from casework.adapters.memory_notices import MemoryNotices
+from casework.outbox import CARDS_STATE_TOPIC, CASES_TOPIC
+from casework.records import case_event_draft
+from casework.webhooks import webhook_of
 from tests.api.support import SECRETS, Memory, Scoring, world
+from tests.contracts.test_history import story
 
 WORLD = world(scoring=Scoring(), history=Memory(), notices=MemoryNotices())
 CASE_ID = WORLD.open_case()
@@ -88,3 +96,33 @@ def test_headers_are_documented() -> None:
                 and not path.endswith(("/related", "/notices"))
             )
             assert ("ETag" in operation["responses"]["200"].get("headers", {})) is versioned
+
+
+def test_webhooks_are_documented_with_what_is_really_told() -> None:
+    """Their examples are what casework tells of such records, and what it tells of a whole story fits the schemas."""
+    described = _document()["webhooks"]
+    wanted: dict[str, tuple[dict[str, Any], type[BaseModel]]] = {
+        "case": (CASE_EXAMPLE, CaseWebhook), "card": (CARD_EXAMPLE, CardWebhook),
+    }  # fmt: skip
+    assert described.keys() == wanted.keys()
+    for name, (example, model) in wanted.items():
+        operation = described[name]["post"]
+        (documented,) = operation["requestBody"]["content"]["application/json"]["examples"].values()
+        assert documented["value"] == example
+        assert {each["name"] for each in operation["parameters"]} == {
+            "webhook-id", "webhook-timestamp", "webhook-signature",
+        }  # fmt: skip
+        assert model.model_validate(example).model_dump(mode="json", exclude_none=True) == example
+    card = json.dumps(CARD_EXAMPLE["data"] | {"reason": "words"}).encode()
+    assert json.loads(webhook_of(CARDS_STATE_TOPIC, "event-1", card).body) == CARD_EXAMPLE
+    for event in story():
+        body = {name: value for name, value in case_event_draft(event).body.items() if value is not None}
+        told = json.loads(webhook_of(CASES_TOPIC, "event-1", msgspec.json.encode(body)).body)
+        read = CaseWebhook.model_validate(told).model_dump(mode="json", exclude_none=True)
+        assert read == told
+        if told["type"] == "case.opened":
+            assert _names(told) == _names(CASE_EXAMPLE)
+
+
+def _names(tree: Any) -> Any:
+    return {name: _names(value) for name, value in tree.items()} if isinstance(tree, dict) else type(tree)

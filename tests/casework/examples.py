@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
+import httpx
+
+from casework.adapters.posting import Poster
 from casework.alerts import Alert, Evidence
 from casework.authority import Authority, Person, Role
 from casework.commands import VerifySeen
@@ -72,3 +76,20 @@ def alert(name: str, action: Action = Action.FREEZE, **changes: Any) -> Alert:
         "currency": "EUR",
     }
     return Alert(**(fields | changes))
+
+
+def poster_to(
+    url: str, answer: Callable[[httpx.Request], httpx.Response], *, may_be_private: bool = False, timeout_s: float = 5.0
+) -> Poster:
+    """A poster whose requests are answered here; every host has the same public address."""
+
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return ["192.0.31.8"]
+
+    def unread(request: httpx.Request) -> httpx.Response:
+        """As from the network: nobody has read the body yet."""
+        said = answer(request)
+        return httpx.Response(said.status_code, stream=httpx.ByteStream(said.content))
+
+    transport = httpx.MockTransport(unread)
+    return Poster(url, timeout_s, may_be_private=may_be_private, transport=transport, resolve=resolve)

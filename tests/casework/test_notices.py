@@ -19,7 +19,7 @@ from casework.errors import CaseworkError, ConfigurationError, SendError
 from casework.notices import Message, Messages, Notice, decode_notice, format_money, mask_card_token
 from casework.plans import plan_alert
 from casework.store import Snapshot
-from tests.casework.examples import NOW_MS, alert, playbook, shipped
+from tests.casework.examples import NOW_MS, alert, playbook, poster_to, shipped
 
 NOTICE = Notice(
     notification_id="notice-1",
@@ -132,9 +132,9 @@ class Receiver:
         self.pauses.append(seconds)
 
     async def send(self) -> None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(self.answer)) as client:
-            sender = WebhookSender(client, "https://bank.example/notices", b"secret", self.pause)
-            await sender.send(NOTICE, MESSAGE, NOW_MS)
+        poster = poster_to("https://bank.example/notices", self.answer)
+        await WebhookSender(poster, b"secret", self.pause).send(NOTICE, MESSAGE, NOW_MS)
+        await poster.close()
 
 
 def test_a_webhook_is_signed() -> None:

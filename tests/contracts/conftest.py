@@ -25,6 +25,7 @@ from tests.contracts.servers import bundled_server, cluster, debian_server
 from tests.services.redis_server import redis_program
 
 Result = TypeVar("Result")
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 REDIS_KINDS = ("bundled", "debian", "cluster")
 _SERVERS = {"bundled": bundled_server, "debian": debian_server, "cluster": cluster}
 # Slow machines are not what the contract is about.
@@ -110,6 +111,11 @@ def redis_bench(runner: asyncio.Runner, kind: str, url: str) -> Bench:
 def runner() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as running:
         yield running
+
+
+@pytest.fixture
+def run(runner: asyncio.Runner) -> Run:
+    return runner.run
 
 
 @pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in REDIS_KINDS)])

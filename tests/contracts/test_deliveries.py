@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,10 +16,9 @@ from casework.deliveries import MEMORY_MS, Delivery, DeliveryState, PutOff
 from casework.notices import Notice
 from streams.topics import NOTIFICATIONS, TOPICS_BY_NAME
 from tests.casework.examples import NOW_MS
-from tests.contracts.conftest import _POLICY, REDIS_KINDS, Servers
+from tests.contracts.conftest import _POLICY, REDIS_KINDS, Run, Servers
 
 Book = MemoryNotices | RedisNotices
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in REDIS_KINDS)])
@@ -33,11 +31,6 @@ def book(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Boo
     made = RedisNotices(RedisConnection(client, _POLICY), f"test-{uuid.uuid4().hex}")
     yield made
     runner.run(made.close())
-
-
-@pytest.fixture
-def run(runner: asyncio.Runner) -> Run:
-    return runner.run
 
 
 def delivery(name: str, state: DeliveryState = DeliveryState.SENT, case_id: str | None = "case-1") -> Delivery:

@@ -23,8 +23,9 @@ from casework.errors import (
     HistoryUnavailableError,
     InvalidCursorError,
 )
-from casework.history import HistoryFilters, Told
+from casework.history import HistoryFilters, Taken, Told
 from casework.outbox import CASES_TOPIC
+from casework.promptness import Deed
 from casework.records import case_event_of
 from casework.views import CardAction, Override
 from tests.casework.examples import AGENT, NOW_MS, SENIOR, alert, desk_on, verify
@@ -69,7 +70,7 @@ def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlHisto
     made.close()
 
 
-def story(count: int = 3) -> list[CaseEvent]:
+def story(count: int = 3, start_ms: int = NOW_MS) -> list[CaseEvent]:
     """Cases of the desk: opened, decided one way or the other, closed; told as the outbox tells them.
 
     Case 0 is fraud, 1 genuine and unfrozen, 2 a valuable alert, and so on; the last stays open.
@@ -79,7 +80,7 @@ def story(count: int = 3) -> list[CaseEvent]:
         desk = desk_on(MemoryStore(shards=1, outbox_limit=100_000))
         await desk.open()
         for number in range(count + 1):
-            now_ms = NOW_MS + number * 10 * MINUTE_MS
+            now_ms = start_ms + number * 10 * MINUTE_MS
             raised = alert(f"{number}", card_token=f"card-{number}", merchant_id=f"merchant-{number % 2}")
             (outcome,) = await desk.respond([raised], now_ms)
             assert outcome.case_id is not None
@@ -175,12 +176,29 @@ def test_pages_follow_each_other(history: SqlHistory) -> None:
 def test_events_that_come_again_change_nothing(history: SqlHistory) -> None:
     """At least once: copies, and a role that begins at an older offset, are the same as once."""
     events = story()
-    assert history.apply(told(events)) == len(events)
+    assert history.apply(told(events)).new == len(events)
     before = history.find(HistoryFilters(), None, 100)
     again = told([*events, *events], start=len(events))
-    assert history.apply(again) == 0
+    assert history.apply(again) == Taken(0)
     assert history.find(HistoryFilters(), None, 100) == before
     assert history.positions(ORIGIN) == {0: 3 * len(events)}
+
+
+def test_how_soon_people_acted_is_told_once(history: SqlHistory) -> None:
+    """Urgent cases as they are touched, the freeze that was undone, and who still waits, the earliest first."""
+    events = story()
+    done = history.apply(told(events)).done
+    assert [(each.deed, each.waited_ms) for each in done] == [
+        (Deed.URGENT_TOUCH, MINUTE_MS),
+        (Deed.URGENT_TOUCH, MINUTE_MS),
+        (Deed.FREEZE_UNDO, 3 * MINUTE_MS),
+        (Deed.URGENT_TOUCH, MINUTE_MS),
+    ]
+    waits_since_ms = NOW_MS + 30 * MINUTE_MS
+    assert history.untouched_since_ms() == [waits_since_ms]
+    earlier = replace(events[0], case_id="case-earlier", card_token="card-9")
+    history.apply(told([earlier], start=len(events)))
+    assert history.untouched_since_ms() == [NOW_MS, waits_since_ms]
 
 
 def test_two_who_read_the_same_disturb_nobody(history: SqlHistory) -> None:
@@ -265,10 +283,11 @@ def test_cuts_and_copies_do_not_matter(
     for made in (whole, cut):
         made.open()
         made.positions(ORIGIN)
-    whole.apply(told(events))
+    done = whole.apply(told(events)).done
     edges = sorted({0, len(log), *(min(edge, len(log)) for edge in cuts)})
-    for start, stop in itertools.pairwise(edges):
-        cut.apply(told(log[start:stop], start=start))
+    parts = [cut.apply(told(log[start:stop], start=start)).done for start, stop in itertools.pairwise(edges)]
+    assert tuple(itertools.chain(*parts)) == done
+    assert cut.untouched_since_ms() == whole.untouched_since_ms() == [events[-1].time_ms]
     assert cut.find(HistoryFilters(), None, 100) == whole.find(HistoryFilters(), None, 100)
     span = (NOW_MS, NOW_MS + 24 * 60 * MINUTE_MS)
     assert cut.statistics(*span) == whole.statistics(*span)

@@ -33,7 +33,7 @@ from streams.respond import RespondRole
 from streams.scoring import epoch_ms
 from streams.topics import ACCESS, ALERTS
 from tests.api.support import keys
-from tests.casework.examples import CODE_KEY, authority, playbook, shipped
+from tests.casework.examples import CODE_KEY, authority, playbook, poster_to, shipped
 from tests.contracts.servers import bundled_server
 from tests.streams.kafka_world import World, eventually, mock_world, running
 
@@ -80,11 +80,8 @@ async def story(world: World, url: str) -> None:
     app = create_app(
         desk, keys(), health, CollectorRegistry(), epoch_ms, settings, MemorySessions(epoch_ms), notices=memory
     )
-    async with (
-        httpx.AsyncClient(transport=httpx.MockTransport(bank.take)) as client,
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BANK) as browser,
-    ):
-        sender = WebhookSender(client, f"{BANK}/notices", b"secret", asyncio.sleep)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BANK) as browser:
+        sender = WebhookSender(poster_to(f"{BANK}/notices", bank.take), b"secret", asyncio.sleep)
         pages = PageLinks(links, f"{BANK}/s/", 3600)
         courier = Courier(messages, sender, memory, memory, CourierRules(), epoch_ms, pages)
         respond = RespondRole(desk, world.settings, StreamMetrics(CollectorRegistry()))

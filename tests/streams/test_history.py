@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from casework.adapters.sql_history.schema import positions
 from casework.adapters.sql_history.store import SqlHistory
 from casework.cases import CaseEvent
 from casework.errors import HistoryUnavailableError
-from casework.history import HistoryFilters
+from casework.history import HistoryFilters, Taken
 from casework.outbox import messages_of
 from casework.records import case_event_draft
 from streams.errors import WorkerError
@@ -97,6 +99,29 @@ def test_a_restart_goes_on_where_it_was(world: World, tmp_path: Path) -> None:
     history.close()
 
 
+def test_how_soon_people_act_is_shown(world: World, tmp_path: Path) -> None:
+    """Urgent cases when they are touched, and those that nobody touches; freezes undone; but nothing of long ago."""
+    now_ms = time.time_ns() // 1_000_000
+    long_ago = [replace(event, case_id=f"{event.case_id}-then") for event in story(count=2)]
+    recent = story(count=3, start_ms=now_ms - 90 * 60_000)
+    registry, history = CollectorRegistry(), memory(tmp_path)
+
+    def shown(name: str, **labels: str) -> float:
+        return registry.get_sample_value(f"cardwatch_{name}", labels) or 0.0
+
+    async def play() -> None:
+        tell(world, [*long_ago, *recent])
+        async with running(HistoryRole(history, world.settings, StreamMetrics(registry))):
+            await eventually(lambda: shown("urgent_touch_seconds_count") == 3, "those that were touched")
+            await eventually(lambda: shown("urgent_untouched_cases", older_than="900.0") == 2, "those that were not")
+
+    asyncio.run(play())
+    assert shown("urgent_touch_seconds_bucket", le="60.0") == 3
+    assert shown("urgent_untouched_cases", older_than="28800.0") == 1
+    assert (shown("freeze_undo_seconds_count"), shown("freeze_undo_seconds_sum")) == (1, 180)
+    history.close()
+
+
 def test_a_database_that_comes_back_is_waited_for(world: World, tmp_path: Path) -> None:
     """The role goes on by itself, and readiness says meanwhile what it waits for."""
     history = memory(tmp_path)
@@ -107,10 +132,13 @@ def test_a_database_that_comes_back_is_waited_for(world: World, tmp_path: Path) 
         def positions(self, origin: str) -> dict[int, int]:
             return history.positions(origin)
 
-        def apply(self, told: Any) -> int:
+        def apply(self, told: Any) -> Taken:
             if next(failures, False):
                 raise HistoryUnavailableError
             return history.apply(told)
+
+        def untouched_since_ms(self) -> list[int]:
+            return history.untouched_since_ms()
 
     async def play() -> None:
         tell(world, events)

@@ -35,6 +35,9 @@ cases = Table(
     # Whether a target was missed, and when a freeze was undone.
     Column("missed_target", SmallInteger, nullable=False, server_default="0"),
     Column("unfrozen_ms", BigInteger),
+    # Since when an urgent case waits for the desk, null once it does not; and when its card was frozen.
+    Column("untouched_since_ms", BigInteger),
+    Column("frozen_ms", BigInteger),
     # The whole case, as casework writes it.
     Column("body", Text, nullable=False),
     Index("cases_opened", "opened_ms"),
@@ -42,6 +45,7 @@ cases = Table(
     Index("cases_kind", "kind", "number"),
     Index("cases_disposition", "disposition", "number"),
     Index("cases_closed_by", "closed_by", "number"),
+    Index("cases_untouched", "untouched_since_ms"),
     # AUTOINCREMENT in SQLite: a number is never given out twice.
     sqlite_autoincrement=True,
 )

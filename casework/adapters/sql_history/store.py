@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -32,8 +32,8 @@ from casework.errors import (
     IllegalCaseMoveError,
     InvalidCursorError,
 )
-from casework.history import HistoryFilters, HistoryPage, Statistics, Told, terms_of, words_of
-from detector.vocabulary import CardStatus
+from casework.history import MOST_UNTOUCHED, HistoryFilters, HistoryPage, Statistics, Taken, Told, terms_of, words_of
+from casework.promptness import Done, Promptness
 
 _LOCK_WAIT_S = 30
 _POOL_CONNECTIONS = 5
@@ -51,16 +51,13 @@ class _Row:
     case: Case
     first_action_ms: int | None = None
     missed_target: bool = False
-    unfrozen_ms: int | None = None
+    promptness: Promptness = field(default_factory=Promptness)
 
     def take(self, told: CaseEvent) -> None:
         """Note what one more event says beyond the case itself."""
         if told.actor != SYSTEM_ACTOR and self.first_action_ms is None:
             self.first_action_ms = told.time_ms
         self.missed_target |= told.type is CaseEventType.TARGET_MISSED
-        change = told.card_change
-        if change is not None and change.state is CardStatus.ACTIVE and self.unfrozen_ms is None:
-            self.unfrozen_ms = told.time_ms
 
     def columns(self) -> dict[str, Any]:
         """As it is stored."""
@@ -75,7 +72,9 @@ class _Row:
             "closed_by": case.closed_by,
             "disposition": None if case.disposition is None else case.disposition.value,
             "missed_target": int(self.missed_target),
-            "unfrozen_ms": self.unfrozen_ms,
+            "unfrozen_ms": self.promptness.unfrozen_ms,
+            "untouched_since_ms": self.promptness.untouched_since_ms,
+            "frozen_ms": self.promptness.frozen_ms,
             "body": _encoder.encode(case).decode(),
         }
 
@@ -139,19 +138,27 @@ class SqlHistory:
             rows = connection.execute(select(schema.positions.c.partition, schema.positions.c.next_offset))
             return dict(iter(rows))
 
-    def apply(self, told: Sequence[Told]) -> int:
+    def apply(self, told: Sequence[Told]) -> Taken:
         """See `HistoryWriter`."""
         with self._begin() as connection:
             self._move(connection, told)
             events = [each.event for each in told if each.event is not None]
             rows = _load(connection, {each.case_id for each in events})
             changed: dict[str, list[CaseEvent]] = {}
+            done: list[Done] = []
             for each in events:
-                if _took(rows, each):
+                if _took(rows, each, done):
                     changed.setdefault(each.case_id, []).append(each)
             _store(connection, [rows[case_id] for case_id in changed])
             self._index(connection, rows, changed)
-        return sum(map(len, changed.values()))
+        return Taken(sum(map(len, changed.values())), tuple(done))
+
+    def untouched_since_ms(self) -> list[int]:
+        """See `HistoryWriter`."""
+        since = schema.cases.c.untouched_since_ms
+        with self._begin() as connection:
+            waiting = select(since).where(since.is_not(None)).order_by(since).limit(MOST_UNTOUCHED)
+            return list(connection.execute(waiting).scalars())
 
     def find(self, filters: HistoryFilters, cursor: str | None, limit: int) -> HistoryPage:
         """See `History`."""
@@ -267,30 +274,38 @@ def _load(connection: Connection, case_ids: set[str]) -> dict[str, _Row]:
     """What is stored of some cases."""
     table = schema.cases
     found = connection.execute(
-        select(table.c.number, table.c.body, table.c.first_action_ms, table.c.missed_target, table.c.unfrozen_ms).where(
-            table.c.case_id.in_(case_ids)
-        )
+        select(
+            table.c.number,
+            table.c.body,
+            table.c.first_action_ms,
+            table.c.missed_target,
+            table.c.untouched_since_ms,
+            table.c.frozen_ms,
+            table.c.unfrozen_ms,
+        ).where(table.c.case_id.in_(case_ids))
     )
     rows = [
-        _Row(number, _decoder.decode(body), first_ms, bool(missed), unfrozen_ms)
-        for number, body, first_ms, missed, unfrozen_ms in found
+        _Row(number, _decoder.decode(body), first_ms, bool(missed), Promptness(*waits))
+        for number, body, first_ms, missed, *waits in found
     ]
     return {row.case.case_id: row for row in rows}
 
 
-def _took(rows: dict[str, _Row], told: CaseEvent) -> bool:
-    """Whether an event is a new one, and fits; it then counts in its row."""
+def _took(rows: dict[str, _Row], told: CaseEvent, done: list[Done]) -> bool:
+    """Whether an event is a new one, and fits; it then counts in its row, and what it ended is added to `done`."""
     row = rows.get(told.case_id)
     if row is not None and told.sequence <= row.case.sequence:
         return False
+    before = None if row is None else row.case
     try:
-        case = fold(None if row is None else row.case, told)
+        case = fold(before, told)
     except IllegalCaseMoveError:
         return False
     if row is None:
         row = rows[told.case_id] = _Row(None, case)
     row.case = case
     row.take(told)
+    done += row.promptness.take(before, case, told)
     return True
 
 

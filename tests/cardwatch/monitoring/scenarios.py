@@ -34,7 +34,21 @@ REDIS_CLOCK = "cardwatch_store_clock_offset_seconds"
 CERTIFICATE = 'cardwatch_certificate_expiry_timestamp_seconds{setting="kafka.client.ssl.ca.location"}'
 FAST, DECIDED = 'cardwatch_decision_latency_seconds_bucket{le="0.25"}', "cardwatch_decision_latency_seconds_count"
 MISSED, OPENED = (f'cardwatch_case_events_total{{type="{event}"}}' for event in ("target_missed", "opened"))
+TOUCHED_SOON, TOUCHED = (
+    'cardwatch_urgent_touch_seconds_bucket{le="900.0"}', "cardwatch_urgent_touch_seconds_count",
+)  # fmt: skip
+UNTOUCHED, UNTOUCHED_YET = (f'cardwatch_urgent_untouched_cases{{older_than="{age}"}}' for age in ("900.0", "600.0"))
+UNDONE_SOON, UNDONE = 'cardwatch_freeze_undo_seconds_bucket{le="1800.0"}', "cardwatch_freeze_undo_seconds_count"
 SOON, FREEZES = 'cardwatch_freeze_latency_seconds_bucket{le="2.0"}', "cardwatch_freeze_latency_seconds_count"
+
+WEBHOOK_WAITING, WEBHOOK_WAITING_2 = (
+    f'cardwatch_webhook_waiting_seconds{{endpoint="{name}"}}' for name in ("bank", "ledger")
+)
+WEBHOOK_DISABLED = 'cardwatch_webhook_disabled{endpoint="bank"}'
+WEBHOOK_REFUSED, WEBHOOK_DELIVERED, WEBHOOK_EXPIRED = (
+    f'cardwatch_webhook_events_total{{endpoint="bank",outcome="{name}"}}'
+    for name in ("refused", "delivered", "expired")
+)
 
 FIRES, NEARLY, RESET, MISSING = "fires", "nearly", "reset", "missing"
 
@@ -138,6 +152,16 @@ SCENARIOS = [
         (FIRES, True, {HISTORY_LAG: "0+60x20"}),
         (NEARLY, False, {HISTORY_LAG: "300x20"}),
         (RESET, False, {HISTORY_LAG: "0 301 301 301 0 301 301 301 0 301 301 301 0 301 301 301 0"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
+        "WebhooksUndelivered", "ticket", "20m",
+        (FIRES, True, {WEBHOOK_WAITING: "0+60x30", WEBHOOK_WAITING_2: "0x30"}),
+        (FIRES, True, {WEBHOOK_WAITING: "0x30", WEBHOOK_DISABLED: "0x10 1x20"}),
+        (FIRES, True, {WEBHOOK_WAITING: "0x30", WEBHOOK_REFUSED: "0x10 1x20"}),
+        (NEARLY, False, {WEBHOOK_WAITING: "900x30", WEBHOOK_WAITING_2: "0x30", WEBHOOK_DISABLED: "0x30"}),
+        (NEARLY, False, {WEBHOOK_DELIVERED: "0+100x30", WEBHOOK_EXPIRED: "0+9x30", WEBHOOK_REFUSED: "7x30"}),
+        (RESET, False, {WEBHOOK_WAITING: "0+60x16 0x14", WEBHOOK_DISABLED: "1x10 0x20", WEBHOOK_REFUSED: "9x10 0x20"}),
         (MISSING, False, {}),
     ),
     *_of(
@@ -253,6 +277,39 @@ SCENARIOS = [
         (FIRES, True, {MISSED: "0+1x450", OPENED: "0+10x450"}),
         (NEARLY, False, {MISSED: "0+1x450", OPENED: "0+25x450"}),
         (RESET, False, {MISSED: "90x200 0x250", OPENED: "0+10x450"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
+        "UrgentTouchBurn", "page", "80m",
+        (FIRES, True, {TOUCHED_SOON: "0+2x90", TOUCHED: "0+10x90"}),
+        (FIRES, True, {TOUCHED_SOON: "0x90", TOUCHED: "0x90", UNTOUCHED: "0x40 12x50"}),
+        (NEARLY, False, {TOUCHED_SOON: "0+8x90", TOUCHED: "0+10x90", UNTOUCHED: "0x90"}),
+        (NEARLY, False, {TOUCHED_SOON: "0x90", TOUCHED: "0x90", UNTOUCHED: "0x90", UNTOUCHED_YET: "50x90"}),
+        (NEARLY, False, {TOUCHED_SOON: "0x90", TOUCHED: "0x90", UNTOUCHED: "9x90"}),
+        (NEARLY, False, {TOUCHED_SOON: "0x90", TOUCHED: "0+2x40 80x50", UNTOUCHED: "20x40 0x50"}),
+        (RESET, False, {TOUCHED_SOON: "0+10x40 0+10x50", TOUCHED: "0+10x40 0+10x50", UNTOUCHED: "0x90"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
+        "UrgentTouchBurn", "ticket", "7h",
+        (FIRES, True, {TOUCHED_SOON: "0+9x450", TOUCHED: "0+10x450", UNTOUCHED: "0x450"}),
+        (NEARLY, False, {TOUCHED_SOON: "0+96x450", TOUCHED: "0+100x450", UNTOUCHED: "0x450"}),
+        (RESET, False, {TOUCHED_SOON: "0+10x200 0+10x250", TOUCHED: "0+10x200 0+10x250", UNTOUCHED: "0x450"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
+        "FreezeUndoBurn", "page", "80m",
+        (FIRES, True, {UNDONE_SOON: "0+3x90", UNDONE: "0+10x90"}),
+        (NEARLY, False, {UNDONE_SOON: "0+5x90", UNDONE: "0+10x90"}),
+        (NEARLY, False, {UNDONE_SOON: "0x90", UNDONE: "0+0.1x90"}),
+        (RESET, False, {UNDONE_SOON: "0+10x40 0+10x50", UNDONE: "0+10x40 0+10x50"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
+        "FreezeUndoBurn", "ticket", "7h",
+        (FIRES, True, {UNDONE_SOON: "0+8x450", UNDONE: "0+10x450"}),
+        (NEARLY, False, {UNDONE_SOON: "0+95x450", UNDONE: "0+100x450"}),
+        (RESET, False, {UNDONE_SOON: "0+10x200 0+10x250", UNDONE: "0+10x200 0+10x250"}),
         (MISSING, False, {}),
     ),
 ]  # fmt: skip

@@ -1,0 +1,170 @@
+"""Webhooks as an operator sees them: settings, `cardwatch webhooks`, and what the doctor says."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from cardwatch import diagnosis, wiring
+from cardwatch.cli import main
+from cardwatch.diagnosis import Grade
+from cardwatch.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, SettingsError
+from cardwatch.settings import load_settings
+from casework.webhook_log import Disabled, Line, Outcome
+from casework.webhooks import CARD_KINDS
+from streams.topic_tail import read_since
+from streams.topics import CASES
+from tests.contracts.servers import bundled_server
+from tests.services.webhook_receiver import Receiver, receiving
+from tests.streams.kafka_world import World, mock_world
+from tests.streams.stand_in import KEY
+from tests.streams.test_webhooks import STORY, tell
+
+OLD, NEW = (f"whsec_{base64.b64encode(letter * 32).decode()}" for letter in (b"o", b"n"))
+BANK = f"""
+[webhooks.endpoints.bank]
+url = "https://bank.example/hooks"
+events = ["card.*", "case.closed"]
+secret = "{NEW}"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "my.toml"
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    with bundled_server(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with mock_world(f"file://{tmp_path}/checkpoints") as made:
+        yield made
+
+
+def test_an_endpoint_is_what_its_settings_say(config: Path) -> None:
+    """Groups of kinds are spelt out, both secrets sign while they change, and one that is not active is left alone."""
+    rest = '[webhooks.endpoints.ledger]\nurl = "https://l.example/"\nevents = ["case.*"]\nactive = false\n'
+    config.write_text(f'{BANK}old_secret = "{OLD}"\n{rest}secret = "{OLD}"\n', "utf-8")
+    (bank,) = wiring.endpoints(load_settings(config))
+    assert (bank.name, bank.secrets, bank.may_be_private) == ("bank", (b"n" * 32, b"o" * 32), False)
+    assert bank.kinds == {*CARD_KINDS, "case.closed"}
+    assert NEW not in repr(bank)
+
+
+def test_a_secret_may_come_from_a_file(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As orchestrators mount them; the rest stands in the file of settings."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "webhooks__endpoints__bank__secret").write_text(f"{OLD}\n", "utf-8")
+    monkeypatch.setenv("CARDWATCH_SECRETS_DIR", str(folder))
+    config.write_text(BANK.replace(f'secret = "{NEW}"', ""), "utf-8")
+    (bank,) = wiring.endpoints(load_settings(config))
+    assert bank.secrets == (b"o" * 32,)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        (f'secret = "{NEW}"', "", "its secret is missing"),
+        (NEW, "whsec_c2VjcmV0", "base64 of 24 to 64 bytes"),
+        ("case.closed", "case.close", "'case.close' is no kind of event"),
+        ("https://bank", "http://bank", "unless it is private"),
+        ("https://bank", "https://user:pw@bank", "another form"),
+        ("endpoints.bank", "endpoints.Bank", "endpoints.Bank"),
+        ("events", "event", "did you mean events"),
+    ],
+)
+def test_a_wrong_endpoint_is_named_with_what_would_be_right(config: Path, right: str, wrong: str, message: str) -> None:
+    """Before anything starts, and nothing secret is repeated."""
+    config.write_text(BANK.replace(right, wrong), "utf-8")
+    with pytest.raises(SettingsError, match=message) as raised:
+        load_settings(config)
+    assert "c2VjcmV0" not in str(raised.value)
+    assert "pw@" not in str(raised.value)
+
+
+def test_an_endpoint_is_tried_shown_replayed_and_enabled(
+    config: Path, redis: str, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an operator does about one that was away for too long."""
+
+    async def play() -> None:
+        async with receiving(Receiver()) as receiver, AsyncExitStack() as stack:
+            config.write_text(  # noqa: ASYNC240 - nobody waits here
+                f'[detector]\nfingerprint_key = "{KEY.hex()}"\n[kafka]\nembedded = true\npartitions = 4\n'
+                f'bootstrap_servers = "{world.settings.bootstrap_servers}"\n[redis]\nurl = "{redis}"\n'
+                f"{BANK.replace('https://bank.example/hooks', receiver.url)}private = true\n",
+                "utf-8",
+            )
+
+            async def command(*words: str) -> tuple[int, str]:
+                code = await asyncio.to_thread(main, ["webhooks", "--config", str(config), *words])
+                said = capsys.readouterr()
+                return code, said.out + said.err
+
+            log = wiring.webhook_log(load_settings(config))
+            stack.push_async_callback(log.close)
+            ids = tell(world)
+            read = await asyncio.to_thread(lambda: list(read_since(world.settings, (CASES,), 0)))
+            (stood, *_) = [each for each in read if b'"type":"closed"' in (each.value or b"")]
+            lost = dict(stood.headers)["ce_id"] or b""
+            line = Line(
+                lost.decode(), "case.closed", STORY[0].time_ms, 5, 6, Outcome.REFUSED, "HTTP 400", CASES,
+                stood.partition, stood.offset,
+            )  # fmt: skip
+            await log.write("bank", line)
+            await log.disable("bank", Disabled(5, "it answered 410 Gone"))
+            code, said = await command("list")
+            assert code == EXIT_OK
+            assert "1 untold  disabled since 1970-01-01 00:00:00 UTC: it answered 410 Gone" in said
+            assert "/hooks" not in said
+            assert (await command("show", "bank"))[1].endswith("refused after 6: HTTP 400\n")
+            code, said = await command("test", "bank")
+            assert (code, receiver.received[-1].told["type"]) == (EXIT_OK, "webhook.test")
+            code, said = await command("replay", "bank", "--untold")
+            assert (code, said) == (EXIT_OK, "bank: 1 told, 0 refused\n")
+            assert receiver.ids()[-1] == lost.decode()
+            code, said = await command("replay", "bank", "--since", "2025-01-01T00:00Z")
+            assert (code, said) == (EXIT_OK, "bank: 4 told, 0 refused\n")
+            assert set(receiver.ids()[2:]) <= set(ids)
+            assert (await command("enable", "bank"))[0] == EXIT_OK
+            assert "0 untold  told" in (await command("list"))[1]
+            receiver.reply = lambda _received: 503
+            code, said = await command("test", "bank")
+            assert (code, said) == (EXIT_FAILED, "cardwatch webhooks: bank: unavailable, HTTP 503\n")
+            assert (await command("replay", "bank", "--since", "2025-01-01T00:00Z"))[0] == EXIT_FAILED
+            assert (await command("replay", "bank", "--untold", "--before", "2025-01-01T00:00Z"))[0] == EXIT_USAGE
+            assert (await command("show", "ledger"))[0] == EXIT_USAGE
+
+    asyncio.run(play())
+
+
+def test_the_doctor_knows_endpoints(config: Path, redis: str) -> None:
+    """Where a name leads, and what is disabled; a private address is wrong unless it is meant."""
+    config.write_text(f'[redis]\nurl = "{redis}"\n{BANK.replace("bank.example", "127.0.0.1")}', "utf-8")
+    (private,) = diagnosis.check_endpoints(load_settings(config))
+    assert (private.grade, private.what) == (Grade.WRONG, "webhooks.endpoints.bank: private address")
+    config.write_text(f"{config.read_text('utf-8')}private = true\n", "utf-8")
+    settings = load_settings(config)
+    (found,) = diagnosis.check_endpoints(settings)
+    assert (found.grade, found.what) == (Grade.GOOD, "webhooks.endpoints.bank: its host is 127.0.0.1")
+
+    async def disable() -> None:
+        log = wiring.webhook_log(settings)
+        await log.disable("bank", Disabled(5, "it answered 410 Gone"))
+        await log.close()
+
+    asyncio.run(disable())
+    disabled = list(diagnosis.check_endpoints(settings))[-1]
+    assert (disabled.grade, disabled.what) == (Grade.WRONG, "webhooks.endpoints.bank: disabled, it answered 410 Gone")
+    assert "webhooks enable bank" in disabled.remedy

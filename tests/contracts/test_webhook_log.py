@@ -1,0 +1,79 @@
+"""The log of webhooks: every implementation keeps the same promises."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from casework.adapters import memory_webhooks, redis_webhooks
+from casework.adapters.memory_webhooks import MemoryWebhooks
+from casework.adapters.redis_connection import RedisAddress, RedisConnection, connect
+from casework.adapters.redis_webhooks import RedisWebhooks
+from casework.webhook_log import Disabled, Line, Outcome
+from tests.casework.examples import NOW_MS
+from tests.contracts.conftest import _POLICY, REDIS_KINDS, Run, Servers
+
+Log = MemoryWebhooks | RedisWebhooks
+
+
+@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in REDIS_KINDS)])
+def log(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Log]:
+    if request.param == "memory":
+        yield MemoryWebhooks()
+        return
+    servers: Servers = request.getfixturevalue("servers")
+    client = connect(RedisAddress(servers.url(request.param), cluster=request.param == "cluster"), _POLICY)
+    made = RedisWebhooks(RedisConnection(client, _POLICY), f"test-{uuid.uuid4().hex}")
+    yield made
+    runner.run(made.close())
+
+
+def line(number: int, outcome: Outcome = Outcome.DELIVERED) -> Line:
+    event_ms = NOW_MS + number
+    return Line(f"event-{number}", "case.closed", event_ms, event_ms + 50, 1, outcome, "HTTP 200", "topic", 2, number)
+
+
+def test_lines_come_the_last_written_first(log: Log, run: Run) -> None:
+    """Each endpoint has its own."""
+    assert run(log.newest("bank", 10)) == []
+    for number in range(3):
+        run(log.write("bank", line(number)))
+    run(log.write("ledger", line(9)))
+    assert run(log.newest("bank", 2)) == [line(2), line(1)]
+    assert run(log.newest("ledger", 2)) == [line(9)]
+
+
+def test_what_was_not_told_stays_until_it_was(log: Log, run: Run) -> None:
+    """The earliest event first, each once with what became of it last."""
+    for number, outcome in ((7, Outcome.REFUSED), (3, Outcome.EXPIRED), (5, Outcome.DELIVERED), (3, Outcome.REFUSED)):
+        run(log.write("bank", line(number, outcome)))
+    assert run(log.untold("bank")) == [line(3, Outcome.REFUSED), line(7, Outcome.REFUSED)]
+    assert run(log.untold("ledger")) == []
+    run(log.write("bank", line(3)))
+    assert run(log.untold("bank")) == [line(7, Outcome.REFUSED)]
+    assert run(log.newest("bank", 1)) == [line(3)]
+
+
+def test_an_endpoint_that_takes_nothing_fills_nothing(log: Log, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are bounded, the oldest go; so are events that were not told."""
+    for module in (memory_webhooks, redis_webhooks):
+        monkeypatch.setattr(module, "LINES_KEPT", 5)
+        monkeypatch.setattr(module, "UNTOLD_KEPT", 3)
+    for number in range(8):
+        run(log.write("bank", line(number, Outcome.REFUSED)))
+    assert run(log.newest("bank", 100)) == [line(number, Outcome.REFUSED) for number in (7, 6, 5, 4, 3)]
+    assert run(log.untold("bank")) == [line(number, Outcome.REFUSED) for number in (5, 6, 7)]
+
+
+def test_one_that_is_disabled_stays_so_until_it_is_enabled(log: Log, run: Run) -> None:
+    """For all who ask, and of no other endpoint."""
+    assert run(log.disabled("bank")) is None
+    run(log.disable("bank", Disabled(NOW_MS, "gone")))
+    assert run(log.disabled("bank")) == Disabled(NOW_MS, "gone")
+    assert run(log.disabled("ledger")) is None
+    run(log.enable("bank"))
+    run(log.enable("bank"))
+    assert run(log.disabled("bank")) is None
