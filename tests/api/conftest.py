@@ -6,6 +6,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import uvicorn
 
 from api.roles import Role
 from casework.adapters.memory_notices import MemoryNotices
+from casework.history import History
 from casework.links import Links
 from tests.api.chromium import Browser, browser_program, running_browser
 from tests.api.support import CODE_KEY, SECRETS, Memory, World, world
@@ -24,20 +26,29 @@ def fixture_world() -> World:
     return world()
 
 
-@pytest.fixture(name="served")
-def fixture_served() -> Iterator[tuple[World, str]]:
-    """An application on a free port of loopback."""
-    made = world(history=Memory(), notices=MemoryNotices(), links=Links(CODE_KEY))
+@contextmanager
+def serving(history: History) -> Iterator[tuple[World, str]]:
+    """An application on a free port of loopback, and the console's address."""
+    made = world(history=history, notices=MemoryNotices(), links=Links(CODE_KEY))
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(made.client.app, access_log=False, log_level="error", lifespan="off", ws="none")
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    yield made, f"http://localhost:{listening.getsockname()[1]}/console"
-    server.should_exit = True
-    thread.join(timeout=30)
-    listening.close()
+    try:
+        yield made, f"http://localhost:{listening.getsockname()[1]}/console"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
+        listening.close()
+
+
+@pytest.fixture(name="served")
+def fixture_served() -> Iterator[tuple[World, str]]:
+    """An application that remembers no closed cases."""
+    with serving(Memory()) as found:
+        yield found
 
 
 @pytest.fixture(name="scripted")
