@@ -282,8 +282,8 @@ def _text(options: Options, measured: Sequence[Measured]) -> str:
     )
     said = (
         f"{_OPEN:,} open cases in Debian's Redis (every write forced to disk), {_CLOSED:,} closed ones; one process of "
-        f"`cardwatch api`; {_REQUESTS} requests each, {_RATE_PER_S:g} a second, timed from when each was due; {_AGENTS} "
-        "agents ask for their next case and keep it. " + verdict
+        f"`cardwatch api`; {_REQUESTS} requests each, {_RATE_PER_S:g} a second, timed from when each was due; "
+        f"{_AGENTS} agents ask for their next case and keep it. " + verdict
     )
     return "\n\n".join(
         (results.machine_lines(options.busy_before), said, results.table(head, [m.row() for m in measured]))
