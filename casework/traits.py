@@ -21,7 +21,7 @@ class Traits:
     """An open case, as far as filters look at it.
 
     Attributes:
-        owner: who works on it, as a JSON string without the separator.
+        owner: who works on it, see `name_in_traits`.
         pending: not empty where something follows by itself unless it is undone.
         near_from_ms, missed_from_ms: from when it counts as near its target, and as beyond it; empty for never.
     """
@@ -41,6 +41,11 @@ class Traits:
         return SEPARATOR.join(map(str, astuple(self)))
 
 
+def name_in_traits(name: str) -> str:
+    """A person's name as traits have it: a JSON string without the separator."""
+    return json.dumps(name).replace(SEPARATOR, "\\u007c")
+
+
 def traits_of(case: Case) -> Traits:
     """The traits of an open case."""
     clock = case.clock
@@ -51,7 +56,7 @@ def traits_of(case: Case) -> Traits:
     return Traits(
         action=int(case.action),
         kind=case.kind.value,
-        owner=json.dumps(case.owner or "").replace(SEPARATOR, "\\u007c"),
+        owner=name_in_traits(case.owner or ""),
         locked_until_ms=case.locked_until_ms,
         tier=case.tier,
         pending="" if case.pending is None else "1",

@@ -10,6 +10,7 @@ import msgspec
 from casework.errors import StoreError
 from casework.outbox import OutboxEntry, OutboxMessage
 from casework.store import UNWRITTEN
+from casework.traits import name_in_traits
 from casework.views import CaseFilters
 
 encoder = msgspec.json.Encoder()
@@ -77,8 +78,8 @@ def narrowing(filters: CaseFilters) -> tuple[str | int, ...]:
     return (
         "*" if filters.action is None else int(filters.action),
         "*" if filters.kind is None else filters.kind.value,
-        "*" if filters.owner is None else filters.owner,
+        "*" if filters.owner is None else name_in_traits(filters.owner),
         "*" if filters.due is None else filters.due.value,
         filters.now_ms,
-        *(("*", "*") if taker is None else (taker.name, taker.tier)),
+        *(("*", "*") if taker is None else (name_in_traits(taker.name), taker.tier)),
     )

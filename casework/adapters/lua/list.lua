@@ -2,30 +2,38 @@
 --
 -- KEYS  1 the traits of open cases by case id (see casework/traits.py)      2... a list of cases for each state
 -- ARGV  1 where to begin, as ZRANGEBYLEX takes it    2 how many of each list at most
---       3 severest action     4 kind     5 who works on it now ("" nobody)     6 "near" or "missed"    7 the time
+--       3 severest action     4 kind     5 who works on it now ('""' nobody)    6 "near" or "missed"    7 the time
 --       8 who must be free to take it     9 their tier;   "*" where anything will do
 -- Returns, for each list, positions in their order. What has no traits is among them: whoever asked looks for himself.
 
 local CHUNK = 200
+-- Names are JSON strings, as traits have them; this one is nobody's.
+local NOBODY = '""'
 local now = tonumber(ARGV[7])
 
 local function is_over(from)
   return from ~= '' and now >= tonumber(from)
 end
 
+-- Most rows fail here, at their first fields, before anything is taken apart.
+local function exactly(text)
+  return text == '*' and '[^|]*' or (string.gsub(text, '%W', '%%%0'))
+end
+local pattern = '^' .. exactly(ARGV[3]) .. '|' .. exactly(ARGV[4]) .. '|'
+  .. (ARGV[5] == NOBODY and '[^|]*' or exactly(ARGV[5])) .. '|'
+
 local function admits(row)
   if not row then return true end
-  local action, kind, owner, locked_until, tier, pending, near_from, missed_from = string.match(row,
-    '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)')
-  if ARGV[3] ~= '*' and action ~= ARGV[3] then return false end
-  if ARGV[4] ~= '*' and kind ~= ARGV[4] then return false end
-  local worker = now < tonumber(locked_until) and cjson.decode(owner) or ''
+  if not string.find(row, pattern) then return false end
+  local owner, locked_until, tier, pending, near_from, missed_from = string.match(row,
+    '^[^|]*|[^|]*|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)')
+  local worker = now < tonumber(locked_until) and owner or NOBODY
   if ARGV[5] ~= '*' and worker ~= ARGV[5] then return false end
   if ARGV[6] == 'near' and not is_over(near_from) then return false end
   if ARGV[6] == 'missed' and not is_over(missed_from) then return false end
   if ARGV[8] ~= '*' then
     if tonumber(tier) > tonumber(ARGV[9]) or pending ~= '' then return false end
-    if worker ~= '' and worker ~= ARGV[8] then return false end
+    if worker ~= NOBODY and worker ~= ARGV[8] then return false end
   end
   return true
 end
