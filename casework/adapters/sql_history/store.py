@@ -299,16 +299,15 @@ def _took(rows: dict[str, _Row], told: CaseEvent) -> bool:
 
 def _store(connection: Connection, rows: Sequence[_Row]) -> None:
     """Write changed cases; new ones get their numbers."""
-    new = [row for row in rows if row.number is None]
+    new, known = [row for row in rows if row.number is None], [row for row in rows if row.number is not None]
     if new:
         made = insert(schema.cases).returning(schema.cases.c.number, sort_by_parameter_order=True)
         numbers = connection.execute(made, [row.columns() for row in new]).scalars()
         for row, number in zip(new, numbers, strict=True):
             row.number = number
-    for row in rows:
-        if row not in new:
-            change = update(schema.cases).where(schema.cases.c.number == row.number)
-            connection.execute(change.values(row.columns()))
+    for row in known:
+        change = update(schema.cases).where(schema.cases.c.number == row.number)
+        connection.execute(change.values(row.columns()))
 
 
 def _add_new(connection: Connection, table: Any, rows: Sequence[tuple[Any, ...]]) -> None:
