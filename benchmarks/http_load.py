@@ -50,6 +50,11 @@ def post(path: str, host: str, key: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
+def get(path: str, host: str, header: str) -> bytes:
+    """The bytes of a GET with one more header, as `name: value`."""
+    return f"GET {path} HTTP/1.1\r\nhost: {host}\r\n{header}\r\n\r\n".encode()
+
+
 async def steady(
     host: str, port: int, requests: Sequence[bytes], rate_per_s: float, connections: int
 ) -> tuple[NDArray[np.float64], list[bytes]]:

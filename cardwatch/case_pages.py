@@ -1,22 +1,25 @@
-"""`docs/roles.md` and `docs/cases.md`, made from the code and its configuration.
+"""Pages of the docs about roles, cases and what was checked of the desk, made from the code and its configuration.
 
 `python -m cardwatch.case_pages` writes them, a test compares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from cardwatch.settings import shipped_toml
 from casework import commands
 from casework.acting import DEEDS
 from casework.authority import Act, Authority, Beyond, Cell, Role
+from casework.contacts import LOCALES
 from casework.kinds import KINDS, rule_of
 from casework.lifecycle import mermaid
 from casework.playbook import Playbook
 
-DOCS = Path("docs")
+DOCS = Path(__file__).parents[1] / "docs"
 _ACTS_ALONE: Mapping[type, Act] = {
     commands.Approve: Act.APPROVE,
     commands.Refuse: Act.APPROVE,
@@ -121,8 +124,106 @@ def _actions() -> list[str]:
     return rows
 
 
+def checks_page(authority: Authority, axe: Mapping[str, Any]) -> str:
+    """docs/desk-checks.md: who may do which action, what axe-core found, and whether every language says everything."""
+    return "\n".join(
+        (
+            "# The desk, checked",
+            "",
+            "Made by `python -m cardwatch.case_pages`; tests keep it so.",
+            "",
+            "## Roles and actions",
+            "",
+            f"By `configs/roles.toml` ({authority.version}): each action of [cases.md](cases.md) as the matrix of",
+            "[roles.md](roles.md) bounds it. **id**: not without the cardholder's verified identity. `4 eyes`: another",
+            "person who may `approve` must agree first. A cardholder's page offers an answer, a code, and what",
+            "`[cardholder]` of the playbook says; of the rest of that column it offers nothing.",
+            "",
+            *_role_rows(authority),
+            "",
+            "## axe-core on every page",
+            "",
+            *_axe(axe),
+            "",
+            "## Languages",
+            "",
+            "Texts by catalogue (`configs/messages/`) and language; missing is what English has and another has not.",
+            "",
+            *_languages(),
+            "",
+        )
+    )
+
+
+def _role_rows(authority: Authority) -> list[str]:
+    rows = ["| action | " + " | ".join(f"`{role}`" for role in Role) + " |", "| --- |" + " :-: |" * len(Role)]
+    for kind in commands.Command.__args__:
+        deed = DEEDS.get(kind)
+        act = _ACTS_ALONE.get(kind) if deed is None else deed.act
+        if act is None:
+            continue
+        name = f"`{kind.__struct_config__.tag}`" + (" **id**" if deed is not None and deed.needs_identity else "")
+        rows.append(f"| {name} | " + " | ".join(_cell(authority.cells.get((role, act))) for role in Role) + " |")
+    return rows
+
+
+def _axe(axe: Mapping[str, Any]) -> list[str]:
+    """What `docs/axe.json` says; `python -m tests.api.axe_pages` writes it by looking."""
+    widths = {"desk": axe["desk_widths"], "cardholder": axe["cardholder_widths"]}
+    places = ", ".join(f"the {who}'s pages at {_listed(map(str, wide))} pixels" for who, wide in widths.items())
+    facts = (
+        ("axe-core", axe["axe_core"]),
+        ("pages", len(axe["pages"])),
+        ("looks", axe["looks"]),
+        ("rules run", len(axe["rules"])),
+        ("violations", len(axe["violations"])),
+    )
+    return [
+        f"In Chromium, in {_listed(axe['schemes'])} mode, {places} (640 are 1280 at 200 % zoom), whatever is folded up",
+        "unfolded; the rules of WCAG 2.0 to 2.2, A and AA, and axe-core's best practices.",
+        "",
+        "| | |",
+        "| --- | ---: |",
+        *(f"| {name} | {value} |" for name, value in facts),
+        "",
+        f"Left to a person by axe-core, and judged: {_listed(axe['left_to_a_person']) or 'nothing'}, where text stands",
+        "on a picture or beside what scrolls; our own check computes it there (`tests/api/accessibility.py`).",
+        "",
+        f"Pages: {'; '.join(axe['pages'])}.",
+        "",
+        f"Rules: {', '.join(f'`{rule}`' for rule in axe['rules'])}.",
+    ]
+
+
+def _listed(words: Iterable[str]) -> str:
+    *others, last = list(words) or [""]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _languages() -> list[str]:
+    rows = ["| catalogue | " + " | ".join(LOCALES) + " | missing |", "| --- |" + " ---: |" * (len(LOCALES) + 1)]
+    for catalogue in ("console.", "desk.", "reasons.", "page.", ""):
+        keys = {locale: set(_keys(shipped_toml(f"messages/{catalogue}{locale}.toml"))) for locale in LOCALES}
+        missing = sum(len(keys["en"] - found) for found in keys.values())
+        counts = " | ".join(str(len(keys[locale])) for locale in LOCALES)
+        rows.append(f"| {catalogue.rstrip('.') or 'notices'} | {counts} | {missing} |")
+    return rows
+
+
+def _keys(texts: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Where each text of a catalogue stands."""
+    for name, value in texts.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{before}{name}.")
+        else:
+            yield before + name
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "roles.md": lambda: roles_page(Authority.from_mapping(shipped_toml("roles.toml"))),
+    "desk-checks.md": lambda: checks_page(
+        Authority.from_mapping(shipped_toml("roles.toml")), json.loads((DOCS / "axe.json").read_text("utf-8"))
+    ),
     "cases.md": lambda: cases_page(Playbook.from_mapping(shipped_toml("playbook.toml"))),
 }
 

@@ -26,8 +26,9 @@ from casework.ids import call_step_id, digest_of, keyed_step_id, unkeyed_step_id
 from casework.overrides import commands_of
 from casework.playbook import Playbook
 from casework.store import NO_STEP, Recorded, Snapshot, Store, StoredCase
+from casework.traits import admits
 from casework.verification import MINIMUM_KEY_BYTES
-from casework.views import CardOrder, CardView, CaseView, Opening, Override, Preview
+from casework.views import CardOrder, CardView, CaseFilters, CaseView, Opening, Override, Preview
 from casework.work import Work
 from detector.vocabulary import CardStatus
 
@@ -41,7 +42,8 @@ ATTEMPTS = 20
 # What nobody need look at before its time is not handed out.
 TAKEN_FROM = sorted(OPEN_STATES - {CaseState.WAITING})
 # Those that others work on stand in front: a page should reach behind them, and costs a question to every list.
-_READ_CASES = 100
+# Whoever asks at the same moment takes one of these each.
+_READ_CASES = 8
 _DUE_CASES = 200
 
 View = TypeVar("View")
@@ -246,15 +248,12 @@ class Handling:
         expires. Two who ask at once get different cases.
         """
         self._authority.require(by, Act.CASE_TAKE)
-        after = listing.START
+        after, wanted = listing.START, CaseFilters(taker=by, now_ms=now_ms)
         while True:
-            listed = await self._store.list_cases(TAKEN_FROM, after, _READ_CASES)
+            listed = await self._store.list_cases(TAKEN_FROM, after, _READ_CASES, wanted)
             for entry in listed:
                 case = entry.case
-                if case is None or case.tier > by.tier or case.locked_by_other(by.name, now_ms):
-                    continue
-                if case.pending is not None:
-                    # What was decided follows by itself; whoever decided it goes on to the next.
+                if case is None or not admits(wanted, case):
                     continue
                 with contextlib.suppress(CommandError):
                     return await self.act(

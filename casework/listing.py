@@ -8,11 +8,11 @@ import binascii
 import re
 
 from casework.cases import OPEN_STATES, Case, CaseState, opened_order, queue_position
-from casework.clocks import is_missed, is_near
 from casework.errors import InvalidCursorError
 from casework.ids import CASE_ID_PATTERN
 from casework.store import NO_STEP, Store
-from casework.views import CaseFilters, Due, Page, RelatedCase
+from casework.traits import admits
+from casework.views import CaseFilters, Page, RelatedCase
 
 START = ""
 # A filter that few cases pass must not read the whole queue for one page: the page ends early, with a cursor.
@@ -48,10 +48,11 @@ def position_of(cursor: str) -> str:
 async def page(store: Store, filters: CaseFilters, after: str, limit: int) -> Page:
     """A page of the queue, or of the closed cases."""
     states = _states(filters)
-    reading = _READ_CASES if filters.is_narrow else limit + 1
+    # Of closed cases the store knows no traits.
+    reading = _READ_CASES if filters.is_narrow and filters.state is CaseState.CLOSED else limit + 1
     found: list[Case] = []
     for _ in range(_MAXIMUM_READS):
-        listed = await store.list_cases(states, after, reading)
+        listed = await store.list_cases(states, after, reading, filters)
         for place, entry in enumerate(listed):
             if entry.case is not None and _matches(entry.case, filters):
                 found.append(entry.case)
@@ -80,26 +81,8 @@ def _states(filters: CaseFilters) -> list[CaseState]:
 
 
 def _matches(case: Case, filters: CaseFilters) -> bool:
-    """Whether a case passes the filters."""
-    return (
-        case.state in _states(filters)
-        and filters.action in {None, case.action}
-        and filters.kind in {None, case.kind}
-        and filters.owner in {None, _owner(case, filters.now_ms)}
-        and _is_due(case, filters)
-    )
-
-
-def _owner(case: Case, now_ms: int) -> str:
-    """Who works on it now; empty for nobody."""
-    return case.owner if case.owner is not None and now_ms < case.locked_until_ms else ""
-
-
-def _is_due(case: Case, filters: CaseFilters) -> bool:
-    if filters.due is None:
-        return True
-    look = is_missed if filters.due is Due.MISSED else is_near
-    return case.is_open and look(case.clock, filters.now_ms)
+    """Whether a case passes the filters, as it is by now."""
+    return case.state in _states(filters) and admits(filters, case)
 
 
 async def related(store: Store, case: Case) -> list[RelatedCase]:

@@ -20,7 +20,7 @@ from casework.verification import VerificationRules, VerificationSettings
 from detector.vocabulary import Action, CardStatus, Label
 
 CODE_TEMPLATE = "verification_code"
-CARDHOLDER_NO, CARDHOLDER_LOST = "no", "lost"
+CARDHOLDER_NO, CARDHOLDER_LOST, CARDHOLDER_YES = "no", "lost", "yes"
 _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -79,7 +79,8 @@ class Playbook:
         undo_ms: how long a macro can be undone.
         longest_snooze_ms, longest_allowance_ms: how far ahead a return, an allowance or a travel note may lie.
         macros: by name.
-        cardholder: what follows what cardholders say on their page: CARDHOLDER_NO, CARDHOLDER_LOST.
+        cardholder: what follows what cardholders say on their page: CARDHOLDER_NO, CARDHOLDER_LOST, and
+            CARDHOLDER_YES where it is proven.
     """
 
     version: str
@@ -150,7 +151,13 @@ class Playbook:
             longest_snooze_ms=read.cases.longest_snooze_days * _DAY_MS,
             longest_allowance_ms=read.cases.longest_allowance_days * _DAY_MS,
             macros=read_macros(read.macros),
-            cardholder=read_macros({CARDHOLDER_NO: read.cardholder.no, CARDHOLDER_LOST: read.cardholder.lost}),
+            cardholder=read_macros(
+                {
+                    CARDHOLDER_NO: read.cardholder.no,
+                    CARDHOLDER_LOST: read.cardholder.lost,
+                    CARDHOLDER_YES: read.cardholder.yes,
+                }
+            ),
         )
 
     def breaker_limits(self, policy_version: str) -> BreakerLimits:
@@ -223,6 +230,7 @@ class _Severity(msgspec.Struct, forbid_unknown_fields=True):
 class _Cardholder(msgspec.Struct, forbid_unknown_fields=True):
     no: MacroSettings
     lost: MacroSettings
+    yes: MacroSettings
 
 
 class _Settings(msgspec.Struct, forbid_unknown_fields=True):

@@ -19,12 +19,13 @@ from casework.cards import CardRecord
 from casework.cases import Case, CaseEvent, CaseState
 from casework.lists import ListEntry
 from casework.outbox import OutboxEntry, OutboxMessage
-from casework.views import CardView, CaseView, Outcome
+from casework.views import CardView, CaseFilters, CaseView, Outcome
 
 UNWRITTEN = ""
 _DIGEST_DIGITS = 16
 _encoder = msgspec.json.Encoder()
 NO_STEP = ""
+EVERY_CASE = CaseFilters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +212,14 @@ class Store(Protocol):
     async def load_case(self, case_id: str) -> StoredCase | None:
         """Read a case with its events; None where there is none."""
 
-    async def list_cases(self, states: Sequence[CaseState], after: str, count: int) -> list[ListedCase]:
-        """List cases of these states by `queue_position`, from all shards, beginning behind the position `after`."""
+    async def list_cases(
+        self, states: Sequence[CaseState], after: str, count: int, filters: CaseFilters = EVERY_CASE
+    ) -> list[ListedCase]:
+        """List cases of these states by `queue_position`, from all shards, beginning behind the position `after`.
+
+        Open ones that do not pass the filters are left out; one that ceases to pass just now, and closed ones, may be
+        there all the same. `filters.state` and `filters.card_token` are not looked at.
+        """
 
     async def due_cases(self, shard: int, now_ms: int, count: int) -> list[str]:
         """Ids of a shard's cases whose `ticking.alarm_ms` is not later than `now_ms`, the earliest first."""

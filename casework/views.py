@@ -188,6 +188,7 @@ class CaseFilters:
         action: cases whose severest alert says this.
         card_token: cases of this card.
         owner: cases that this person works on now; an empty name is nobody.
+        taker: cases that this person may take now.
         now_ms: when owners and targets are looked at.
     """
 
@@ -197,12 +198,13 @@ class CaseFilters:
     kind: CaseKind | None = None
     owner: str | None = None
     due: Due | None = None
+    taker: Person | None = None
     now_ms: int = 0
 
     @property
     def is_narrow(self) -> bool:
         """Whether the store lists cases that do not pass."""
-        return any(each is not None for each in (self.action, self.kind, self.owner, self.due))
+        return any(each is not None for each in (self.action, self.kind, self.owner, self.due, self.taker))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ spans from now, so that nothing needs a script.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -239,6 +241,7 @@ def spans(texts: DeskWords) -> list[tuple[str, str]]:
 
 
 _LISTS = frozenset({"countries", "evidence"})
+_TIMES = frozenset({"missed_since_ms", "paid_ms"})
 _AMOUNTS = frozenset({"amount_minor", "limit_minor", "missed_since_ms", "paid_ms", "until_ms"})
 
 
@@ -276,9 +279,12 @@ def read_details(form: Mapping[str, str]) -> dict[str, object]:
 
 
 def _read(name: str, text: str) -> object:
-    """A field's value: lists are words or lines, amounts are numbers, everything else is a text."""
+    """A field's value: lists are words or lines, amounts are numbers, times are UTC, everything else is a text."""
     if name in _LISTS:
         return [part for part in (line.strip() for line in text.replace(",", "\n").split("\n")) if part]
+    if name in _TIMES and "-" in text:
+        with contextlib.suppress(ValueError):
+            return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
     if name in _AMOUNTS and text.isascii() and text.isdecimal() and len(text) < 18:
         return int(text)
     return text

@@ -19,6 +19,7 @@ from casework import clocks
 from casework.cards import OutcomeKind
 from casework.cases import Case, CaseAlert, CaseEvent, CaseEventType, Disposition
 from casework.deliveries import Delivery
+from casework.kinds import KINDS, FieldType
 from casework.steps import CaseStep, steps_of
 from casework.views import CardAction, CaseView, Preview, RelatedCase
 from detector.vocabulary import CardStatus
@@ -38,6 +39,10 @@ _POSSIBLE: dict[CardStatus, frozenset[CardAction]] = {
     CardStatus.REISSUED: frozenset({CardAction.KEEP}),
 }
 _WHOLE = 100
+# Orders by the command that gives them, whose words they have.
+_ORDERS = {"reissue": "reissue", "limit_change": "change_limit", "provisional_credit": "accept_dispute"}
+# What these note is the way in which the cardholder was asked.
+_OF_METHODS = (CaseEventType.VERIFICATION_ASKED, CaseEventType.VERIFICATION_FAILED, CaseEventType.VERIFIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,7 @@ def case_page(
         at_stake=words.money(max(case.amount_minor, case.expected_loss_minor), case.currency),
         target=target_of(case, language, now_ms),
         steps=_step_lines(view, language, now_ms),
+        details=_detail_lines(case, language),
         blocks=[_alert_block(alert, language) for alert in _most_telling_first(view.alerts)],
         spending=spending.spending_of(payments, view.alerts, rates),
         drawing=spending,
@@ -187,6 +193,27 @@ def target_of(case: Case, language: Language, now_ms: int) -> TargetLine | None:
 
 def _step_lines(view: CaseView, language: Language, now_ms: int) -> list[tuple[CaseStep, str]]:
     return [(step, language.say(f"steps.{step.name}")) for step in steps_of(view, now_ms)]
+
+
+def _detail_lines(case: Case, language: Language) -> list[tuple[str, str]]:
+    """What is known of the case's own fields, each with its name, in words."""
+    currency = str(case.details.get("currency", ""))
+    lines = []
+    for field in KINDS[case.kind].fields:
+        value = case.details.get(field.name)
+        # An amount says its currency itself.
+        if value is None or field.type is FieldType.CURRENCY:
+            continue
+        if field.type is FieldType.AMOUNT and isinstance(value, int):
+            shown = words.money(value, currency or None)
+        elif field.type is FieldType.TIME and isinstance(value, int):
+            shown = language.moment(value)
+        elif field.type is FieldType.CHOICE:
+            shown = language.choice("detail_choices", str(value))
+        else:
+            shown = str(value) if isinstance(value, str | int) else ", ".join(map(str, value))
+        lines.append((language.desk_words.field(field.name), shown))
+    return lines
 
 
 def _most_telling_first(alerts: Sequence[CaseAlert]) -> list[CaseAlert]:
@@ -234,6 +261,13 @@ def _timeline_line(event: CaseEvent, language: Language) -> TimelineLine:
         reason = event.card_change.reason
         # The desk gives a code where no person spoke.
         text = reason if " " in reason else language.reason(reason)
+    if event.type in _OF_METHODS and text:
+        text = language.desk_words.choice(f"methods.{text}")
+    told = event.told or {}
+    if "mine" in told:
+        text = language.desk_words.choice("answers.yes" if told["mine"] else "answers.no")
+    if told.get("type") in _ORDERS:
+        text = language.desk_words.action(_ORDERS[str(told["type"])])[0]
     if event.disposition is not None:
         headline = f"{headline}: {language.choice('outcomes', event.disposition)}"
     return TimelineLine(event.time_ms, headline, event.actor, text)

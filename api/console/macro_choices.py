@@ -7,17 +7,23 @@ from dataclasses import dataclass
 
 from api.console.language import Language
 from casework import commands as do
-from casework.acting import DEEDS, tag_of
+from casework.acting import DEEDS, circumstances_of, tag_of
 from casework.authority import Authority, Person
+from casework.cards import can_become
 from casework.cases import Disposition
 from casework.commands import Command
+from casework.errors import NotAuthorisedError
 from casework.playbook import Playbook
 from casework.views import CaseView
 from detector.vocabulary import CardStatus
 
 # One key for each answer to "what was it?"; a macro that decides nothing has none.
 _KEYS = {Disposition.CONFIRMED_FRAUD: "c", Disposition.FALSE_POSITIVE: "f", Disposition.VALUABLE_ALERT: "g"}
-_CARD_NOTICES = {do.Unfreeze: CardStatus.ACTIVE, do.Freeze: CardStatus.FROZEN, do.Block: CardStatus.BLOCKED}
+_TARGETS: dict[type, CardStatus] = {
+    do.Unfreeze: CardStatus.ACTIVE,
+    do.Freeze: CardStatus.FROZEN,
+    do.Block: CardStatus.BLOCKED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +88,13 @@ def _effects(commands: Iterable[Command], playbook: Playbook, language: Language
             continue
         title, hint = language.desk_words.action(tag_of(command))
         yield title if isinstance(command, do.Close) else f"{title}. {hint}".strip()
-        if _CARD_NOTICES.get(type(command)) in playbook.card_notices:
+        if _TARGETS.get(type(command)) in playbook.card_notices:
             yield language.say("decide.cardholder_told")
 
 
 def _why_not(
     view: CaseView,
-    commands: Iterable[Command],
+    commands: tuple[Command, ...],
     person: Person,
     authority: Authority,
     language: Language,
@@ -96,9 +102,22 @@ def _why_not(
 ) -> str:
     """Why it cannot be begun; the desk refuses it anyway."""
     deeds = [DEEDS[type(command)] for command in commands]
-    if any(not authority.permits(person.role, deed.act) for deed in deeds):
+    if view.case.tier > person.tier or not _is_permitted(view, commands, person, authority):
         return language.say("decide.other_tier")
+    targets = [_TARGETS[type(command)] for command in commands if type(command) in _TARGETS]
+    if not all(can_become(view.card_state, target) for target in targets):
+        return language.say("decide.card_cannot", state=language.choice("card_states", view.card_state.wire))
     is_needed = view.card_state is CardStatus.FROZEN and any(deed.needs_identity for deed in deeds)
     if is_needed and not view.case.verification.holds(now_ms):
         return language.say("decide.identity_first")
     return ""
+
+
+def _is_permitted(view: CaseView, commands: Iterable[Command], person: Person, authority: Authority) -> bool:
+    """Whether the matrix lets this person do all of it, be it with a second person's consent."""
+    try:
+        for command in commands:
+            authority.needs_second(person, DEEDS[type(command)].act, circumstances_of(view.case, command))
+    except NotAuthorisedError:
+        return False
+    return True

@@ -124,7 +124,7 @@ def _queue_line(case: Case, language: Language, now_ms: int) -> QueueLine:
         action=case.action.wire,
         reasons=reasons[:_SHOWN_REASONS],
         more_reasons=max(0, len(reasons) - _SHOWN_REASONS),
-        amount=words.money(case.expected_loss_minor, case.currency),
+        amount=words.money(case.expected_loss_minor, case.currency) if case.alert_count else "–",
         age=language.age(now_ms, case.opened_ms),
         target=target_of(case, language, now_ms),
         owner=(case.owner or "") if case.is_open and case.locked_until_ms > now_ms else "",

@@ -11,9 +11,10 @@ from starlette.responses import HTMLResponse
 
 from api.console.rendering import environment, static_digest
 from api.self_service.words import LANGUAGE_NAMES, LANGUAGE_TAGS, page_words
-from casework.cases import CaseAlert, CaseEventType
+from casework.cases import CaseAlert
 from casework.contacts import CHANNELS, ContactRecord
 from casework.notices import format_money
+from casework.proof import answers_of
 from casework.views import CaseView
 from detector.vocabulary import CardStatus
 
@@ -104,17 +105,8 @@ def _line(alert: CaseAlert, view: CaseView, words: Mapping[str, str], zone: tzin
         alert.transaction_id,
         tuple(parts),
         words[f"payment_{alert.action.wire.lower()}"],
-        _answered(view, alert.transaction_id),
+        {True: "yes", False: "no", None: ""}[answers_of(view).get(alert.transaction_id)],
     )
-
-
-def _answered(view: CaseView, transaction_id: str) -> str:
-    """What the cardholder said of a payment last."""
-    for event in reversed(view.timeline):
-        told = event.told or {}
-        if event.type is CaseEventType.CARDHOLDER_ANSWERED and told.get("transaction_id") == transaction_id:
-            return "yes" if told.get("mine") else "no"
-    return ""
 
 
 def _render(template: str, locale: str, *, status_code: int = 200, **values: Any) -> HTMLResponse:

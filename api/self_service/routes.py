@@ -24,7 +24,9 @@ from casework.access import AccessTo
 from casework.contacts import CHANNELS, LOCALES, ContactRecord
 from casework.errors import CommandError, LinkError, VerificationError
 from casework.links import LONGEST_LINK, Link, Purpose
+from casework.proof import answers_of
 from casework.views import CaseView
+from detector.vocabulary import CardStatus
 
 router = APIRouter(prefix=SELF_SERVICE_PATH, include_in_schema=False)
 
@@ -128,10 +130,19 @@ async def take_answer(context: ContextOf, visit: Answering, form: Form) -> Respo
         return await _page(context, visit, visit.view, "not_now", is_bad=True)
     if not mine:
         return await _page(context, visit, view, "said_no")
-    if not code:
-        return await _page(context, visit, view, "said_yes")
-    is_right = view.case.verification.holds(moment.now_ms)
-    return await _page(context, visit, view, "said_yes_verified" if is_right else "code_wrong", is_bad=not is_right)
+    is_known = view.case.verification.holds(moment.now_ms)
+    if code and not is_known:
+        return await _page(context, visit, view, "code_wrong", is_bad=True)
+    return await _page(context, visit, view, _yes_said(view) if is_known else "said_yes")
+
+
+def _yes_said(view: CaseView) -> str:
+    """What comes of a YES of somebody who is known: the card works, there is more to answer, or a person looks."""
+    if view.card_state is CardStatus.ACTIVE:
+        return "said_yes_active"
+    answers = answers_of(view)
+    is_more = any(transaction_id not in answers for transaction_id in view.case.transaction_ids)
+    return "said_yes_more" if is_more else "said_yes_verified"
 
 
 @router.post("/{visit}/code")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.ports import DeskPort
 from casework import commands as do
 from casework.authority import Person, Role
 from casework.cards import CARDHOLDER_ACTOR
 from casework.cases import Contact
-from casework.errors import CaseOpenError
+from casework.errors import CaseOpenError, CommandError
 from casework.kinds import CaseKind
-from casework.playbook import CARDHOLDER_LOST, CARDHOLDER_NO
+from casework.playbook import CARDHOLDER_LOST, CARDHOLDER_NO, CARDHOLDER_YES
+from casework.proof import is_proven
 from casework.verification import Method
 from casework.views import CaseView, Opening
 from detector.vocabulary import CardStatus
@@ -20,6 +21,7 @@ CARDHOLDER = Person(CARDHOLDER_ACTOR, Role.CARDHOLDER)
 # Sooner than this no second code is sent: a page that is sent again and again must not flood a phone.
 CODE_PAUSE_MS = 60_000
 _STOPPABLE = (CardStatus.ACTIVE, CardStatus.FROZEN)
+_YES_NOTE = "The cardholder says on their page, with a right code, that every payment was theirs."
 _NO_NOTE = "The cardholder says on their page that a payment is not theirs."
 _LOST_NOTE = "The cardholder reports on their page that the card is lost or stolen. To be confirmed."
 
@@ -36,7 +38,7 @@ class Moment:
 async def answer(
     desk: DeskPort, view: CaseView, transaction_id: str, code: str | None, moment: Moment, *, mine: bool
 ) -> CaseView:
-    """Record whether a payment is the cardholder's; NO does what the playbook says.
+    """Record whether a payment is the cardholder's; NO does what the playbook says, and so does a YES that is proven.
 
     YES is a weak label. With a code it is a verification as well; a wrong code is counted as everywhere.
 
@@ -44,9 +46,22 @@ async def answer(
         CommandError: as `Desk.act`.
     """
     said = do.CardholderAnswer(transaction_id, mine, code if mine else None)
-    if mine or view.card_state is CardStatus.REISSUED:
+    if mine:
+        return await _after_yes(desk, await _act(desk, view, (said,), moment), moment)
+    if view.card_state is CardStatus.REISSUED:
         return await _act(desk, view, (said,), moment)
     return await _act(desk, view, (said, *desk.playbook.cardholder[CARDHOLDER_NO].commands(_NO_NOTE)), moment)
+
+
+async def _after_yes(desk: DeskPort, view: CaseView, moment: Moment) -> CaseView:
+    """Do what the playbook says once every payment is proven to be theirs; beyond their bounds a person does it."""
+    if not is_proven(view, moment.now_ms):
+        return view
+    proven = replace(moment, idempotency_key=f"{moment.idempotency_key}-proven")
+    try:
+        return await _act(desk, view, desk.playbook.cardholder[CARDHOLDER_YES].commands(_YES_NOTE), proven)
+    except CommandError:
+        return view
 
 
 async def send_code(desk: DeskPort, view: CaseView, moment: Moment) -> CaseView:

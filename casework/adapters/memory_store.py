@@ -13,8 +13,20 @@ from casework.errors import OutboxFullError, StoreEmptyError
 from casework.ids import shard_of_card
 from casework.lists import ListEntry
 from casework.outbox import OutboxEntry, OutboxMessage
-from casework.store import UNWRITTEN, BreakerStep, ListedCase, ListStep, Recorded, Snapshot, Step, StoredCase
+from casework.store import (
+    EVERY_CASE,
+    UNWRITTEN,
+    BreakerStep,
+    ListedCase,
+    ListStep,
+    Recorded,
+    Snapshot,
+    Step,
+    StoredCase,
+)
 from casework.ticking import alarm_ms
+from casework.traits import admits
+from casework.views import CaseFilters
 
 
 class MemoryStore:
@@ -171,9 +183,12 @@ class MemoryStore:
         """Read a case with its events."""
         return self._cases.get(case_id)
 
-    async def list_cases(self, states: Sequence[CaseState], after: str, count: int) -> list[ListedCase]:
+    async def list_cases(
+        self, states: Sequence[CaseState], after: str, count: int, filters: CaseFilters = EVERY_CASE
+    ) -> list[ListedCase]:
         """List cases by position."""
-        cases = (stored.case for stored in self._cases.values() if stored.case.state in states)
+        known = (stored.case for stored in self._cases.values() if stored.case.state in states)
+        cases = (case for case in known if admits(filters, case))
         listed = ((queue_position(case), case) for case in cases)
         behind = sorted((position, case.case_id) for position, case in listed if position > after)
         return [ListedCase(position, self._cases[case_id].case) for position, case_id in behind[:count]]

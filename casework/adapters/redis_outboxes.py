@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from casework.adapters.redis_connection import RedisConnection, Script
+from casework.adapters.redis_documents import message_parts, outbox_entry, place_of
 from casework.errors import OutboxFullError, StoreFencedError, StoreSetupError, UnconfirmedError
 from casework.ids import MAXIMUM_SHARDS, shard_of_card
 from casework.outbox import OutboxEntry, OutboxMessage
-from casework.store import UNWRITTEN
 
 # The relay looks at an empty outbox twenty times a second.
 _CONFIRM_INTERVAL_S = 0.02
-_encoder = msgspec.json.Encoder()
-_headers_decoder = msgspec.json.Decoder(dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +82,17 @@ class RedisOutboxes:
         """Read a shard's outbox."""
         start = "-" if after is None else f"({after}"
         found = await self._redis.command("XRANGE", self._outbox_key(shard), start, "+", "COUNT", count)
-        return [_entry(entry_id, fields) for entry_id, fields in found]
+        return [outbox_entry(entry_id, fields) for entry_id, fields in found]
 
     async def first_entries(self, shards: Sequence[int], count: int) -> dict[int, list[OutboxEntry]]:
         """Read the outboxes of several shards."""
         commands = [("XRANGE", self._outbox_key(shard), "-", "+", "COUNT", count) for shard in shards]
         found = zip(shards, await self._redis.pipelined(commands), strict=True)
-        return {shard: [_entry(*entry) for entry in entries] for shard, entries in found if entries}
+        return {shard: [outbox_entry(*entry) for entry in entries] for shard, entries in found if entries}
 
     async def ack_outbox(self, shard: int, up_to: str) -> None:
         """Trim a shard's outbox to what comes behind `up_to`."""
-        time_ms, sequence = _place(up_to)
+        time_ms, sequence = place_of(up_to)
         behind = f"{time_ms}-{sequence + 1}"
         await self._redis.command("XTRIM", self._outbox_key(shard), "MINID", behind)
 
@@ -118,7 +114,7 @@ class RedisOutboxes:
         deadline_s = time.monotonic() + self._settings.confirm_within_s
         while newest:
             oldest = await self._redis.command("XRANGE", key, "-", "+", "COUNT", 1)
-            if not oldest or _place(oldest[0][0]) > _place(newest[0][0]):
+            if not oldest or place_of(oldest[0][0]) > place_of(newest[0][0]):
                 return
             if time.monotonic() > deadline_s:
                 message = "done in Redis, not yet acknowledged by Kafka"
@@ -155,35 +151,3 @@ class RedisOutboxes:
     def _fence_key(self, shard: int) -> str:
         """The key that says on which server a shard takes writes."""
         return self._shard_key(shard, "fence")
-
-
-def message_parts(messages: Sequence[OutboxMessage]) -> tuple[str | bytes, ...]:
-    """Messages as the scripts take them: topic, key, value and headers of each."""
-    return tuple(
-        part
-        for message in messages
-        for part in (message.topic, message.key, message.value, _encoder.encode(message.headers))
-    )
-
-
-def text_of(raw: bytes | str | None) -> str:
-    """A text of Redis; a missing one is empty."""
-    return UNWRITTEN if raw is None else raw.decode() if isinstance(raw, bytes) else raw
-
-
-def _place(entry_id: bytes | str) -> tuple[int, int]:
-    """An id of a stream's entry, in the order of the stream."""
-    time_part, _, sequence = text_of(entry_id).partition("-")
-    return int(time_part), int(sequence)
-
-
-def _entry(entry_id: bytes | str, fields: Mapping[bytes, bytes]) -> OutboxEntry:
-    """An entry of the outbox's stream."""
-    return OutboxEntry(
-        entry_id=text_of(entry_id),
-        time_ms=int(fields[b"time_ms"]),
-        topic=text_of(fields[b"topic"]),
-        key=text_of(fields[b"key"]),
-        value=fields[b"value"],
-        headers=_headers_decoder.decode(fields[b"headers"]),
-    )

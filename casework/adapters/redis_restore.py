@@ -20,6 +20,7 @@ from casework.lists import ListEntry
 from casework.picture import Held
 from casework.store import NO_STEP, Recorded, StoredCase
 from casework.ticking import alarm_ms
+from casework.traits import traits_of
 from casework.views import Outcome
 
 _SCAN_KEYS = 1_000
@@ -184,6 +185,9 @@ class RestorableRedisStore(RedisStore):
             writes.append(("ZREM", self._key(shard, "cases", before.case.state), (queue_position(before.case),)))
         writes.append(("ZADD", self._key(shard, "cases", case.state), (0, queue_position(case))))
         writes.append(("ZREM", alarms, (case.case_id,)) if alarm is None else ("ZADD", alarms, (alarm, case.case_id)))
+        traits = self._shard_key(shard, "traits")
+        line = traits_of(case).line if case.is_open else None
+        writes.append(("HDEL", traits, (case.case_id,)) if line is None else ("HSET", traits, (case.case_id, line)))
         for entity in case.entities:
             related = self._key(shard, "related", entity)
             writes.append(("ZADD", related, (case.opened_ms, case.case_id)))

@@ -6,6 +6,8 @@ Keys, all of a shard under the hash tag `{shard}` so that a step is atomic on a 
     cardwatch:{7}:card:<card token>        hash: version, card
     cardwatch:{7}:case:<case id>           hash: case, and every event under its sequence; closed ones expire
     cardwatch:{7}:cases:<state>            sorted set of queue positions, all with score 0: in order of their text
+    cardwatch:{7}:traits                   hash by case id: an open case's traits (casework/traits.py), by which lists
+                                           are narrowed; a case without them passes every filter
     cardwatch:{7}:step:<step id>           what is known of a step; expires
     cardwatch:{7}:alarms                   sorted set of case ids by when time has something to do with them
     cardwatch:{7}:related:<entity>         sorted set of the latest cases at a merchant, terminal or device
@@ -23,37 +25,53 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from casework.adapters.redis_connection import RedisConnection, Script
-from casework.adapters.redis_outboxes import RedisOutboxes, RedisStoreSettings, message_parts, text_of
+from casework.adapters.redis_documents import (
+    behind_revision,
+    decoded,
+    encoder,
+    message_parts,
+    narrowing,
+    score_pairs,
+    text_of,
+)
+from casework.adapters.redis_outboxes import RedisOutboxes, RedisStoreSettings
 from casework.breaker import Breaker
 from casework.cards import SYSTEM_ACTOR, CardRecord
 from casework.cases import Case, CaseEvent, CaseState, closed_positions_before, opened_order, queue_position
 from casework.errors import (
     StoreEmptyError,
-    StoreError,
     StoreSetupError,
 )
 from casework.ids import shard_of_card, shard_of_case
 from casework.lists import ListEntry
-from casework.store import BreakerStep, ListedCase, ListStep, Recorded, Snapshot, Step, StoredCase
+from casework.store import (
+    EVERY_CASE,
+    BreakerStep,
+    ListedCase,
+    ListStep,
+    Recorded,
+    Snapshot,
+    Step,
+    StoredCase,
+)
 from casework.ticking import alarm_ms
+from casework.traits import traits_of
+from casework.views import CaseFilters
 
 FORMAT = 1
 _POSITION_PREFIX_CHARACTERS = len("0123456789abcdef:")
 
-_encoder = msgspec.json.Encoder()
 _card_decoder = msgspec.json.Decoder(CardRecord)
 _case_decoder = msgspec.json.Decoder(Case)
 _event_decoder = msgspec.json.Decoder(CaseEvent)
 _recorded_decoder = msgspec.json.Decoder(Recorded)
 _breaker_decoder = msgspec.json.Decoder(Breaker)
 _list_entry_decoder = msgspec.json.Decoder(ListEntry)
-
-Decoded = TypeVar("Decoded")
 
 
 class RedisStore(RedisOutboxes):
@@ -68,6 +86,7 @@ class RedisStore(RedisOutboxes):
         super().__init__(redis, settings)
         self._commit_script = Script.shipped("commit.lua")
         self._entry_script = Script.shipped("entry.lua")
+        self._list_script = Script.shipped("list.lua")
 
     async def open(self, *, create: bool) -> None:
         """Check the set-up, and set up an empty Redis if asked to."""
@@ -86,7 +105,7 @@ class RedisStore(RedisOutboxes):
 
     def _setup(self) -> tuple[str, bytes]:
         """The key of the set-up, and what it says where it is ours."""
-        return f"{self._settings.prefix}:setup", _encoder.encode({"format": FORMAT, "shards": self.shards})
+        return f"{self._settings.prefix}:setup", encoder.encode({"format": FORMAT, "shards": self.shards})
 
     async def ping(self) -> None:
         """Return when Redis answers and is set up."""
@@ -113,11 +132,11 @@ class RedisStore(RedisOutboxes):
             )
         answers = await self._redis.pipelined(commands)
         cards = [
-            (text_of(version), _decoded(_card_decoder, raw) or CardRecord(card_token))
+            (text_of(version), decoded(_card_decoder, raw) or CardRecord(card_token))
             for (card_token, _), (version, raw) in zip(asks, answers[::2], strict=True)
         ]
         cases = await self._cases([card.open_case_id for _, card in cards if card.open_case_id is not None])
-        recorded = [_decoded(_recorded_decoder, raw) for raw in answers[1::2]]
+        recorded = [decoded(_recorded_decoder, raw) for raw in answers[1::2]]
         await self._require_kept(asks, recorded)
         return [
             Snapshot(card, version, self._open_case(cases, card), known)
@@ -143,7 +162,7 @@ class RedisStore(RedisOutboxes):
         """Read cases without their events."""
         distinct = list(dict.fromkeys(case_ids))
         answers = await self._redis.pipelined([("HGET", self._case_key(case_id), "case") for case_id in distinct])
-        cases = (_decoded(_case_decoder, raw) for raw in answers)
+        cases = (decoded(_case_decoder, raw) for raw in answers)
         return {case_id: case for case_id, case in zip(distinct, cases, strict=True) if case is not None}
 
     async def commit(self, steps: Sequence[Step]) -> list[bool]:
@@ -166,7 +185,7 @@ class RedisStore(RedisOutboxes):
         known = () if before is None else before.entities
         related = [] if case is None else [entity for entity in case.entities if entity not in known]
         return (
-            8 + len(related),
+            9 + len(related),
             self._key(shard, "step", step.step_id),
             self._key(shard, "card", step.card.card_token),
             self._key(shard, "case", "" if case is None else case.case_id),
@@ -174,15 +193,16 @@ class RedisStore(RedisOutboxes):
             self._key(shard, "cases", state_before),
             self._key(shard, "cases", state_now),
             self._shard_key(shard, "alarms"),
+            self._shard_key(shard, "traits"),
             *(self._key(shard, "related", entity) for entity in related),
             self._fence_key(shard),
             step.version_before,
             step.version_after,
-            _encoder.encode(step.card),
-            _encoder.encode(step.recorded),
+            encoder.encode(step.card),
+            encoder.encode(step.recorded),
             step.recorded_memory_ms,
             self._settings.outbox_limit,
-            b"" if case is None else _encoder.encode(case),
+            b"" if case is None else encoder.encode(case),
             "" if before is None else queue_position(before),
             "" if case is None else queue_position(case),
             step.closed_memory_ms if closed else 0,
@@ -191,8 +211,9 @@ class RedisStore(RedisOutboxes):
             "" if alarm is None else alarm,
             "" if case is None else case.case_id,
             step.closed_memory_ms,
+            "" if case is None or not case.is_open else traits_of(case).line,
             len(step.events),
-            *(part for event in step.events for part in (event.sequence, _encoder.encode(event))),
+            *(part for event in step.events for part in (event.sequence, encoder.encode(event))),
             *message_parts(step.messages),
         )
 
@@ -201,7 +222,7 @@ class RedisStore(RedisOutboxes):
     async def load_breaker(self, policy_version: str) -> Breaker:
         """Read a breaker."""
         found = await self._redis.command("HGET", self._breakers_key(policy_version), policy_version)
-        return _behind_revision(_breaker_decoder, found) or Breaker(policy_version)
+        return behind_revision(_breaker_decoder, found) or Breaker(policy_version)
 
     async def commit_breaker(self, step: BreakerStep) -> bool:
         """Change a breaker."""
@@ -215,7 +236,7 @@ class RedisStore(RedisOutboxes):
         """Read the breakers of all shards."""
         keys = [self._shard_key(shard, "breakers") for shard in range(self.shards)]
         answers = await self._redis.pipelined([("HVALS", key) for key in keys])
-        found = (_behind_revision(_breaker_decoder, raw) for values in answers for raw in values)
+        found = (behind_revision(_breaker_decoder, raw) for values in answers for raw in values)
         return [breaker for breaker in found if breaker is not None]
 
     # ---------------------------------------------------------------------------------------------------------- lists
@@ -223,7 +244,7 @@ class RedisStore(RedisOutboxes):
     async def load_list_entry(self, name: str) -> ListEntry | None:
         """Read an entry."""
         found = await self._redis.command("HGET", self._lists_key(name), name)
-        return _behind_revision(_list_entry_decoder, found)
+        return behind_revision(_list_entry_decoder, found)
 
     async def commit_list_entry(self, step: ListStep) -> bool:
         """Change an entry."""
@@ -244,7 +265,7 @@ class RedisStore(RedisOutboxes):
             name,
             revision_before,
             step.after.revision,
-            _encoder.encode(step.after),
+            encoder.encode(step.after),
             self._settings.outbox_limit,
             step.time_ms,
             *message_parts(step.messages),
@@ -255,7 +276,7 @@ class RedisStore(RedisOutboxes):
         """Read the entries of all shards."""
         keys = [self._shard_key(shard, "lists") for shard in range(self.shards)]
         answers = await self._redis.pipelined([("HVALS", key) for key in keys])
-        found = (_behind_revision(_list_entry_decoder, raw) for values in answers for raw in values)
+        found = (behind_revision(_list_entry_decoder, raw) for values in answers for raw in values)
         return [entry for entry in found if entry is not None]
 
     def _lists_key(self, name: str) -> str:
@@ -270,25 +291,48 @@ class RedisStore(RedisOutboxes):
             return None
         found = await self._redis.command("HGETALL", self._case_key(case_id))
         fields: dict[str, bytes] = {text_of(name): raw for name, raw in found.items()}
-        case = _decoded(_case_decoder, fields.pop("case", None))
+        case = decoded(_case_decoder, fields.pop("case", None))
         if case is None:
             return None
-        events = (_decoded(_event_decoder, fields[name]) for name in sorted(fields, key=int))
+        events = (decoded(_event_decoder, fields[name]) for name in sorted(fields, key=int))
         return StoredCase(case, tuple(event for event in events if event is not None))
 
-    async def list_cases(self, states: Sequence[CaseState], after: str, count: int) -> list[ListedCase]:
+    async def list_cases(
+        self, states: Sequence[CaseState], after: str, count: int, filters: CaseFilters = EVERY_CASE
+    ) -> list[ListedCase]:
         """Merge the lists of all shards; then read the cases."""
         start = f"({after}" if after else "-"
-        commands = [
-            ("ZRANGEBYLEX", self._key(shard, "cases", state), start, "+", "LIMIT", 0, count)
-            for shard in range(self.shards)
-            for state in states
-        ]
-        lists = await self._redis.pipelined(commands)
+        if filters.is_narrow:
+            lists = await self._narrowed(states, start, count, filters)
+        else:
+            commands = [
+                ("ZRANGEBYLEX", self._key(shard, "cases", state), start, "+", "LIMIT", 0, count)
+                for shard in range(self.shards)
+                for state in states
+            ]
+            lists = await self._redis.pipelined(commands)
         positions = [text_of(raw) for raw in heapq.merge(*lists)][:count]
         case_ids = [position[_POSITION_PREFIX_CHARACTERS:] for position in positions]
         cases = await self._cases(case_ids)
         return [ListedCase(position, cases.get(case_id)) for position, case_id in zip(positions, case_ids, strict=True)]
+
+    async def _narrowed(
+        self, states: Sequence[CaseState], start: str, count: int, filters: CaseFilters
+    ) -> list[list[bytes]]:
+        """The positions that pass, list by list."""
+        commands = [
+            (
+                1 + len(states),
+                self._shard_key(shard, "traits"),
+                *(self._key(shard, "cases", state) for state in states),
+                start,
+                count,
+                *narrowing(filters),
+            )
+            for shard in range(self.shards)
+        ]
+        answers: Any = await self._redis.evaluate(self._list_script, commands)
+        return [positions for answer in answers for positions in answer]
 
     async def due_cases(self, shard: int, now_ms: int, count: int) -> list[str]:
         """Read the head of a shard's alarms."""
@@ -297,13 +341,14 @@ class RedisStore(RedisOutboxes):
         return [text_of(raw) for raw in found]
 
     async def related_cases(self, entities: Sequence[str], count: int) -> dict[str, list[Case]]:
-        """Merge the latest of all shards."""
+        """Merge the latest of all shards by when they came to have to do with an entity; then read the cases."""
         places = [(entity, shard) for entity in entities for shard in range(self.shards)]
         keys = [self._key(shard, "related", entity) for entity, shard in places]
-        answers = await self._redis.pipelined([("ZRANGE", key, -count, -1) for key in keys])
-        names: dict[str, list[str]] = {entity: [] for entity in entities}
+        answers = await self._redis.pipelined([("ZRANGE", key, -count, -1, "WITHSCORES") for key in keys])
+        scored: dict[str, list[tuple[float, str]]] = {entity: [] for entity in entities}
         for (entity, _), answer in zip(places, answers, strict=True):
-            names[entity] += [text_of(raw) for raw in answer]
+            scored[entity] += score_pairs(answer)
+        names = {entity: [name for _, name in sorted(found)[-count:]] for entity, found in scored.items()}
         cases = await self._cases([name for found in names.values() for name in found])
         known = {entity: [cases[name] for name in found if name in cases] for entity, found in names.items()}
         return {entity: sorted(found, key=opened_order, reverse=True)[:count] for entity, found in known.items()}
@@ -331,19 +376,3 @@ class RedisStore(RedisOutboxes):
 def _is_persons(recorded: Recorded) -> bool:
     """Whether it is the answer to a person, who may have to be told later than Redis knows it."""
     return recorded.card is not None or recorded.case is not None
-
-
-def _behind_revision(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decoded | None:
-    """An entry as `entry.lua` writes it, behind its revision."""
-    return None if raw is None else _decoded(decoder, raw.partition(b" ")[2])
-
-
-def _decoded(decoder: msgspec.json.Decoder[Decoded], raw: bytes | None) -> Decoded | None:
-    """A document of Redis; None where it is missing."""
-    if raw is None:
-        return None
-    try:
-        return decoder.decode(raw)
-    except msgspec.DecodeError as error:
-        message = "a document in Redis cannot be read: was it written by a later version?"
-        raise StoreError(message) from error

@@ -59,6 +59,10 @@ class Browser:
         self._call("Emulation.setScriptExecutionDisabled", value=True)
         return self
 
+    def forget(self) -> None:
+        """Lose every cookie, as if nobody had ever signed in here."""
+        self._call("Network.clearBrowserCookies")
+
     def open(self, url: str) -> None:
         """Load a page and wait for it."""
         self._mark_page()
@@ -80,8 +84,8 @@ class Browser:
         self.evaluate(f"void document.querySelector({json.dumps(selector)}).click()")
 
     def evaluate(self, expression: str) -> Any:
-        """The value of an expression in the page."""
-        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """The value of an expression in the page; what a promise comes to."""
+        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(json.dumps(answer["exceptionDetails"]))
         return answer["result"].get("value")

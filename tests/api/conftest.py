@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from api.roles import Role
 from casework.adapters.memory_notices import MemoryNotices
+from casework.history import History
 from casework.links import Links
 from tests.api.chromium import Browser, browser_program, running_browser
 from tests.api.support import CODE_KEY, SECRETS, Memory, World, world
@@ -24,14 +25,6 @@ from tests.api.support import CODE_KEY, SECRETS, Memory, World, world
 def fixture_world() -> World:
     """An application on an empty desk."""
     return world()
-
-
-@pytest.fixture(name="served")
-def fixture_served() -> Iterator[tuple[World, str]]:
-    """An application on a free port of loopback."""
-    made = world(history=Memory(), notices=MemoryNotices(), links=Links(CODE_KEY))
-    with listening() as (listener, port), serving(made.client.app, listener):
-        yield made, f"http://localhost:{port}/console"
 
 
 @contextmanager
@@ -52,6 +45,21 @@ def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join(timeout=30)
+
+
+@contextmanager
+def serving_desk(history: History) -> Iterator[tuple[World, str]]:
+    """An application with everything a desk has, on a free port of loopback, and the console's address."""
+    made = world(history=history, notices=MemoryNotices(), links=Links(CODE_KEY))
+    with listening() as (listener, port), serving(made.client.app, listener):
+        yield made, f"http://localhost:{port}/console"
+
+
+@pytest.fixture(name="served")
+def fixture_served() -> Iterator[tuple[World, str]]:
+    """An application that remembers no closed cases."""
+    with serving_desk(Memory()) as found:
+        yield found
 
 
 @pytest.fixture(name="scripted")

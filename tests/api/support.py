@@ -28,12 +28,15 @@ from api.oidc.provider import Provider
 from api.ports import DeskPort, NoticesPort, Refusal, ScoringPort
 from api.roles import Role
 from casework.adapters.memory_store import MemoryStore
+from casework.adapters.sql_history.store import SqlHistory
 from casework.alerts import Alert, parse_alert
 from casework.authority import Authority
 from casework.desk import Desk
 from casework.errors import InvalidCursorError
-from casework.history import History, HistoryFilters, HistoryPage, Statistics
+from casework.history import History, HistoryFilters, HistoryPage, Statistics, Told
+from casework.outbox import CASES_TOPIC
 from casework.playbook import Playbook
+from casework.records import case_event_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CODE_KEY = b"k" * 32
@@ -236,6 +239,18 @@ class World:
     desk: Desk
     clock: Clock
     registry: CollectorRegistry
+    history: History | None = None
+
+    def remember(self) -> None:
+        """Let the memory of closed cases take in what the desk has told, as the history role does."""
+        events = [
+            case_event_of(entry.value)
+            for shard in range(self.desk.shards)
+            for entry in asyncio.run(self.desk.read_outbox(shard, None, 10_000))
+            if entry.topic == CASES_TOPIC
+        ]
+        assert isinstance(self.history, SqlHistory)
+        self.history.apply([Told(0, offset, event) for offset, event in enumerate(events)])
 
     def respond(self, *alerts: Alert) -> list[str | None]:
         """Let the desk respond to alerts; gives their cases' ids."""
@@ -295,4 +310,4 @@ def world(
     app = create_app(
         desk_port or made, keys(), health, registry, clock, chosen, memory, scoring, history, notices, provider
     )
-    return World(Client(app), made, clock, registry)
+    return World(Client(app), made, clock, registry, history)

@@ -7,9 +7,10 @@ import pytest
 from api.console.rendering import LANGUAGE_NAMES
 from api.roles import Role
 from tests.api.accessibility import faults_of, unseen_focus
+from tests.api.axe_pages import busy
 from tests.api.chromium import Browser
 from tests.api.conftest import sign_in
-from tests.api.support import World, alert
+from tests.api.support import World
 
 pytestmark = pytest.mark.browser
 # 640 pixels are 1280 at 200 % zoom.
@@ -17,28 +18,11 @@ WIDTHS = (320, 640, 1280)
 PAGES = ("", "?kind=dispute&due=near", "/new", "/lists", "/history", "/figures", "/shift", "/cases/none")
 
 
-def busy(made: World) -> list[str]:
-    """Cases of all sorts; their ids, among them an open one with several alerts, a pending and a closed one."""
-    first = made.open_case(1)
-    made.respond(alert(2, amount_minor=55_000), alert(3, card_token="tok_3", action="REVIEW"))
-    pending, closed = made.open_case(4, card_token="tok_4"), made.open_case(5, card_token="tok_5")
-    dispute = made.open_dispute("tok_6")
-    for case_id, actions in (
-        (pending, [{"do": "macro", "name": "stolen_card", "note": "Not theirs."}]),
-        (closed, [{"do": "decide", "disposition": "confirmed_fraud", "note": "x"},
-                  {"do": "close", "outcome": "confirmed_fraud", "note": "x"}]),
-        (first, [{"do": "verify_begin", "method": "knowledge"}]),
-    ):  # fmt: skip
-        answer = made.client.post(f"/v1/cases/{case_id}/actions", role=Role.SENIOR_AGENT, json={"actions": actions})
-        assert answer.status_code == 200, answer.text
-    return [first, pending, closed, dispute]
-
-
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_page_passes(served: tuple[World, str], scripted: Browser, *, dark: bool) -> None:
     """At 320 pixels, at 200 % zoom and at full width; whatever is folded up is unfolded."""
     made, address = served
-    cases = busy(made)
+    cases = busy(made).values()
     scripted.view(1280, dark=dark).open(address)
     found = {"/sign-in": faults_of(scripted)}
     sign_in(scripted, address, Role.SUPERVISOR)
@@ -55,7 +39,7 @@ def test_every_page_passes(served: tuple[World, str], scripted: Browser, *, dark
 def test_every_language_passes(served: tuple[World, str], scripted: Browser, locale: str) -> None:
     """Longer words and other letters fit as well, and the language is named."""
     made, address = served
-    case_id = busy(made)[0]
+    case_id = busy(made)["several alerts"]
     scripted.view(1280).open(address)
     scripted.submit(f"footer [value={locale}]")
     assert scripted.evaluate("document.documentElement.lang") == locale
@@ -69,7 +53,7 @@ def test_every_language_passes(served: tuple[World, str], scripted: Browser, loc
 def test_the_focus_is_always_seen(served: tuple[World, str], scripted: Browser) -> None:
     """At each stop of the tab key on the pages that are worked at, in the order of the page."""
     made, address = served
-    case_id = busy(made)[0]
+    case_id = busy(made)["several alerts"]
     sign_in(scripted.view(1280), address)
     for path in ("", f"/cases/{case_id}", "/new"):
         scripted.open(address + path)

@@ -96,6 +96,64 @@ def test_macros_say_what_follows_and_why_not(world: World) -> None:
     assert "是本人" in choices[1].title
 
 
+@pytest.mark.parametrize(
+    ("fields", "actions", "why_not"),
+    [
+        ({"amount_minor": 250_001}, [{"do": "verify_seen", "method": "call_back"}], "Another tier may do this"),
+        ({}, [{"do": "escalate", "reason": "Too much for me."}], "Another tier may do this"),
+        ({}, [{"do": "block", "reason": "The police asked."}], "The card is Blocked: that cannot follow."),
+    ],
+)
+def test_no_macro_is_offered_whose_effects_would_fail(
+    world: World, fields: dict[str, int], actions: list[dict[str, str]], why_not: str
+) -> None:
+    """Beyond an agent's bounds, on another tier, or where the card cannot become that, it says so beforehand."""
+    case_id = world.open_case(**fields)
+    done = world.client.post(f"/v1/cases/{case_id}/actions", role=Role.SENIOR_AGENT, json={"actions": actions})
+    assert done.status_code == 200, done.text
+    view, agent = asyncio.run(world.desk.case(case_id)), Person("a", Role.AGENT)
+    choices = macro_choices(view, agent, world.desk.authority, world.desk.playbook, language(), NOW_MS)
+    assert choices[1].why_not.startswith(why_not)
+
+
+def test_the_history_speaks_in_words(world: World) -> None:
+    """How identity was verified, what the cardholder said, what was ordered: no code of ours is shown to a person."""
+    case_id = world.open_case()
+    actions = [
+        {"do": "verify_seen", "method": "call_back"},
+        {"do": "cardholder_answer", "transaction_id": "tx-000001", "mine": False},
+        {"do": "reissue", "reason": "Stolen."},
+    ]
+    done = world.client.post(f"/v1/cases/{case_id}/actions", role=Role.SENIOR_AGENT, json={"actions": actions})
+    assert done.status_code == 200, done.text
+    sign_in(world)
+    page = world.client.get(f"/console/cases/{case_id}").text
+    for said in ("Call back", "No", "Order a new card"):
+        assert f'<p class="words">{said}</p>' in page
+    assert "call_back</p>" not in page
+
+
+def test_the_fields_of_a_case_are_in_words(world: World) -> None:
+    """An amount with its currency, a choice by its name."""
+    case_id = world.open_dispute("tok_9")
+    sign_in(world)
+    page = world.client.get(f"/console/cases/{case_id}").text
+    assert "<dd>49.00 EUR</dd>" in page
+    assert "<dd>not_received</dd>" not in page
+    assert '<span class="name" aria-hidden="true">At risk </span>–' in world.client.get("/console").text
+
+
+def test_a_rule_without_weight_says_that_it_is_one(world: World) -> None:
+    """No empty bar where a rule asked and no feature seconds it."""
+    rule = [{"code": "impossible_travel", "text_key": "impossible_travel", "observed": 900.0, "usual": 0.0,
+             "contribution": 0.0}]  # fmt: skip
+    case_id = world.open_case(evidence=rule)
+    sign_in(world)
+    page = world.client.get(f"/console/cases/{case_id}").text
+    assert '<small class="muted">a rule</small>' in page
+    assert 'class="weight"' not in page
+
+
 def test_a_pending_macro_can_be_undone_from_its_page(world: World) -> None:
     """The page says so with the time that is left; what was decided is not handed out as the next case."""
     case_id = world.open_case(1)

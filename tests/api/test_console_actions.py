@@ -8,7 +8,7 @@ import re
 import httpx
 import pytest
 
-from api.console.actions import read_command
+from api.console.actions import read_command, read_details
 from api.errors import FormError
 from api.roles import Role
 from casework import commands as do
@@ -181,6 +181,14 @@ def test_every_form_needs_its_token(world: World, path: str) -> None:
 def test_forms_become_commands(form: dict[str, str], command: do.Command) -> None:
     """Numbers, spans of time, lists and ticks."""
     assert read_command(form, NOW_MS) == command
+
+
+@pytest.mark.parametrize("text", ["2025-10-09T08:53", "2025-10-09 08:53", "1760000000000"])
+def test_times_are_written_as_people_write_them(text: str) -> None:
+    """As a browser's picker sends them, as UTC; the number that the API takes is taken as well."""
+    expected_ms = 1_760_000_000_000 if text.isdecimal() else 1_760_000_000_000 - 20_000
+    assert read_details({"detail.paid_ms": text}) == {"paid_ms": expected_ms}
+    assert read_details({"detail.paid_ms": "2025-13-41T08:53"}) == {"paid_ms": "2025-13-41T08:53"}
 
 
 @pytest.mark.parametrize(

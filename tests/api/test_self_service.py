@@ -13,7 +13,7 @@ from casework.adapters.memory_notices import MemoryNotices
 from casework.contacts import ContactRecord
 from casework.links import Link, Links, Purpose
 from casework.verification import code_of
-from tests.api.support import CARD_NUMBER, CODE_KEY, NOW_MS, World, world
+from tests.api.support import CARD_NUMBER, CODE_KEY, NOW_MS, World, alert, world
 from tests.contracts.test_desk import bodies, drain
 
 CARD = "tok_3fa85f6457174562"
@@ -101,21 +101,80 @@ def test_yes_is_a_weak_label_and_no_verification(page: Page) -> None:
     assert refused.json()["type"] == "urn:cardwatch:problem:identity-not-verified"
 
 
-def test_yes_with_a_code_is_a_verification(page: Page) -> None:
-    """The code reaches the cardholder as a notice; a wrong one is counted, the right one lets an agent unfreeze."""
+def prove(page: Page, transaction_id: str = "tx-000001") -> str:
+    """Say YES with the right code; the page that comes back."""
+    page.tap("code")
+    return page.tap("answer", mine="yes", transaction_id=transaction_id, code=page.code())
+
+
+def test_yes_with_a_code_lets_the_card_pay_again(page: Page) -> None:
+    """A wrong code is counted, the right one verifies; the card works at once, and the case stays for a person."""
     assert 'autocomplete="one-time-code"' not in page.world.client.get(page.path).text
     assert said(page.tap("code")).startswith("We have sent you a code")
     code = page.code()
     wrong = "000000" if code != "000000" else "000001"
     assert said(page.tap("answer", mine="yes", transaction_id="tx-000001", code=wrong)).startswith("That code is not")
     assert said(page.tap("answer", mine="yes", transaction_id="tx-000001", code="12ab")).startswith("That code is not")
+    assert page.card_state() == "frozen"
     text = page.tap("answer", mine="yes", transaction_id="tx-000001", code=code)
-    assert said(text).startswith("Thank you. We know now")
+    assert said(text).endswith("Your card works again.")
     assert code not in text
+    assert page.card_state() == "active"
+    case = page.case()
+    assert case["case"]["state"] != "closed"
+    assert (case["timeline"][-1]["actor"], case["timeline"][-1]["type"]) == ("cardholder", "card_changed")
+    assert page.told("fraud.notifications.v1")[-1]["template"] == "card_active"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"amount_minor": 250_001}, {"score": 0.995}, {"amount_minor": 90_000, "currency": "CHF"}]
+)
+def test_beyond_the_bounds_of_tier_1_a_person_lets_it_go(fields: dict[str, Any]) -> None:
+    """The YES is proven and recorded all the same, so that an agent needs one command and no other question."""
+    page = Page(**fields)
+    assert said(prove(page)).startswith("Thank you. We know now that it is you. A person")
+    assert page.card_state() == "frozen"
     unfreeze = {"actions": [{"do": "unfreeze", "reason": "It was them."}]}
     done = page.world.client.post(f"/v1/cases/{page.case_id}/actions", role=Role.SENIOR_AGENT, json=unfreeze)
     assert done.status_code == 200
     assert page.card_state() == "active"
+
+
+def test_every_payment_must_be_theirs(page: Page) -> None:
+    """One of two proves nothing yet; the other, said without another code, lets the card pay again."""
+    page.world.respond(alert(2, card_token=CARD, amount_minor=3_200))
+    assert said(prove(page)).endswith("Please answer for the other payments, too.")
+    assert page.card_state() == "frozen"
+    assert said(page.tap("answer", mine="yes", transaction_id="tx-000002")).endswith("Your card works again.")
+    assert page.card_state() == "active"
+
+
+@pytest.mark.parametrize(
+    "action",
+    [{"do": "escalate", "reason": "Something is odd."}, {"do": "freeze", "reason": "We wait for the police."}],
+)
+def test_people_are_not_overruled(page: Page, action: dict[str, Any]) -> None:
+    """Where a person handed the case on, or stopped the card themselves, the cardholder's YES waits for a person."""
+    answer = page.world.client.post(
+        f"/v1/cases/{page.case_id}/actions", role=Role.SENIOR_AGENT, json={"actions": [action]}
+    )
+    assert answer.status_code == 200, answer.text
+    assert "A person will look" in said(prove(page))
+    assert page.card_state() == "frozen"
+
+
+def test_another_proof_than_the_code_is_a_persons_business(page: Page) -> None:
+    """An agent who called back decides themselves; a YES on the page does nothing more then."""
+    page.world.verify(page.case_id)
+    page.tap("answer", mine="yes", transaction_id="tx-000001")
+    assert page.card_state() == "frozen"
+
+
+def test_after_a_lost_card_yes_unfreezes_nothing(page: Page) -> None:
+    """The card was stopped by its holder: a person confirms that before it works again."""
+    page.tap("lost")
+    prove(page)
+    assert page.card_state() == "frozen"
 
 
 def test_codes_do_not_flood_a_phone_and_guessing_ends(page: Page) -> None:

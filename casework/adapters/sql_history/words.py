@@ -9,11 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text, func, literal_column, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    any_,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import TSVECTOR, insert
 from sqlalchemy.sql import ColumnElement
 
+from casework.adapters.sql_history import schema
 from casework.history import searchable
+
+# Read in some 5 ms; words of one case in 200 are found in so many by walking backwards, rarer ones in the index.
+_SAMPLE_CASES, _COMMON_CASES = 2_000, 10
 
 
 class SqliteWords:
@@ -31,8 +48,14 @@ class SqliteWords:
             if not changed.rowcount:
                 connection.execute(text("INSERT INTO case_words (rowid, words) VALUES (:number, :more)"), row)
 
-    def matches(self, query: str) -> ColumnElement[bool]:
-        """The condition that a row of the table holds the query's words."""
+    def numbers(self, _connection: Connection, plain: Select[tuple[int]], query: str, below: int) -> Select[tuple[int]]:
+        """Narrow a query of cases' numbers to those that hold the words, the newest first.
+
+        FTS5 walks what it finds from the newest on, however many there are.
+        """
+        return _joined(plain, self.table, below).where(self._matches(query))
+
+    def _matches(self, query: str) -> ColumnElement[bool]:
         phrases = " AND ".join(f'"{phrase}"' for phrase in _phrases(query))
         return literal_column("case_words").op("MATCH")(phrases)
 
@@ -56,13 +79,34 @@ class PostgresWords:
             appended = self.table.c.words + " " + made.excluded.words
             connection.execute(made.on_conflict_do_update(index_elements=["number"], set_={"words": appended}))
 
-    def matches(self, query: str) -> ColumnElement[bool]:
-        """The condition that a row of the table holds the query's words."""
+    def numbers(self, connection: Connection, plain: Select[tuple[int]], query: str, below: int) -> Select[tuple[int]]:
+        """Narrow a query of cases' numbers to those that hold the words, the newest first.
+
+        PostgreSQL takes every word that it has no statistics of for one that a case in 200 has, and reads all cases
+        backwards for a word that none has. So the newest ones are asked how common the words are.
+        """
+        found, matches = self.table.c, self._matches(query)
+        newest = select(func.max(found.number)).scalar_subquery()
+        sample = select(found.number).where(found.number > newest - _SAMPLE_CASES, matches).limit(_COMMON_CASES)
+        if len(connection.execute(sample).all()) == _COMMON_CASES:
+            return _joined(plain, self.table, below).where(matches)
+        # As an array, so that it is made from the index first, and cases are looked up by it.
+        few = select(found.number).where(matches, found.number < below).scalar_subquery()
+        number = schema.cases.c.number
+        return plain.where(number == any_(func.array(few))).order_by(number.desc())
+
+    def _matches(self, query: str) -> ColumnElement[bool]:
         asked: Any = None
         for phrase in _phrases(query):
             one = func.phraseto_tsquery("simple", phrase)
             asked = one if asked is None else asked.op("&&")(one)
         return self.table.c.search.op("@@")(asked)
+
+
+def _joined(plain: Select[tuple[int]], words: Table, below: int) -> Select[tuple[int]]:
+    """A query of cases together with their words, the newest first."""
+    joined = plain.join(words, words.c.number == schema.cases.c.number).where(words.c.number < below)
+    return joined.order_by(words.c.number.desc())
 
 
 def has_words(query: str) -> bool:

@@ -1,0 +1,1 @@
+"""Stories of the desk, told in a browser on a whole running cardwatch."""
