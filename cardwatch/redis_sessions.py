@@ -15,14 +15,6 @@ class RedisSessions:
         self._redis = redis
         self._prefix = prefix
 
-    async def open(self) -> None:
-        """Connect, alone: redis-py's client of a cluster fails where its very first calls come many at once.
-
-        Raises:
-            casework.errors.StoreError: Redis does not answer; it is asked again on first use.
-        """
-        await self._redis.command("GET", self._key(""))
-
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.close()

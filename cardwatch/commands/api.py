@@ -31,7 +31,7 @@ from cardwatch.metrics import write_url
 from cardwatch.services import connected
 from cardwatch.settings import Settings, configured_toml, shipped_toml
 from cardwatch.vitals import certificate_files
-from casework.errors import CaseworkError, StoreEmptyError, StoreError, StoreSetupError, StoreUnavailableError
+from casework.errors import CaseworkError, StoreEmptyError, StoreSetupError, StoreUnavailableError
 from detector.errors import DetectorError
 from telemetry.exposition import process_registry
 from telemetry.metric import Process
@@ -193,8 +193,6 @@ def application(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if waiting is not None:
             waiting.start()
-        with contextlib.suppress(StoreError):
-            await memory.open()
         yield
         if waiting is not None:
             await waiting.stop()

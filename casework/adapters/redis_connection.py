@@ -67,6 +67,9 @@ class ConnectionPolicy:
 class RedisClient(Protocol):
     """What we use of `redis.asyncio.Redis` and `RedisCluster`."""
 
+    def initialize(self) -> Awaitable[Any]:
+        """Find out what has to be known before the first command."""
+
     def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]:
         """Send a command."""
 
@@ -194,6 +197,8 @@ class RedisConnection:
         self._policy = policy
         self._replicas = replicas
         self._circuit = _Circuit(policy, clock_s)
+        self._initializing = asyncio.Lock()
+        self._is_initialized = False
 
     async def close(self) -> None:
         """Close the connections, those to sentinels as well, which redis-py's client leaves open."""
@@ -265,12 +270,20 @@ class RedisConnection:
             message = f"fewer than {self._replicas} replicas of Redis have it"
             raise StoreUnavailableError(message)
 
+    async def _initialize(self) -> None:
+        """Connect alone: redis-py's client of a cluster breaks connections where its very first calls come together."""
+        if not self._is_initialized:
+            async with self._initializing:
+                await self.client.initialize()
+                self._is_initialized = True
+
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
         """Turn redis-py's errors into ours; their texts may repeat what was sent, so they are not passed on."""
         self._circuit.require_closed()
         try:
             async with asyncio.timeout(self._policy.budget_s):
+                await self._initialize()
                 yield
         except ResponseError as error:
             self._circuit.answered()

@@ -22,6 +22,9 @@ class ScriptedClient:
         self.answers: list[Any] = []
         self.asked = 0
 
+    async def initialize(self) -> None:
+        """There is nothing to find out."""
+
     async def execute_command(self, *_command: Any, **_options: Any) -> Any:
         self.asked += 1
         answer = self.answers.pop(0) if self.answers else b"OK"

@@ -32,7 +32,6 @@ def play(request: pytest.FixtureRequest, servers: Servers) -> Callable[[Story], 
             return
         client = connect(RedisAddress(servers.url(kind), cluster=kind == "cluster"), _POLICY)
         made = RedisSessions(RedisConnection(client, _POLICY), prefix=uuid.uuid4().hex)
-        await made.open()
         yield made
         await made.close()
 
@@ -66,6 +65,17 @@ def test_a_name_is_given_once(play: Callable[[Story], None]) -> None:
         assert won.count(True) == 1
         assert await memory.get("a") == values[won.index(True)]
         assert (await asyncio.gather(*(memory.take("a") for _ in range(20)))).count(None) == 19
+
+    play(story)
+
+
+def test_the_first_calls_may_come_together(play: Callable[[Story], None]) -> None:
+    """As they do where a page of many parts is the first that a process answers."""
+
+    async def story(memory: SessionMemory) -> None:
+        names = [str(number) for number in range(50)]
+        assert all(await asyncio.gather(*(memory.put_new(name, name.encode(), HOUR_MS) for name in names)))
+        assert await asyncio.gather(*(memory.get(name) for name in names)) == [name.encode() for name in names]
 
     play(story)
 
