@@ -80,6 +80,7 @@ def test_a_secret_may_come_from_a_file(config: Path, tmp_path: Path, monkeypatch
         ("case.closed", "case.close", "'case.close' is no kind of event"),
         ("https://bank", "http://bank", "unless it is private"),
         ("https://bank", "https://user:pw@bank", "another form"),
+        ("bank.example", "bank.example:99999", "it is no address"),
         ("endpoints.bank", "endpoints.Bank", "endpoints.Bank"),
         ("events", "event", "did you mean events"),
     ],
