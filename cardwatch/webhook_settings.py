@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import httpx
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from cardwatch.sections import Section
@@ -11,6 +12,7 @@ from casework.errors import WebhookSecretError
 from casework.webhooks import kinds_of, secret_of
 
 MOST_ENDPOINTS = 16
+_PORTS = 65_536
 
 
 def _signs(secret: SecretStr) -> SecretStr:
@@ -22,6 +24,18 @@ def _signs(secret: SecretStr) -> SecretStr:
         except WebhookSecretError as error:
             raise ValueError(str(error)) from None
     return secret
+
+
+def _address(url: str) -> str:
+    """Refuse what nobody could post to; it is not repeated."""
+    try:
+        port = httpx.URL(url).port
+    except (httpx.InvalidURL, UnicodeError):
+        port = 0
+    if port is not None and not 0 < port < _PORTS:
+        message = "it is no address"
+        raise ValueError(message)
+    return url
 
 
 def _meant(patterns: list[str]) -> list[str]:
@@ -37,7 +51,7 @@ EndpointName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 class EndpointSettings(Section):
     """One system that is told."""
 
-    url: str = Field(
+    url: Annotated[str, AfterValidator(_address)] = Field(
         pattern=r"^https?://[^\s?#@/]{1,255}(/[^\s#@]{0,1000})?$", description="https://..., no user in it"
     )
     events: Annotated[list[str], AfterValidator(_meant)] = Field(

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +30,9 @@ ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp
 TEST_KIND = "webhook.test"
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with, by the specification
 LEAST_SECRET_BYTES, MOST_SECRET_BYTES = 24, 64
+_EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+# The end of the year 9999.
+_LATEST_MS = 253_402_300_799_999
 TOLD_TOPICS = (CASES_TOPIC, CARDS_STATE_TOPIC)
 
 CASE_KINDS = tuple(f"case.{event.value}" for event in CaseEventType)
@@ -138,6 +142,10 @@ def webhook_of(topic: str, event_id: str, value: bytes) -> WebhookEvent:
     Raises:
         msgspec.DecodeError, UnicodeDecodeError: it is none of ours.
     """
+    if not _EVENT_ID.fullmatch(event_id):
+        # By the specification no dot, or what is signed could be read in two ways; and it goes into a header.
+        message = "no id of an event of ours"
+        raise msgspec.ValidationError(message)
     if topic == CASES_TOPIC:
         event = case_event_of(value)
         return _webhook(event_id, f"case.{event.type.value}", event.card_token, event.time_ms, case_data(event))
@@ -188,6 +196,9 @@ def case_data(event: CaseEvent) -> dict[str, Any]:
 
 
 def _webhook(event_id: str, kind: str, card_token: str, time_ms: int, data: Mapping[str, Any]) -> WebhookEvent:
+    if not 0 <= time_ms <= _LATEST_MS:
+        message = "no time of an event of ours"
+        raise msgspec.ValidationError(message)
     moment = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     body = _encoder.encode({"type": kind, "timestamp": moment, "data": data})
     return WebhookEvent(event_id, kind, card_token, time_ms, body)

@@ -7,7 +7,7 @@ the member says that it lives, and hears of rebalances, while it holds what it h
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -43,6 +43,7 @@ class GroupConsumer:
         self.taken: frozenset[TopicPartition] = frozenset()
         self._holds = False
         self._early: list[ReadRecord] = []
+        self._lost: set[TopicPartition] = set()
         session_ms = round(settings.session_timeout_s * 1000)
         self._consumer = Consumer(
             {
@@ -80,13 +81,17 @@ class GroupConsumer:
             # It was on its way when the partition was paused.
             self._early.append(read_record(message))
 
-    def commit(self, records: Iterable[ReadRecord]) -> bool:
-        """Commit what stands behind these records; False where the group has moved on, and others will read them again.
+    def take_lost(self) -> set[TopicPartition]:
+        """Partitions that were taken away since the last call, be it to be given back at once."""
+        lost, self._lost = self._lost, set()
+        return lost
+
+    def commit(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """Commit the next offsets to read; False where the group has moved on, and others will read from before.
 
         Raises:
             KafkaException: Kafka does not take it.
         """
-        ends = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
         own = [KafkaPartition(*partition, end) for partition, end in ends.items() if partition in self.taken]
         if not own:
             return False
@@ -111,11 +116,12 @@ class GroupConsumer:
     def _assigned(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         consumer.assign(partitions)
         self.taken = frozenset(TopicPartition(each.topic, each.partition) for each in partitions)
-        logger.info("partitions of group taken: %d", len(partitions))
+        logger.info("partitions taken over: %d", len(partitions))
         if self._holds:
             consumer.pause(partitions)
 
     def _revoked(self, consumer: Consumer, _partitions: list[KafkaPartition]) -> None:
+        self._lost |= self.taken
         self.taken = frozenset()
         self._early = []
         consumer.unassign()

@@ -159,7 +159,7 @@ class HistoryRole:
             positions = await self._patiently(lambda: self._history.positions(log.origin))
             await asyncio.to_thread(log.assign, positions)
             while not self._stopping.is_set():
-                await self._show_untouched()
+                await self._show_untouched(log)
                 records = await asyncio.to_thread(log.read)
                 if records and not await self._take_in(records):
                     positions = await self._patiently(lambda: self._history.positions(log.origin))
@@ -206,10 +206,14 @@ class HistoryRole:
                 self._metrics.vitals.waits_for("history", None)
                 return result
 
-    async def _show_untouched(self) -> None:
-        """Show now and then which urgent cases wait for the desk: no event tells of what nobody does."""
+    async def _show_untouched(self, log: CaseLog) -> None:
+        """Show now and then which urgent cases wait for the desk: no event tells of what nobody does.
+
+        Not while much is still to be read: what was done about them long ago stands there.
+        """
         now_ms = time.time_ns() // 1_000_000
-        if now_ms - self._untouched_shown_ms >= _UNTOUCHED_INTERVAL_MS:
+        is_due = now_ms - self._untouched_shown_ms >= _UNTOUCHED_INTERVAL_MS
+        if is_due and log.lag_records() <= _CAUGHT_UP_RECORDS:
             self._untouched_shown_ms = now_ms
             self._metrics.show_untouched(await self._patiently(self._history.untouched_since_ms), now_ms)
 

@@ -52,12 +52,15 @@ def _moment(text: str) -> int:
     """A time as UTC epoch milliseconds.
 
     Raises:
-        ValueError: it is none, or says no time zone.
+        ArgumentTypeError: it is none, or says no time zone.
     """
-    moment = datetime.fromisoformat(text)
+    message = "right is a time with its zone, such as 2026-11-27T10:00Z"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(message) from None
     if moment.tzinfo is None:
-        message = "a time has a zone, such as Z at its end"
-        raise ValueError(message)
+        raise argparse.ArgumentTypeError(message)
     return round(moment.timestamp() * 1000)
 
 
@@ -157,6 +160,7 @@ async def _replay(settings: Settings, endpoint: Endpoint, log: WebhookLog, args:
         message = "--before: only with --since"
         raise SettingsError(message)
     streams = stream_settings(settings, "cardwatch-webhooks")
+    places: set[Place] = set()
     if args.untold:
         untold = await log.untold(endpoint.name)
         places = {Place(line.topic, line.partition, line.offset) for line in untold}
@@ -168,7 +172,10 @@ async def _replay(settings: Settings, endpoint: Endpoint, log: WebhookLog, args:
             read_since(streams, TOLD_TOPICS, args.since), lambda time_ms: args.since <= time_ms < before_ms
         )
     done = await _with_poster(settings, endpoint, lambda poster: _replayed(endpoint, poster, log, records))
-    print(f"{endpoint.name}: {done.told} told, {done.refused} refused")
+    # A state of a card that later ones have replaced, or a kind that is not wanted any more.
+    missing = max(len(places) - done.told - done.refused, 0) if not done.stopped_by else 0
+    more = f", {missing} no longer to be told" if missing else ""
+    print(f"{endpoint.name}: {done.told} told, {done.refused} refused{more}")
     if done.stopped_by:
         message = f"{endpoint.name}: {done.stopped_by}; what comes behind was not told, do it again later"
         raise CardwatchError(message)

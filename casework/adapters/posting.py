@@ -99,7 +99,7 @@ class Poster:
                 response = await self._client.send(self._request(address, body, headers), stream=True)
                 status = response.status_code
                 await _read(response)
-        except (httpx.HTTPError, OSError, UnicodeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             # The status is the answer, however slow or broken what follows it is.
             if status is None:
                 raise PostError(type(error).__name__) from error

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cardwatch import diagnosis, wiring
@@ -80,6 +81,7 @@ def test_a_secret_may_come_from_a_file(config: Path, tmp_path: Path, monkeypatch
         ("case.closed", "case.close", "'case.close' is no kind of event"),
         ("https://bank", "http://bank", "unless it is private"),
         ("https://bank", "https://user:pw@bank", "another form"),
+        ("bank.example", "bank.example:99999", "it is no address"),
         ("endpoints.bank", "endpoints.Bank", "endpoints.Bank"),
         ("events", "event", "did you mean events"),
     ],
@@ -137,6 +139,10 @@ def test_an_endpoint_is_tried_shown_replayed_and_enabled(
             code, said = await command("replay", "bank", "--since", "2025-01-01T00:00Z")
             assert (code, said) == (EXIT_OK, "bank: 4 told, 0 refused\n")
             assert set(receiver.ids()[2:]) <= set(ids)
+            gone = msgspec.structs.replace(line, webhook_id="event-gone", offset=10**6)
+            await log.write("bank", gone)
+            assert (await command("replay", "bank", "--untold"))[1].endswith("0 refused, 1 no longer to be told\n")
+            await log.write("bank", msgspec.structs.replace(gone, outcome=Outcome.DELIVERED))
             assert (await command("enable", "bank"))[0] == EXIT_OK
             assert "0 untold  told" in (await command("list"))[1]
             receiver.reply = lambda _received: 503
@@ -147,6 +153,14 @@ def test_an_endpoint_is_tried_shown_replayed_and_enabled(
             assert (await command("show", "ledger"))[0] == EXIT_USAGE
 
     asyncio.run(play())
+
+
+def test_a_time_without_its_zone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whose ten o'clock is meant must be said."""
+    for wrong in ("2026-11-27T10:00", "ten"):
+        with pytest.raises(SystemExit):
+            main(["webhooks", "replay", "bank", "--since", wrong])
+        assert "right is a time with its zone" in capsys.readouterr().err
 
 
 def test_the_doctor_knows_endpoints(config: Path, redis: str) -> None:

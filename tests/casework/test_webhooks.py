@@ -36,6 +36,7 @@ from casework.webhooks import (
 from tests.contracts.test_history import NOTES, story
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+STORY = story(count=1)
 EVENT = WebhookEvent("msg_p5jXN8AQM9LWM0D4loKWxJek", "case.opened", "card-1", 0, b'{"test": 2432232314}')
 CARD_STATE = {
     "card_token": "card-1", "state": "frozen", "sequence": 3, "reason": "she said it was not her", "actor": "ann",
@@ -124,6 +125,38 @@ def test_what_is_no_event_is_told_apart(topic: str, value: bytes) -> None:
     """Whatever stands in the topic, one kind of error says so."""
     with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
         webhook_of(topic, "event-1", value)
+
+
+@pytest.mark.parametrize("event_id", ["", "a.b", "a b", "a\r\nb", "\xe9", "x" * 129])
+def test_an_id_that_could_be_misread_is_none_of_ours(event_id: str) -> None:
+    """It goes into a header, and stands before a dot in what is signed."""
+    with pytest.raises(msgspec.ValidationError):
+        webhook_of(CARDS_STATE_TOPIC, event_id, msgspec.json.encode(CARD_STATE))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.sampled_from([CARDS_STATE_TOPIC, CASES_TOPIC]),
+    st.dictionaries(
+        st.sampled_from([*CARD_STATE, "type", "case_id", "time_ms", "facts", "alert", "card_change"]), _JSON, max_size=3
+    ),
+)
+def test_no_record_breaks_our_own_code(topic: str, changes: dict[str, Any]) -> None:
+    """A record of ours with some fields replaced by anything is told, or is none of ours."""
+    first = case_event_draft(STORY[0]).body
+    body = CARD_STATE if topic == CARDS_STATE_TOPIC else {name: it for name, it in first.items() if it is not None}
+    value = json.dumps(json.loads(msgspec.json.encode(body)) | changes).encode()
+    try:
+        told = webhook_of(topic, "event-1", value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    assert json.loads(told.body)["type"] == told.kind
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ from casework.webhook_log import Disabled, Line, Outcome
 from streams.metrics import StreamMetrics
 from streams.topic_tail import read_since
 from streams.topics import CARD_STATES, CASES
+from streams.untold import MOST_REFUSALS
 from streams.webhook_replay import Place, of_places, of_span, replay
-from streams.webhooks import MOST_REFUSALS
 from tests.casework.examples import NOW_MS
 from tests.contracts.test_history import story
 from tests.services.webhook_receiver import HANG, NO_HTTP, RESET, SLOW_BODY, Received, Receiver, Reply, receiving
@@ -161,19 +161,24 @@ def test_an_endpoint_that_is_away_holds_up_nobody(world: World, bad: Reply) -> N
     asyncio.run(play())
 
 
-def test_one_that_is_away_is_asked_by_one_event(world: World) -> None:
-    """After the first round only one of all that wait asks whether it is back."""
+def test_an_event_that_breaks_the_endpoint_holds_up_its_card_alone(world: World) -> None:
+    """All others are told, also what comes later; a card's other events wait for it."""
 
-    async def play() -> list[str]:
-        async with receiving(Receiver(lambda _received: 503)) as receiver:
+    def reply(received: Received) -> Reply:
+        return 500 if received.told["data"]["card_token"] == "card-1" else 204
+
+    async def play() -> None:
+        log = MemoryWebhooks()
+        async with receiving(Receiver(reply)) as receiver:
             tell(world)
-            async with running(role(endpoint(receiver.url), world.settings)):
-                await eventually(lambda: len(receiver.received) > 12, "it is asked again")
-            return receiver.ids()
+            others = len([event for event in STORY if event.card_token != "card-1"])
+            async with running(role(endpoint(receiver.url), world.settings, log=log)):
+                await eventually(lambda: len(told_of(log)) == others, "all others")
+                tell(world, [replace(STORY[0], case_id="case-later", card_token="card-later")])
+                await eventually(lambda: len(told_of(log)) == others + 1, "the one that came later")
+            assert by_card(receiver) == {**in_order(), "card-later": [1], "card-1": [1]}
 
-    ids = asyncio.run(play())
-    assert len(set(ids[-6:])) == 1
-    assert len(set(ids)) <= len(in_order())
+    asyncio.run(play())
 
 
 def test_gone_disables_until_somebody_enables(world: World) -> None:
