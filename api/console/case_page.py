@@ -142,6 +142,7 @@ def case_page(
     payments = spending.payments_of(view)
     # Macros have a form of their own, and undoing one stands where it is told that it follows.
     forms = [form for form in state.forms if form.do not in {"macro", "undo"}]
+    outcomes = KINDS[case.kind].outcomes
     groups = {group: [form for form in forms if form.group is group] for group in Group}
     return render(
         "case.html",
@@ -161,7 +162,9 @@ def case_page(
         drawing=spending,
         payments=words.payment_table(payments[-spending.MOST_PAYMENTS :], view.alerts, language.texts),
         timeline=[_timeline_line(event, language) for event in reversed(view.timeline)],
-        dispositions=DISPOSITIONS,
+        dispositions=[each for each in DISPOSITIONS if each in outcomes],
+        # What else ends a case is no question of fraud, and is chosen where it is closed.
+        closes_plainly=not state.macros and any(each not in DISPOSITIONS for each in outcomes),
         groups={language.choice("groups", group): forms for group, forms in groups.items() if forms},
         spans=spans(language.desk_words),
         now_ms=now_ms,
@@ -212,7 +215,10 @@ def _detail_lines(case: Case, language: Language) -> list[tuple[str, str]]:
             shown = language.choice("detail_choices", str(value))
         else:
             shown = str(value) if isinstance(value, str | int) else ", ".join(map(str, value))
-        lines.append((language.desk_words.field(field.name), shown))
+        # In a form an amount is asked for in minor units; here it is written as people write it.
+        is_amount = field.type is FieldType.AMOUNT
+        name = language.say("payments.amount_minor") if is_amount else language.desk_words.field(field.name)
+        lines.append((name, shown))
     return lines
 
 
