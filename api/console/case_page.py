@@ -39,6 +39,8 @@ _POSSIBLE: dict[CardStatus, frozenset[CardAction]] = {
     CardStatus.REISSUED: frozenset({CardAction.KEEP}),
 }
 _WHOLE = 100
+# Of other cases: what a person looks at before they decide; the others are folded up.
+_MOST_LISTED = 6
 # Orders by the command that gives them, whose words they have.
 _ORDERS = {"reissue": "reissue", "limit_change": "change_limit", "provisional_credit": "accept_dispute"}
 # What these note is the way in which the cardholder was asked.
@@ -172,6 +174,7 @@ def case_page(
         verified=case.verification.holds(now_ms),
         card_actions=_offered_actions(session, view.card_state, authority),
         earlier=[other for other in state.related if "card" in other.by],
+        most_listed=_MOST_LISTED,
         elsewhere=[other for other in state.related if "card" not in other.by],
         state=state,
     )

@@ -159,6 +159,15 @@ def test_what_ends_a_dispute_is_no_question_of_fraud(world: World) -> None:
     assert 'id="one-by-one">' in dispute
 
 
+def test_of_many_other_cases_few_are_seen_at_first(world: World) -> None:
+    """The latest; the others are folded up behind their number, each with what it has in common."""
+    case_ids = [world.open_case(number, card_token=f"tok_{number}") for number in range(1, 12)]
+    sign_in(world)
+    page = world.client.get(f"/console/cases/{case_ids[0]}").text
+    seen, _, folded = page.partition("<summary>and 4 more</summary>")
+    assert (seen.count("same merchant"), folded.count("same merchant")) == (6, 4)
+
+
 def test_a_rule_without_weight_says_that_it_is_one(world: World) -> None:
     """No empty bar where a rule asked and no feature seconds it."""
     rule = [{"code": "impossible_travel", "text_key": "impossible_travel", "observed": 900.0, "usual": 0.0,
