@@ -8,16 +8,20 @@ from casework.verification import Method
 from casework.views import CaseView
 from detector.vocabulary import CardStatus
 
+# Who acts on the page; no agent has this name.
+CARDHOLDER_NAME = "cardholder"
+
 
 def is_proven(view: CaseView, now_ms: int) -> bool:
     """Whether the cardholder, known by a code, says of every payment of the case that it was theirs.
 
-    Not where a person stopped the card, or handed the case on: people are overruled by people.
+    Not where a person stopped the card, handed the case on, or works on it now: people are overruled by people.
     """
     case = view.case
     return (
         case.is_open
         and case.tier == 1
+        and not case.locked_by_other(CARDHOLDER_NAME, now_ms)
         and view.card_state is CardStatus.FROZEN
         and _was_frozen_by_us(view)
         and case.verification.holds(now_ms)

@@ -11,12 +11,12 @@ from casework.cases import Contact
 from casework.errors import CaseOpenError, CommandError
 from casework.kinds import CaseKind
 from casework.playbook import CARDHOLDER_LOST, CARDHOLDER_NO, CARDHOLDER_YES
-from casework.proof import is_proven
+from casework.proof import CARDHOLDER_NAME, is_proven
 from casework.verification import Method
 from casework.views import CaseView, Opening
 from detector.vocabulary import CardStatus
 
-CARDHOLDER = Person("cardholder", Role.CARDHOLDER)
+CARDHOLDER = Person(CARDHOLDER_NAME, Role.CARDHOLDER)
 # Sooner than this no second code is sent: a page that is sent again and again must not flood a phone.
 CODE_PAUSE_MS = 60_000
 _STOPPABLE = (CardStatus.ACTIVE, CardStatus.FROZEN)
