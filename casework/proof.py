@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from casework.cards import SYSTEM_ACTOR
+from casework.cards import CARDHOLDER_ACTOR, SYSTEM_ACTOR
 from casework.cases import CaseEventType
 from casework.verification import Method
 from casework.views import CaseView
@@ -12,12 +12,13 @@ from detector.vocabulary import CardStatus
 def is_proven(view: CaseView, now_ms: int) -> bool:
     """Whether the cardholder, known by a code, says of every payment of the case that it was theirs.
 
-    Not where a person stopped the card, or handed the case on: people are overruled by people.
+    Not where a person stopped the card, handed the case on, or works on it now: people are overruled by people.
     """
     case = view.case
     return (
         case.is_open
         and case.tier == 1
+        and not case.locked_by_other(CARDHOLDER_ACTOR, now_ms)
         and view.card_state is CardStatus.FROZEN
         and _was_frozen_by_us(view)
         and case.verification.holds(now_ms)

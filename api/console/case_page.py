@@ -39,6 +39,8 @@ _POSSIBLE: dict[CardStatus, frozenset[CardAction]] = {
     CardStatus.REISSUED: frozenset({CardAction.KEEP}),
 }
 _WHOLE = 100
+# Of other cases: what a person looks at before they decide; the others are folded up.
+_MOST_LISTED = 6
 # Orders by the command that gives them, whose words they have.
 _ORDERS = {"reissue": "reissue", "limit_change": "change_limit", "provisional_credit": "accept_dispute"}
 # What these note is the way in which the cardholder was asked.
@@ -142,6 +144,7 @@ def case_page(
     payments = spending.payments_of(view)
     # Macros have a form of their own, and undoing one stands where it is told that it follows.
     forms = [form for form in state.forms if form.do not in {"macro", "undo"}]
+    outcomes = KINDS[case.kind].outcomes
     groups = {group: [form for form in forms if form.group is group] for group in Group}
     return render(
         "case.html",
@@ -161,7 +164,9 @@ def case_page(
         drawing=spending,
         payments=words.payment_table(payments[-spending.MOST_PAYMENTS :], view.alerts, language.texts),
         timeline=[_timeline_line(event, language) for event in reversed(view.timeline)],
-        dispositions=DISPOSITIONS,
+        dispositions=[each for each in DISPOSITIONS if each in outcomes],
+        # What else ends a case is no question of fraud, and is chosen where it is closed.
+        closes_plainly=not state.macros and any(each not in DISPOSITIONS for each in outcomes),
         groups={language.choice("groups", group): forms for group, forms in groups.items() if forms},
         spans=spans(language.desk_words),
         now_ms=now_ms,
@@ -169,6 +174,7 @@ def case_page(
         verified=case.verification.holds(now_ms),
         card_actions=_offered_actions(session, view.card_state, authority),
         earlier=[other for other in state.related if "card" in other.by],
+        most_listed=_MOST_LISTED,
         elsewhere=[other for other in state.related if "card" not in other.by],
         state=state,
     )
@@ -212,7 +218,10 @@ def _detail_lines(case: Case, language: Language) -> list[tuple[str, str]]:
             shown = language.choice("detail_choices", str(value))
         else:
             shown = str(value) if isinstance(value, str | int) else ", ".join(map(str, value))
-        lines.append((language.desk_words.field(field.name), shown))
+        # In a form an amount is asked for in minor units; here it is written as people write it.
+        is_amount = field.type is FieldType.AMOUNT
+        name = language.say("payments.amount_minor") if is_amount else language.desk_words.field(field.name)
+        lines.append((name, shown))
     return lines
 
 

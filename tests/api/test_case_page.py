@@ -138,9 +138,34 @@ def test_the_fields_of_a_case_are_in_words(world: World) -> None:
     case_id = world.open_dispute("tok_9")
     sign_in(world)
     page = world.client.get(f"/console/cases/{case_id}").text
-    assert "<dd>49.00 EUR</dd>" in page
+    assert "<dt>Amount</dt><dd>49.00 EUR</dd>" in page
     assert "<dd>not_received</dd>" not in page
     assert '<span class="name" aria-hidden="true">At risk </span>–' in world.client.get("/console").text
+
+
+def test_what_ends_a_dispute_is_no_question_of_fraud(world: World) -> None:
+    """The outcomes of its kind stand open; that it was fraud is folded up, and not offered where it cannot be."""
+    case_id = world.open_dispute("tok_9")
+    opening = {"card_token": "tok_8", "kind": "referral", "details": {"destination": "sales", "handover": "x"},
+               "note": "x"}  # fmt: skip
+    referral = world.client.post("/v1/cases", role=Role.AGENT, json=opening).json()["case"]["case_id"]
+    sign_in(world)
+    dispute, other, fraud = (
+        world.client.get(f"/console/cases/{each}").text for each in (case_id, referral, world.open_case())
+    )
+    close_open = re.compile(r'<details class="action" id="do-close"[^>]* open>')
+    assert [bool(close_open.search(page)) for page in (dispute, other, fraud)] == [True, True, False]
+    assert ['id="override"' in page for page in (dispute, other, fraud)] == [True, False, True]
+    assert 'id="one-by-one">' in dispute
+
+
+def test_of_many_other_cases_few_are_seen_at_first(world: World) -> None:
+    """The latest; the others are folded up behind their number, each with what it has in common."""
+    case_ids = [world.open_case(number, card_token=f"tok_{number}") for number in range(1, 12)]
+    sign_in(world)
+    page = world.client.get(f"/console/cases/{case_ids[0]}").text
+    seen, _, folded = page.partition("<summary>and 4 more</summary>")
+    assert (seen.count("same merchant"), folded.count("same merchant")) == (6, 4)
 
 
 def test_a_rule_without_weight_says_that_it_is_one(world: World) -> None:

@@ -151,10 +151,14 @@ def test_every_payment_must_be_theirs(page: Page) -> None:
 
 @pytest.mark.parametrize(
     "action",
-    [{"do": "escalate", "reason": "Something is odd."}, {"do": "freeze", "reason": "We wait for the police."}],
+    [
+        {"do": "escalate", "reason": "Something is odd."},
+        {"do": "freeze", "reason": "We wait for the police."},
+        {"do": "take"},
+    ],
 )
 def test_people_are_not_overruled(page: Page, action: dict[str, Any]) -> None:
-    """Where a person handed the case on, or stopped the card themselves, the cardholder's YES waits for a person."""
+    """Where a person handed the case on, stopped the card, or works on it, the cardholder's YES waits for a person."""
     answer = page.world.client.post(
         f"/v1/cases/{page.case_id}/actions", role=Role.SENIOR_AGENT, json={"actions": [action]}
     )

@@ -10,10 +10,10 @@ import pytest
 
 from casework import listing
 from casework.adapters.memory_store import MemoryStore
-from casework.cases import Disposition
+from casework.cases import CaseState, Disposition
 from casework.desk import Desk
 from casework.errors import CaseNotFoundError, IllegalCaseMoveError, StoreContentionError, StoreSetupError
-from casework.store import Step
+from casework.store import EVERY_CASE, ListedCase, Step
 from casework.views import CardAction, CaseFilters, Override
 from detector.vocabulary import Action, CardStatus
 from tests.casework.examples import AGENT, NOW_MS, alert, desk_on, verify
@@ -103,19 +103,32 @@ def test_who_is_overtaken_for_ever_is_told(desk: Desk, other: Desk, store: Overt
         asyncio.run(desk.set_card_state("card-1", CardStatus.ACTIVE, "Hers.", AGENT, now_ms=NOW_MS))
 
 
-def test_a_filter_that_finds_little_does_not_read_everything(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+class UnnarrowedStore(MemoryStore):
+    """A store that leaves nothing out, as every store may with closed cases."""
+
+    async def list_cases(
+        self, states: Sequence[CaseState], after: str, count: int, filters: CaseFilters = EVERY_CASE
+    ) -> list[ListedCase]:
+        del filters
+        return await super().list_cases(states, after, count)
+
+
+def test_a_filter_that_finds_little_does_not_read_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page ends after a bounded number of reads, with a cursor to go on; together the pages are complete."""
     monkeypatch.setattr(listing, "_READ_CASES", 3)
     monkeypatch.setattr(listing, "_MAXIMUM_READS", 2)
-    freezes = [alert(f"f{place}", card_token=f"f{place}") for place in range(20)]
-    reviews = [alert(f"r{place}", Action.REVIEW, card_token=f"r{place}") for place in range(2)]
+    desk = desk_on(UnnarrowedStore(shards=4, outbox_limit=1_000))
+    kinds = [Action.FREEZE] * 20 + [Action.REVIEW] * 2
 
     async def pages() -> list[int]:
-        await desk.respond(freezes + reviews, NOW_MS)
+        alerts = [alert(f"{place}", kind, card_token=f"card-{place}") for place, kind in enumerate(kinds)]
+        for place, outcome in enumerate(await desk.respond(alerts, NOW_MS)):
+            await verify(desk, outcome.case_id or "", NOW_MS)
+            await desk.override(outcome.case_id or "", CLOSE, now_ms=NOW_MS + 1 + len(kinds) - place)
         sizes: list[int] = []
         cursor: str | None = None
         while not sizes or cursor is not None:
-            page = await desk.list_cases(CaseFilters(action=Action.REVIEW), cursor, 5)
+            page = await desk.list_cases(CaseFilters(state=CaseState.CLOSED, action=Action.REVIEW), cursor, 5)
             sizes.append(len(page.cases))
             cursor = page.next_cursor
         return sizes

@@ -34,6 +34,7 @@ PEOPLE = {"ana-tier-1": Role.AGENT, "ben-tier-2": Role.SENIOR_AGENT, "cleo-tier-
 PHONE, DESK = (390, 844), (1280, 900)
 WAIT_S = 60.0
 _ATTACKS = 12
+_FLOWING, _FLOWS_S = 50, 300.0
 _TIER_1_SCORE = 0.99
 
 
@@ -153,6 +154,11 @@ class Stage:
         return tokens
 
 
+def _decided(system: System) -> float:
+    """How many payments were decided so far."""
+    return system.readings()["score"].total("cardwatch_decisions_total")
+
+
 def _within(condition: Callable[[], bool], seconds: float) -> bool:
     """Whether it comes true in a moment."""
     deadline = time.monotonic() + seconds
@@ -207,6 +213,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             system.warm()
             system.start_workers()
             system.start_traffic()
+            # Ready is who listens; a busy machine needs a while until the first payment is decided.
+            wait_until(lambda: _decided(system) >= _FLOWING, seconds=_FLOWS_S, what="payments are decided")
             with (
                 tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
                 running_browser(program, Path(profile)) as browser,

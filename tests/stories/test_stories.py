@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,21 @@ def case_becomes(stage: Stage, case_id: str, state: str) -> None:
     wait_until(lambda: desk.case(case_id)[0]["case"]["state"] == state, seconds=WAIT_S, what=f"the case is {state}")
 
 
+@contextmanager
+def ordering(stage: Stage, kind: str) -> Iterator[list[dict[str, Any]]]:
+    """Within it something is ordered of payment systems; in the end the order is on its topic, and in the list."""
+    orders = TopicReader(stage.system.settings.kafka, CARD_ORDERS)
+    found: list[dict[str, Any]] = []
+    yield found
+
+    def seen() -> bool:
+        found.extend(body for record in orders.read() if (body := record.fields()).get("type") == kind)
+        return bool(found)
+
+    wait_until(seen, seconds=WAIT_S, what=f"the order {kind}")
+    orders.close()
+
+
 def test_a_stolen_card_abroad_is_caught_and_replaced(stage: Stage) -> None:
     """Frozen by the engine; the cardholder says NO and the card is blocked; an agent orders a new one and closes."""
     card_token, case_id = stage.attack()
@@ -40,18 +57,10 @@ def test_a_stolen_card_abroad_is_caught_and_replaced(stage: Stage) -> None:
     stage.enter("ben-tier-2", f"/cases/{case_id}")
     stage.shot("stolen-3-case")
     stage.press("i!")
-    orders = TopicReader(stage.system.settings.kafka, CARD_ORDERS)
-    stage.fill_form("reissue", reason="Stolen abroad; the cardholder was called back.")
+    with ordering(stage, "reissue"):
+        stage.fill_form("reissue", reason="Stolen abroad; the cardholder was called back.")
     stage.shot("stolen-4-new-card")
     card_becomes(stage, card_token, "reissued")
-    ordered: list[str] = []
-
-    def seen() -> bool:
-        ordered.extend(str(record.fields().get("type")) for record in orders.read())
-        return "reissue" in ordered
-
-    wait_until(seen, seconds=WAIT_S, what="the order of a new card")
-    orders.close()
     stage.browser.evaluate("void (document.getElementById('one-by-one').open = true)")
     stage.browser.check("#override [value=confirmed_fraud]")
     stage.browser.check("#override [value=keep]")
@@ -121,21 +130,12 @@ def test_a_dispute_with_a_provisional_credit(stage: Stage) -> None:
     stage.shot("dispute-2-opened")
     case_id = str(stage.browser.evaluate("document.body.dataset.case"))
     assert stage.browser.evaluate("document.getElementById('do-accept_dispute')") is None
-    orders = TopicReader(stage.system.settings.kafka, CARD_ORDERS)
     stage.enter("ben-tier-2", f"/cases/{case_id}")
     stage.shot("dispute-3-tier-2")
-    stage.fill_form("accept_dispute", reason="The shop does not answer.")
+    with ordering(stage, "provisional_credit") as credited:
+        stage.fill_form("accept_dispute", reason="The shop does not answer.")
     stage.shot("dispute-4-accepted")
-    credited: list[int] = []
-
-    def seen() -> bool:
-        bodies = [record.fields() for record in orders.read()]
-        credited.extend(int(body["amount_minor"]) for body in bodies if body.get("type") == "provisional_credit")
-        return bool(credited)
-
-    wait_until(seen, seconds=WAIT_S, what="the order of a provisional credit")
-    orders.close()
-    assert credited == [4_900]
+    assert [(each["amount_minor"], each["currency"]) for each in credited] == [(4_900, "EUR")]
 
 
 def test_tier_1_unfreezes_nobody_unknown(stage: Stage) -> None:
