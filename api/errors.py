@@ -87,6 +87,11 @@ class RoleMissingError(SignInError):
         self.ask = ask
 
 
+# How signing in ends, in one word each.
+SIGNED_IN, UNKNOWN_KEY = "signed_in", "unknown_key"
+SIGN_IN_OUTCOMES = (SIGNED_IN, UNKNOWN_KEY, ProviderUnavailableError.outcome, RoleMissingError.outcome, *Refused)
+
+
 class HistoryMissingError(ApiError):
     """This service has no memory of closed cases."""
 

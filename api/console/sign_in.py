@@ -11,7 +11,7 @@ from api.console.routes import SEE_OTHER, Form, LanguageOf, OwnForm, SignedIn
 from api.console.sessions import COOKIE_NAME, Session
 from api.context import Context, is_behind_tls
 from api.dependencies import ContextOf
-from api.errors import AuthenticationError
+from api.errors import SIGNED_IN, UNKNOWN_KEY, AuthenticationError
 from api.oidc.sign_ins import BEGUN_COOKIE, BEGUN_FOR_S, SignIns, return_path
 from api.roles import Permission
 
@@ -31,11 +31,11 @@ async def sign_in(request: Request, context: ContextOf, language: LanguageOf, fo
     try:
         key = context.sessions.key_of(form.get("api_key", ""))
     except AuthenticationError:
-        context.count_sign_in("unknown_key")
+        context.count_sign_in(UNKNOWN_KEY)
         return sign_in_page(language, to, at_provider=context.sign_ins is not None, failed=True)
     context.desk.authority.require(key.person, Permission.CONSOLE)
     session = await context.sessions.open_with_key(key, context.now_ms())
-    context.count_sign_in("signed_in")
+    context.count_sign_in(SIGNED_IN)
     response = RedirectResponse(to, status_code=SEE_OTHER)
     _keep_session(response, request, context, session)
     return response

@@ -21,7 +21,7 @@ import msgspec
 from api.card_numbers import contains_card_number
 from api.console.rendering import CONSOLE_PATH
 from api.console.sessions import Session, Sessions
-from api.errors import ProviderUnavailableError, SignInError, SignInRefusedError
+from api.errors import SIGNED_IN, ProviderUnavailableError, SignInError, SignInRefusedError
 from api.oidc.people import name_of, provider_role_of
 from api.oidc.provider import Provider
 from api.oidc.refused import Refused
@@ -141,7 +141,7 @@ class SignIns:
         except SignInError as error:
             self._count(error.outcome)
             raise
-        self._count("signed_in")
+        self._count(SIGNED_IN)
         return session, return_to
 
     async def address_to_sign_out(self, session: Session) -> str | None:
