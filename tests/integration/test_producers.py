@@ -78,4 +78,6 @@ def test_batches_of_every_codec_are_answered(world: World, kafka_broker: KafkaBr
     answered = Counter(str(decision["transaction_id"]).partition("-")[0] for decision in world.values(DECISIONS))
     assert answered == dict.fromkeys(CODECS, _PAYMENTS)
     logs = [kafka_broker._directory / "data" / f"{TRANSACTIONS}-{number}" for number in range(PARTITIONS)]
-    assert {codec for log in logs for codec in codecs_in_log(log)} == {_CODEC_NUMBERS[codec] for codec in CODECS}
+    # A batch that would not get smaller is sent as it is.
+    found = {codec for log in logs for codec in codecs_in_log(log)} - {_CODEC_NUMBERS["none"]}
+    assert found == {_CODEC_NUMBERS[codec] for codec in CODECS}

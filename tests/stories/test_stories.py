@@ -205,9 +205,8 @@ def test_a_shift_of_cases_by_keyboard_alone(stage: Stage, record_property: Calla
     tokens = set(stage.raise_alerts(SHIFT_CASES, "REVIEW"))
     desk = stage.desk("cleo-tier-3")
     for case in desk.open_cases(limit=200):
-        if case["kind"] != "fraud_alert":
-            until_ms = now_ms() + DAY_MS
-            desk.act(case["case_id"], {"do": "snooze", "until_ms": until_ms, "reason": "For the next shift."})
+        if case["card_token"] not in tokens:
+            _leave_to_the_next_shift(stage, case["case_id"])
     stage.enter("cleo-tier-3")
     worked, presses, ready_ms = set[str](), 0, []
     while tokens - worked:
@@ -216,7 +215,13 @@ def test_a_shift_of_cases_by_keyboard_alone(stage: Stage, record_property: Calla
             stage.browser.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
         )
         assert stage.browser.evaluate("document.body.dataset.page") == "case", "nothing is left, and somebody waits"
-        worked.add(_card_of(stage))
+        case_id = str(stage.browser.evaluate("document.body.dataset.case"))
+        card_token = str(desk.case(case_id)[0]["case"]["card_token"])
+        if card_token not in tokens:
+            # Payments go on meanwhile. To call what they raise fraud, unseen, would teach the models that it is.
+            _leave_to_the_next_shift(stage, case_id)
+            continue
+        worked.add(card_token)
         stage.press("c!")
         presses += 3
         assert stage.browser.evaluate("document.getElementById('pending') !== null")
@@ -228,6 +233,6 @@ def test_a_shift_of_cases_by_keyboard_alone(stage: Stage, record_property: Calla
     stage.shot("shift-2-figures")
 
 
-def _card_of(stage: Stage) -> str:
-    case_id = str(stage.browser.evaluate("document.body.dataset.case"))
-    return str(stage.desk("cleo-tier-3").case(case_id)[0]["case"]["card_token"])
+def _leave_to_the_next_shift(stage: Stage, case_id: str) -> None:
+    until_ms = now_ms() + DAY_MS
+    stage.desk("cleo-tier-3").act(case_id, {"do": "snooze", "until_ms": until_ms, "reason": "For the next shift."})

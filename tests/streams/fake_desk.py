@@ -44,8 +44,7 @@ class FakeDesk:
         ]
 
     async def first_entries(self, shards: Sequence[int], count: int) -> dict[int, list[OutboxEntry]]:
-        assert list(shards) == [0]
-        return {0: self.outbox[:count]} if self.outbox else {}
+        return {0: self.outbox[:count]} if 0 in shards and self.outbox else {}
 
     async def ack_outbox(self, shard: int, up_to: str) -> None:
         assert shard == 0

@@ -119,7 +119,7 @@ def real_world(servers: str, checkpoint_url: str) -> Iterator[World]:
     _wait_for(admin.create_topics(wanted))
     _poll(lambda: _have_leaders(admin.list_topics(timeout=10)))
     settings = StreamSettings(
-        servers, checkpoint_url, KEY, partitions=PARTITIONS, checkpoint_interval_s=0.5, session_timeout_s=2.0,
+        servers, checkpoint_url, KEY, partitions=PARTITIONS, checkpoint_interval_s=0.5, session_timeout_s=4.0,
         recovery_timeout_s=20.0, group_prefix=f"test-{uuid.uuid4().hex[:8]}",
     )  # fmt: skip
     writer = Producer({"bootstrap.servers": servers, "linger.ms": 2, "partitioner": "murmur2_random"})
