@@ -272,8 +272,10 @@ class RedisConnection:
 
     async def _initialize(self) -> None:
         """Connect alone: redis-py's client of a cluster breaks connections where its very first calls come together."""
-        if not self._is_initialized:
-            async with self._initializing:
+        if self._is_initialized:
+            return
+        async with self._initializing:
+            if not self._is_initialized:
                 await self.client.initialize()
                 self._is_initialized = True
 

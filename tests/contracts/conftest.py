@@ -93,14 +93,19 @@ def memory_bench(runner: asyncio.Runner) -> Bench:
     return Bench(runner.run, new_store, [])
 
 
+def connection_to(url: str, kind: str) -> RedisConnection:
+    """A connection to a server of one of `REDIS_KINDS`."""
+    return RedisConnection(connect(RedisAddress(url, cluster=kind == "cluster"), _POLICY), _POLICY)
+
+
 def redis_bench(runner: asyncio.Runner, kind: str, url: str) -> Bench:
     """A bench of Redis stores under a prefix of their own."""
     closing: list[RedisStore] = []
     prefix = f"test-{uuid.uuid4().hex}"
 
     def new_store(shards: int = 4, outbox_limit: int = 10_000) -> Store:
-        client = connect(RedisAddress(url, cluster=kind == "cluster"), _POLICY)
-        store = RestorableRedisStore(RedisConnection(client, _POLICY), RedisStoreSettings(shards, outbox_limit, prefix))
+        settings = RedisStoreSettings(shards, outbox_limit, prefix)
+        store = RestorableRedisStore(connection_to(url, kind), settings)
         closing.append(store)
         return store
 

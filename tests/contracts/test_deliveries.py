@@ -9,14 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from casework.adapters.memory_notices import MemoryNotices
-from casework.adapters.redis_connection import RedisAddress, RedisConnection, connect
 from casework.adapters.redis_notices import RedisNotices
 from casework.contacts import ContactRecord
 from casework.deliveries import MEMORY_MS, Delivery, DeliveryState, PutOff
 from casework.notices import Notice
 from streams.topics import NOTIFICATIONS, TOPICS_BY_NAME
 from tests.casework.examples import NOW_MS
-from tests.contracts.conftest import _POLICY, REDIS_KINDS, Run, Servers
+from tests.contracts.conftest import REDIS_KINDS, Run, Servers, connection_to
 
 Book = MemoryNotices | RedisNotices
 
@@ -27,8 +26,7 @@ def book(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Boo
         yield MemoryNotices()
         return
     servers: Servers = request.getfixturevalue("servers")
-    client = connect(RedisAddress(servers.url(request.param), cluster=request.param == "cluster"), _POLICY)
-    made = RedisNotices(RedisConnection(client, _POLICY), f"test-{uuid.uuid4().hex}")
+    made = RedisNotices(connection_to(servers.url(request.param), request.param), f"test-{uuid.uuid4().hex}")
     yield made
     runner.run(made.close())
 

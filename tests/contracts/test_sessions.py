@@ -12,11 +12,9 @@ import pytest
 from api.console.memory_sessions import MemorySessions
 from api.ports import SessionMemory
 from cardwatch.redis_sessions import RedisSessions
-from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
-from tests.contracts.conftest import REDIS_KINDS, Servers
+from tests.contracts.conftest import REDIS_KINDS, Servers, connection_to
 
 HOUR_MS = 3_600_000
-_POLICY = ConnectionPolicy(timeout_s=20.0, budget_s=60.0)
 Story = Callable[[SessionMemory], Awaitable[None]]
 
 
@@ -30,8 +28,7 @@ def play(request: pytest.FixtureRequest, servers: Servers) -> Callable[[Story], 
         if kind == "memory":
             yield MemorySessions(lambda: int(asyncio.get_running_loop().time() * 1000))
             return
-        client = connect(RedisAddress(servers.url(kind), cluster=kind == "cluster"), _POLICY)
-        made = RedisSessions(RedisConnection(client, _POLICY), prefix=uuid.uuid4().hex)
+        made = RedisSessions(connection_to(servers.url(kind), kind), prefix=uuid.uuid4().hex)
         yield made
         await made.close()
 

@@ -10,11 +10,10 @@ import pytest
 
 from casework.adapters import memory_webhooks, redis_webhooks
 from casework.adapters.memory_webhooks import MemoryWebhooks
-from casework.adapters.redis_connection import RedisAddress, RedisConnection, connect
 from casework.adapters.redis_webhooks import RedisWebhooks
 from casework.webhook_log import Disabled, Line, Outcome
 from tests.casework.examples import NOW_MS
-from tests.contracts.conftest import _POLICY, REDIS_KINDS, Run, Servers
+from tests.contracts.conftest import REDIS_KINDS, Run, Servers, connection_to
 
 Log = MemoryWebhooks | RedisWebhooks
 
@@ -25,8 +24,7 @@ def log(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Log]
         yield MemoryWebhooks()
         return
     servers: Servers = request.getfixturevalue("servers")
-    client = connect(RedisAddress(servers.url(request.param), cluster=request.param == "cluster"), _POLICY)
-    made = RedisWebhooks(RedisConnection(client, _POLICY), f"test-{uuid.uuid4().hex}")
+    made = RedisWebhooks(connection_to(servers.url(request.param), request.param), f"test-{uuid.uuid4().hex}")
     yield made
     runner.run(made.close())
 

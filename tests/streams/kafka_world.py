@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from confluent_kafka import Producer
@@ -30,6 +30,12 @@ DEADLINE_S = 60.0
 class World:
     settings: StreamSettings
     writer: Producer
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as a process of its own is told them; it has the key already."""
+        known = {field.name: getattr(self.settings, field.name) for field in fields(self.settings)}
+        del known["fingerprint_key"]
+        return known
 
     def worker(self, name: str) -> StreamSettings:
         return replace(self.settings, worker_name=name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 from tests.streams.kafka_world import World
@@ -23,8 +22,7 @@ class Worker:
 
     def __init__(self, world: World, module: str = "tests.streams.worker_process") -> None:
         self._module = module
-        self._known = {field.name: getattr(world.settings, field.name) for field in fields(world.settings)}
-        del self._known["fingerprint_key"]
+        self._known = world.as_json()
         self.start("w0")
 
     def start(self, name: str) -> None:

@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -31,11 +30,8 @@ class Supervised:
     """
 
     def __init__(self, world: World, name: str) -> None:
-        known = {field.name: getattr(world.settings, field.name) for field in fields(world.settings)}
-        del known["fingerprint_key"]
-        self._command = [
-            sys.executable, "-m", "tests.streams.worker_process", json.dumps(known | {"worker_name": name})
-        ]  # fmt: skip
+        text = json.dumps(world.as_json() | {"worker_name": name})
+        self._command = [sys.executable, "-m", "tests.streams.worker_process", text]
         self._lock = threading.Lock()
         self._is_wanted = True
         self.process = subprocess.Popen(self._command, cwd=_ROOT)

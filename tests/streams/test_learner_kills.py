@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +57,7 @@ def _learned(world: World) -> int:
 
 
 def _start(world: World, name: str, step: str, is_before: bool) -> subprocess.Popen[bytes]:  # noqa: FBT001
-    known = {field.name: getattr(world.settings, field.name) for field in fields(world.settings)}
-    del known["fingerprint_key"]
+    known = world.as_json()
     known |= {"worker_name": name, "model_interval_s": 1.0, "examples_per_version": _EXAMPLES_PER_VERSION}
     command = [sys.executable, "-m", "tests.streams.learner_process", json.dumps(known), json.dumps([step, is_before])]
     return subprocess.Popen(command, cwd=_ROOT)

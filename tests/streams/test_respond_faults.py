@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,9 +52,7 @@ class Responding:
     """A respond worker's process."""
 
     def __init__(self, world: World, redis: dict[str, Any], replicas: int = 0) -> None:
-        known = {field.name: getattr(world.settings, field.name) for field in fields(world.settings)}
-        del known["fingerprint_key"]
-        self._text = json.dumps({"settings": known, "redis": redis, "replicas": replicas})
+        self._text = json.dumps({"settings": world.as_json(), "redis": redis, "replicas": replicas})
         self.start()
 
     def start(self) -> None:
