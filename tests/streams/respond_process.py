@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from dataclasses import replace
 from functools import partial
@@ -63,6 +64,10 @@ class Responder:
 
 def main() -> None:
     """Take settings, Redis and number of replicas as JSON from the command line."""
+    # A test that fails shows what the worker said.
+    logging.basicConfig(format="%(asctime)s %(process)d %(name)s %(levelname)s %(message)s", level=logging.WARNING)
+    for name in ("streams", "aiokafka.consumer.group_coordinator"):
+        logging.getLogger(name).setLevel(logging.INFO)
     known = json.loads(sys.argv[1])
     settings = StreamSettings(fingerprint_key=KEY, **known["settings"])
 

@@ -63,10 +63,15 @@ class Responding:
         self._process.kill()
         self._process.wait()
 
-    def ensure(self) -> None:
-        """Start it again where it ended by itself, as a supervisor would."""
-        if self._process.poll() is not None:
-            self.start()
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait, and start it again where it ended by itself, as a supervisor would: Redis did not answer its start."""
+
+        def holds() -> bool:
+            if self._process.poll() is not None:
+                self.start()
+            return condition()
+
+        wait_until(holds, seconds=_DONE_WITHIN_S, what=what)
 
 
 @contextmanager
@@ -152,6 +157,18 @@ class Load:
         found: list[CardRecord] = self.with_desk(load)
         return found
 
+    def is_set_up(self) -> bool:
+        """Whether Redis is there for a desk."""
+
+        async def ping(desk: Desk) -> None:
+            await desk.ping()
+
+        try:
+            self.with_desk(ping)
+        except StoreError:
+            return False
+        return True
+
     def is_done(self) -> bool:
         """Whether every alert has an outcome, and every outbox is empty."""
 
@@ -223,11 +240,11 @@ def test_kill_9_of_respond_and_relay_loses_and_doubles_nothing(world: World, own
     with responding(world, redis) as worker:
         for _ in range(4):
             load.send(60)
-            wait_until(lambda: load.with_desk(_is_set_up), seconds=_DONE_WITHIN_S, what="Redis is set up")
+            worker.wait_until(load.is_set_up, "Redis is set up")
             load.unfreeze(4)
             worker.kill()
             worker.start()
-        wait_until(load.is_done, seconds=_DONE_WITHIN_S, what="all is done")
+        worker.wait_until(load.is_done, "all is done")
     load.check()
 
 
@@ -238,13 +255,12 @@ def test_kill_9_of_redis_loses_and_doubles_nothing(world: World, own_redis: Redi
     with responding(world, redis) as worker:
         for _ in range(3):
             load.send(60)
-            wait_until(lambda: load.with_desk(_is_set_up), seconds=_DONE_WITHIN_S, what="Redis is set up")
+            worker.wait_until(load.is_set_up, "Redis is set up")
             load.unfreeze(4)
             own_redis.kill()
             load.send(30)
             own_redis.start()
-            worker.ensure()
-        wait_until(load.is_done, seconds=_DONE_WITHIN_S, what="all is done")
+        worker.wait_until(load.is_done, "all is done")
     load.check()
 
 
@@ -255,25 +271,16 @@ def test_a_failover_by_sentinels_under_load_loses_nothing(world: World, tmp_path
         load = Load(world, redis, replicas=1)
         with responding(world, redis, replicas=1) as worker:
             load.send(80)
-            wait_until(lambda: load.with_desk(_is_set_up), seconds=_DONE_WITHIN_S, what="Redis is set up")
+            worker.wait_until(load.is_set_up, "Redis is set up")
             load.unfreeze(8)
             load.send(80)
             servers.master.kill()
             load.send(40)
             load.unfreeze(8)
-            worker.ensure()
-            wait_until(load.is_done, seconds=_DONE_WITHIN_S, what="all is done")
+            worker.wait_until(load.is_done, "all is done")
         load.check()
 
 
 def _addresses(servers: Replicated) -> list[tuple[str, int]]:
     pairs = (address.rpartition(":") for address in servers.sentinels.split(","))
     return [(host, int(port)) for host, _, port in pairs]
-
-
-async def _is_set_up(desk: Desk) -> bool:
-    try:
-        await desk.ping()
-    except StoreError:
-        return False
-    return True
