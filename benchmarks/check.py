@@ -143,8 +143,8 @@ def compare(before: Path, now: Path, rounds: int) -> list[Compared]:
         for checkout in (before, now):
             runners.append(Runner(checkout))
             stack.callback(runners[-1].stop)
-        common = [name for name in runners[0].pieces() if name in runners[1].pieces()]
-        found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in common}
+        names, also = (runner.pieces() for runner in runners)
+        found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in names if name in also}
         for number in range(rounds):
             for name, times in found.items():
                 for place in (0, 1) if number % 2 else (1, 0):
