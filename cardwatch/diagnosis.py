@@ -18,7 +18,7 @@ from redis.sentinel import Sentinel
 
 from api.errors import ProviderUnavailableError
 from api.oidc.provider import Metadata, Provider
-from cardwatch import kafka, wiring
+from cardwatch import kafka, topic_changes, wiring
 from cardwatch.errors import ServiceError
 from cardwatch.ports import listening_problem
 from cardwatch.services import RunningServices
@@ -185,6 +185,7 @@ def check_kafka(settings: KafkaSettings, now_ms: int) -> Iterator[Finding]:
     topics = kafka.compare_topics(settings, cluster)
     for topic in topics:
         yield _topic_finding(topic)
+    yield from _check_topic_settings(settings, cluster)
     for name in (TRANSACTIONS, LABELS):
         if any(topic.name == name and topic.found for topic in topics):
             yield from _check_records(settings, name, cluster.partitions[name], now_ms)
@@ -295,12 +296,25 @@ def _topic_finding(topic: kafka.TopicFinding) -> Finding:
     if topic.right:
         return Finding(Grade.GOOD, f"topic {topic.name}: {topic.found} partitions")
     if topic.found is None:
-        return Finding(Grade.WRONG, f"topic {topic.name}: missing", "cardwatch topics --create")
+        return Finding(Grade.WRONG, f"topic {topic.name}: missing", "cardwatch topics apply")
     return Finding(
         Grade.WRONG,
         f"topic {topic.name}: {topic.found} partitions instead of {topic.wanted}",
         "topics with the same key need the same number; set kafka.partitions before anything is sent, or make it anew",
     )
+
+
+def _check_topic_settings(settings: KafkaSettings, cluster: kafka.Cluster) -> Iterator[Finding]:
+    """Records are kept for long enough, and on enough brokers."""
+    try:
+        found = topic_changes.differences(settings, cluster)
+    except ServiceError as error:
+        yield Finding(Grade.DOUBTFUL, str(error), "let this user describe the configuration of topics")
+        return
+    for each in found:
+        if each.setting not in {"topic", "partitions"}:
+            what = f"topic {each.topic}: {each.setting} is {each.found}, should be {each.wanted}"
+            yield Finding(Grade.DOUBTFUL, what, "`cardwatch topics diff` says what that means; apply sets it")
 
 
 def _check_records(settings: KafkaSettings, topic: str, partitions: int, now_ms: int) -> Iterator[Finding]:
