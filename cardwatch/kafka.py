@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, OffsetSpec
 
-from cardwatch.errors import ServiceError
+from cardwatch.errors import ServiceError, SettingsError
 from cardwatch.settings import KafkaSettings
+from streams.access import Complaints, require_usable
+from streams.errors import StreamsError
 from streams.topics import TOPICS, TopicSpec
 
 _TIMEOUT_S = 10.0
@@ -47,7 +49,15 @@ class TopicFinding:
 
 
 def client_options(kafka: KafkaSettings) -> ClientOptions:
-    """Connection options of every client, in librdkafka's names."""
+    """Connection options of every client, in librdkafka's names.
+
+    Raises:
+        SettingsError: they are not usable; nothing has connected.
+    """
+    try:
+        require_usable(kafka.client_options())
+    except StreamsError as error:
+        raise SettingsError(str(error)) from None
     # Log lines of librdkafka go to stderr; what matters comes back as an error.
     options: ClientOptions = {"log_level": "0"}
     return options | kafka.client_options() | {"bootstrap.servers": kafka.bootstrap_servers}
@@ -57,12 +67,20 @@ def look_at(kafka: KafkaSettings) -> Cluster:
     """Ask the broker.
 
     Raises:
-        ServiceError: no broker answers at that address.
+        ServiceError: no broker answers at that address, or it does not let us in.
+        SettingsError: `kafka.client` is not usable.
     """
+    complaints = Complaints()
+    options: dict[str, Any] = {**client_options(kafka), "error_cb": complaints}
+    admin = AdminClient(options)
     try:
-        metadata = AdminClient(client_options(kafka)).list_topics(timeout=_TIMEOUT_S)
+        metadata = admin.list_topics(timeout=_TIMEOUT_S)
     except KafkaException as error:
+        # What librdkafka said meanwhile is told now.
+        admin.poll(0)
         message = f"no Kafka broker answers at {kafka.bootstrap_servers} ({_reason(error)}); check kafka.client too"
+        if complaints.refusal:
+            message = f"Kafka at {kafka.bootstrap_servers}: {complaints.refusal}"
         raise ServiceError(message) from None
     partitions = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
     copies = {
