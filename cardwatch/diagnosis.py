@@ -19,10 +19,11 @@ from redis.sentinel import Sentinel
 from api.errors import ProviderUnavailableError
 from api.oidc.provider import Metadata, Provider
 from cardwatch import kafka, topic_changes, wiring
-from cardwatch.errors import ServiceError
+from cardwatch.errors import ServiceError, SettingsError
 from cardwatch.ports import listening_problem
 from cardwatch.services import RunningServices
 from cardwatch.settings import KafkaSettings, RedisSettings, Settings
+from casework.adapters.redis_access import refusal
 from casework.errors import PostError, StoreError
 from casework.webhooks import Endpoint
 from streams.murmur2 import partition_of
@@ -218,6 +219,7 @@ def check_broker_clock(settings: KafkaSettings, now_ms: Callable[[], int]) -> It
 def check_redis(settings: RedisSettings, now_ms: Callable[[], int]) -> Iterator[Finding]:
     """Redis answers, keeps what it acknowledged, evicts nothing, and its clock agrees with ours."""
     try:
+        wiring.require_redis_files(settings)
         with _redis_client(settings) as client:
             began_ms = now_ms()
             seconds, micros = client.time()
@@ -227,7 +229,14 @@ def check_redis(settings: RedisSettings, now_ms: Callable[[], int]) -> Iterator[
             yield from _check_redis_settings(client)
             yield from _check_redis_state(client, settings.replicas)
     except redis.RedisError as error:
-        yield Finding(Grade.WRONG, f"redis: does not answer ({type(error).__name__})", "start it, or correct redis.url")
+        told, _, remedy = refusal(error).partition(": ")
+        yield Finding(
+            Grade.WRONG,
+            f"redis: {told or f'does not answer ({type(error).__name__})'}",
+            remedy or "start it, or correct redis.url",
+        )
+    except SettingsError as error:
+        yield Finding(Grade.WRONG, str(error), "correct redis.url, or let this user read the file")
     except ValueError:
         yield Finding(Grade.WRONG, "redis.url: is no Redis URL", "redis://host:6379/0, rediss://... or unix:///path")
 
