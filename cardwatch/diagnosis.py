@@ -18,11 +18,12 @@ from redis.sentinel import Sentinel
 
 from api.errors import ProviderUnavailableError
 from api.oidc.provider import Metadata, Provider
-from cardwatch import kafka, wiring
-from cardwatch.errors import ServiceError
+from cardwatch import kafka, topic_changes, wiring
+from cardwatch.errors import ServiceError, SettingsError
 from cardwatch.ports import listening_problem
 from cardwatch.services import RunningServices
 from cardwatch.settings import KafkaSettings, RedisSettings, Settings
+from casework.adapters.redis_access import refusal
 from casework.errors import PostError, StoreError
 from casework.webhooks import Endpoint
 from streams.murmur2 import partition_of
@@ -185,6 +186,7 @@ def check_kafka(settings: KafkaSettings, now_ms: int) -> Iterator[Finding]:
     topics = kafka.compare_topics(settings, cluster)
     for topic in topics:
         yield _topic_finding(topic)
+    yield from _check_topic_settings(settings, cluster)
     for name in (TRANSACTIONS, LABELS):
         if any(topic.name == name and topic.found for topic in topics):
             yield from _check_records(settings, name, cluster.partitions[name], now_ms)
@@ -217,6 +219,7 @@ def check_broker_clock(settings: KafkaSettings, now_ms: Callable[[], int]) -> It
 def check_redis(settings: RedisSettings, now_ms: Callable[[], int]) -> Iterator[Finding]:
     """Redis answers, keeps what it acknowledged, evicts nothing, and its clock agrees with ours."""
     try:
+        wiring.require_redis_files(settings)
         with _redis_client(settings) as client:
             began_ms = now_ms()
             seconds, micros = client.time()
@@ -226,7 +229,14 @@ def check_redis(settings: RedisSettings, now_ms: Callable[[], int]) -> Iterator[
             yield from _check_redis_settings(client)
             yield from _check_redis_state(client, settings.replicas)
     except redis.RedisError as error:
-        yield Finding(Grade.WRONG, f"redis: does not answer ({type(error).__name__})", "start it, or correct redis.url")
+        told, _, remedy = refusal(error).partition(": ")
+        yield Finding(
+            Grade.WRONG,
+            f"redis: {told or f'does not answer ({type(error).__name__})'}",
+            remedy or "start it, or correct redis.url",
+        )
+    except SettingsError as error:
+        yield Finding(Grade.WRONG, str(error), "correct redis.url, or let this user read the file")
     except ValueError:
         yield Finding(Grade.WRONG, "redis.url: is no Redis URL", "redis://host:6379/0, rediss://... or unix:///path")
 
@@ -295,12 +305,25 @@ def _topic_finding(topic: kafka.TopicFinding) -> Finding:
     if topic.right:
         return Finding(Grade.GOOD, f"topic {topic.name}: {topic.found} partitions")
     if topic.found is None:
-        return Finding(Grade.WRONG, f"topic {topic.name}: missing", "cardwatch topics --create")
+        return Finding(Grade.WRONG, f"topic {topic.name}: missing", "cardwatch topics apply")
     return Finding(
         Grade.WRONG,
         f"topic {topic.name}: {topic.found} partitions instead of {topic.wanted}",
         "topics with the same key need the same number; set kafka.partitions before anything is sent, or make it anew",
     )
+
+
+def _check_topic_settings(settings: KafkaSettings, cluster: kafka.Cluster) -> Iterator[Finding]:
+    """Records are kept for long enough, and on enough brokers."""
+    try:
+        found = topic_changes.differences(settings, cluster)
+    except ServiceError as error:
+        yield Finding(Grade.DOUBTFUL, str(error), "let this user describe the configuration of topics")
+        return
+    for each in found:
+        if each.setting not in {"topic", "partitions"}:
+            what = f"topic {each.topic}: {each.setting} is {each.found}, should be {each.wanted}"
+            yield Finding(Grade.DOUBTFUL, what, "`cardwatch topics diff` says what that means; apply sets it")
 
 
 def _check_records(settings: KafkaSettings, topic: str, partitions: int, now_ms: int) -> Iterator[Finding]:

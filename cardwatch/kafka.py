@@ -1,18 +1,20 @@
-"""What commands ask of Kafka through its admin protocol: which cluster, which topics, and making missing ones."""
+"""What commands ask of Kafka through its admin protocol: which cluster, which topics, their settings, and changes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, OffsetSpec
 
-from cardwatch.errors import ServiceError
+from cardwatch.errors import ServiceError, SettingsError
 from cardwatch.settings import KafkaSettings
-from streams.topics import TOPICS
+from streams.access import Complaints, require_usable
+from streams.errors import StreamsError
+from streams.topics import TOPICS, TopicSpec
 
 _TIMEOUT_S = 10.0
 _LED_WITHIN_S = 60.0
@@ -24,11 +26,12 @@ ClientOptions: TypeAlias = dict[str, str | int | float | bool]
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What a broker says of its cluster: its id, and the partition count of every topic."""
+    """What a broker says of its cluster: its id, partition count of every topic, and copies of its least kept one."""
 
     cluster_id: str
     brokers: int
     partitions: Mapping[str, int]
+    copies: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,15 @@ class TopicFinding:
 
 
 def client_options(kafka: KafkaSettings) -> ClientOptions:
-    """Connection options of every client, in librdkafka's names."""
+    """Connection options of every client, in librdkafka's names.
+
+    Raises:
+        SettingsError: they are not usable; nothing has connected.
+    """
+    try:
+        require_usable(kafka.client_options())
+    except StreamsError as error:
+        raise SettingsError(str(error)) from None
     # Log lines of librdkafka go to stderr; what matters comes back as an error.
     options: ClientOptions = {"log_level": "0"}
     return options | kafka.client_options() | {"bootstrap.servers": kafka.bootstrap_servers}
@@ -56,15 +67,27 @@ def look_at(kafka: KafkaSettings) -> Cluster:
     """Ask the broker.
 
     Raises:
-        ServiceError: no broker answers at that address.
+        ServiceError: no broker answers at that address, or it does not let us in.
+        SettingsError: `kafka.client` is not usable.
     """
+    complaints = Complaints()
+    options: dict[str, Any] = {**client_options(kafka), "error_cb": complaints}
+    admin = AdminClient(options)
     try:
-        metadata = AdminClient(client_options(kafka)).list_topics(timeout=_TIMEOUT_S)
+        metadata = admin.list_topics(timeout=_TIMEOUT_S)
     except KafkaException as error:
+        # What librdkafka said meanwhile is told now.
+        admin.poll(0)
         message = f"no Kafka broker answers at {kafka.bootstrap_servers} ({_reason(error)}); check kafka.client too"
+        if complaints.refusal:
+            message = f"Kafka at {kafka.bootstrap_servers}: {complaints.refusal}"
         raise ServiceError(message) from None
     partitions = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
-    return Cluster(str(metadata.cluster_id), len(metadata.brokers), partitions)
+    copies = {
+        name: min((len(partition.replicas) for partition in topic.partitions.values()), default=0)
+        for name, topic in metadata.topics.items()
+    }
+    return Cluster(str(metadata.cluster_id), len(metadata.brokers), partitions, copies)
 
 
 def wanted_topics(kafka: KafkaSettings) -> dict[str, int]:
@@ -80,6 +103,59 @@ def compare_topics(kafka: KafkaSettings, cluster: Cluster) -> list[TopicFinding]
     ]
 
 
+def wanted_settings(kafka: KafkaSettings, spec: TopicSpec) -> dict[str, str]:
+    """Settings of a topic of ours in Kafka's own names.
+
+    What Kafka acknowledges shall be on most of its copies: what is lost with a minority of them is then none of it.
+    """
+    return spec.kafka_settings() | {"min.insync.replicas": str(kafka.replication_factor // 2 + 1)}
+
+
+def topic_settings(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """What holds for topics that are there, the cluster's defaults included: values by name, by topic.
+
+    Raises:
+        ServiceError: the broker does not tell.
+    """
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    found: dict[str, dict[str, str]] = {}
+    if not resources:
+        return found
+    admin = AdminClient(client_options(kafka))
+    for resource, future in admin.describe_configs(resources, request_timeout=_TIMEOUT_S).items():
+        try:
+            entries = future.result()
+        except KafkaException as error:
+            message = f"the settings of topic {resource.name} cannot be read: {_reason(error)}"
+            raise ServiceError(message) from None
+        found[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
+    return found
+
+
+def set_topic(kafka: KafkaSettings, name: str, values: Mapping[str, str]) -> None:
+    """Set some settings of a topic, leave all others, and wait until a broker says that they hold.
+
+    Raises:
+        ServiceError: the broker refuses, or goes on saying otherwise.
+    """
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+    admin = AdminClient(client_options(kafka))
+    for future in admin.incremental_alter_configs([resource], request_timeout=_TIMEOUT_S).values():
+        try:
+            future.result()
+        except KafkaException as error:
+            message = f"the settings of topic {name} cannot be changed: {_reason(error)}"
+            raise ServiceError(message) from None
+    # What the controller knows, a broker knows a moment later.
+    deadline_s = time.monotonic() + _LED_WITHIN_S
+    while not values.items() <= topic_settings(kafka, [name])[name].items():
+        if time.monotonic() > deadline_s:
+            message = f"the settings of topic {name} were changed, but a broker still has the old ones"
+            raise ServiceError(message)
+        time.sleep(_LOOK_EVERY_S)
+
+
 def create_topics(kafka: KafkaSettings, names: Iterable[str]) -> None:
     """Create topics of ours that are missing, and wait until they can be written to and read.
 
@@ -92,7 +168,7 @@ def create_topics(kafka: KafkaSettings, names: Iterable[str]) -> None:
             spec.name,
             num_partitions=spec.partition_count(kafka.partitions),
             replication_factor=kafka.replication_factor,
-            config=spec.kafka_settings(),
+            config=wanted_settings(kafka, spec),
         )
         for spec in TOPICS
         if spec.name in chosen

@@ -20,7 +20,13 @@ from cardwatch.vitals import Watched, certificate_files
 from cardwatch.wiring import fingerprint_key
 from casework.adapters.sql_history.store import SqlHistory
 from casework.courier import Courier
-from casework.errors import CaseworkError, HistoryUnavailableError, StoreEmptyError, StoreUnavailableError
+from casework.errors import (
+    CaseworkError,
+    HistoryUnavailableError,
+    StoreAccessError,
+    StoreEmptyError,
+    StoreUnavailableError,
+)
 from casework.webhooks import Endpoint
 from detector.errors import DetectorError
 from streams import errors as streams_errors
@@ -202,6 +208,7 @@ class RespondWithDesk:
 
         Raises:
             WorkerError: Redis does not answer; a supervisor starts the worker again.
+            StoreAccessError: Redis does not let us in.
             StoreSetupError: Redis was set up for another number of shards, or it lost everything: Kafka knows cards
                 that it does not.
         """
@@ -210,6 +217,9 @@ class RespondWithDesk:
                 message = "Redis is empty, but Kafka knows cards: `cardwatch rebuild redis` builds it anew from Kafka"
                 raise StoreEmptyError(message)
             await self._desk.open()
+        except StoreAccessError:
+            # No restart helps: it ends with what to check, like every other wrong setting.
+            raise
         except StoreUnavailableError as error:
             message = "Redis does not answer"
             raise streams_errors.WorkerError(message) from error

@@ -378,7 +378,7 @@ def _read_secrets(directory: str) -> Tree:
         for section in sections:
             within = within.setdefault(section, {})
         try:
-            within[name] = json.loads(content) if get_origin(field.annotation) is dict else content
+            within[name] = json.loads(content) if _is_json((*sections, name)) else content
         except ValueError:
             message = f"{SECRETS_VARIABLE}: {path.name}: is not JSON; right is an object in JSON"
             raise SettingsError(message) from None
@@ -452,6 +452,16 @@ def _field(path: tuple[str, ...]) -> tuple[FieldInfo | None, list[str]]:
     return field, names
 
 
+def _is_json(path: tuple[str, ...]) -> bool:
+    """Whether a path leads to an object: a table of our users' own names, or an entry in one that is itself a table."""
+    field, _names = _field(path)
+    if field is None:
+        return False
+    if field is _field(path[:-1])[0]:
+        return issubclass(get_args(field.annotation)[-1], BaseModel)
+    return get_origin(field.annotation) is dict
+
+
 def _suggestion(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
@@ -468,7 +478,7 @@ def _wrong_variables() -> Iterator[str]:
             # Others may share the prefix, but not the delimiter.
             if len(path) > 1:
                 yield f"environment variable {variable}: there is no such setting{_suggestion(path[0], _sections())}"
-        elif field is not None and (len(path) == 1 or get_origin(field.annotation) is dict):
+        elif field is not None and (len(path) == 1 or _is_json(path)):
             try:
                 json.loads(value)
             except ValueError:

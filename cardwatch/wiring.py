@@ -6,15 +6,17 @@ import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import SecretStr
+from redis.connection import parse_url
 
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import SettingsError
 from cardwatch.redis_sessions import RedisSessions
-from cardwatch.settings import Settings, configured_toml, shipped_toml
+from cardwatch.settings import RedisSettings, Settings, configured_toml, shipped_toml
 from casework.adapters.log_sender import LogSender
 from casework.adapters.posting import Poster
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisClient, RedisConnection, connect
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from api.oidc.provider import Provider
 
 _MINUTE_MS = 60_000
+# What redis-py connects to by default; it parses no empty address.
+_NO_ADDRESS = "redis://"
 # For connecting and the whole answer; a receiver that takes longer is asked again.
 _NOTICE_TIMEOUT_S = 5.0
 
@@ -109,9 +113,30 @@ def redis_policy(settings: Settings) -> ConnectionPolicy:
     return ConnectionPolicy(timeout_s=redis.timeout_s, retries=redis.retries, budget_s=redis.budget_s)
 
 
+def require_redis_files(redis: RedisSettings) -> None:
+    """Find out before anything connects whether the certificates that Redis' address names can be read.
+
+    Raises:
+        SettingsError: one cannot.
+    """
+    parts = parse_url(redis.url.get_secret_value() or _NO_ADDRESS)  # type: ignore[no-untyped-call] # redis-py
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        try:
+            if parts.get(name):
+                Path(parts[name]).open("rb").close()
+        except OSError as error:
+            message = f"redis.url: the file of {name} cannot be read ({error.strerror})"
+            raise SettingsError(message) from None
+
+
 def redis_client(settings: Settings) -> RedisClient:
-    """A client of Redis; it connects on first use."""
+    """A client of Redis; it connects on first use.
+
+    Raises:
+        SettingsError: a file that its address names cannot be read.
+    """
     redis = settings.redis
+    require_redis_files(redis)
     address = RedisAddress(
         redis.url.get_secret_value(), redis.cluster, redis.sentinel_addresses(), redis.sentinel_service
     )

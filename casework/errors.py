@@ -28,6 +28,7 @@ CaseworkError
 │   └── HistoryOriginError      it was read from another topic or cluster, and must be rebuilt
 └── StoreError                  the system of record did not do it
     ├── StoreUnavailableError   no answer: whether it was done is unknown, asking again is safe
+    │   ├── StoreAccessError    it refuses our user, or TLS with it fails; says what to check
     │   ├── StoreFencedError    it was restarted or took over, and is being compared with Kafka
     │   └── UnconfirmedError    it was done, and Kafka has not acknowledged it yet
     ├── StoreFullError          the store has no memory left; it refuses writes and forgets nothing
@@ -241,6 +242,10 @@ class StoreError(CaseworkError):
 
 class StoreUnavailableError(StoreError):
     """The store gave no answer. Whether the step was done is unknown; asking again is safe."""
+
+
+class StoreAccessError(StoreUnavailableError):
+    """The store does not let us in, or not do that; nothing was done. The message says what to check."""
 
 
 class StoreFencedError(StoreUnavailableError):

@@ -2,6 +2,7 @@
 
 StreamsError
 ├── SettingsError          a setting, or a cluster's topics, that cannot be used; found before anything starts
+│   ├── AccessError        the broker refuses our user or certificate, or we refuse its certificate
 │   ├── TopicError         a topic is missing, or has another number of partitions than its neighbours
 │   └── ClusterError       checkpoints belong to another Kafka cluster
 ├── SeamError              Faust is not what the batch seam was written for
@@ -23,6 +24,10 @@ class StreamsError(Exception):
 
 class SettingsError(StreamsError):
     """A setting cannot be used; the message names it and says what would be right."""
+
+
+class AccessError(SettingsError):
+    """The broker does not let us in, or is not the one that it should be; the message says what to check."""
 
 
 class TopicError(SettingsError):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as KafkaProducer
 
+from streams.access import Complaints, require_usable
 from streams.errors import FencedError, ProducerError, TopicError
 from streams.events import Outgoing
 from streams.records import TopicPartition
@@ -33,7 +34,12 @@ logger = logging.getLogger(__name__)
 
 
 def client_options(settings: StreamSettings) -> dict[str, str | int | float | bool]:
-    """Options that every librdkafka client of ours starts from."""
+    """Options that every librdkafka client of ours starts from.
+
+    Raises:
+        SettingsError: they are not usable; nothing has connected.
+    """
+    require_usable(settings.kafka_options)
     return {
         **settings.kafka_options,
         "bootstrap.servers": settings.bootstrap_servers,
@@ -210,6 +216,7 @@ class Producer:
         self._held: list[tuple[Outgoing, _Flight, TopicPartition]] = []
         self._flights: list[_Flight] = [_Flight()]
         self.errors = 0
+        self._complaints = Complaints()
         self._failure: ProducerError | None = None
         self._timeout_s = timeout_s
         self._kafka = connect(self._on_error)
@@ -217,6 +224,7 @@ class Producer:
     def _on_error(self, error: KafkaError) -> None:
         """Note what librdkafka says about the connection; a fatal error ends the producer."""
         self.errors += 1
+        self._complaints(error)
         if error.fatal():
             self.fail(ProducerError(f"fatal: {error.name()}"))
         else:
@@ -406,11 +414,13 @@ class Producer:
         """Number of partitions of a topic; blocks for a moment.
 
         Raises:
+            AccessError: the broker does not let us in.
             TopicError: there is no such topic, or no broker answers.
         """
         try:
             found = self._kafka.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic]
         except KafkaException as error:
+            self._complaints.require_let_in()
             message = f"{topic}: {error.args[0].name()}"
             raise TopicError(message) from error
         if found.error is not None or not found.partitions:
@@ -422,11 +432,13 @@ class Producer:
         """The cluster's own id; blocks for a moment.
 
         Raises:
+            AccessError: the broker does not let us in.
             TopicError: no broker answers.
         """
         try:
             return str(self._kafka.list_topics(timeout=_METADATA_TIMEOUT_S).cluster_id)
         except KafkaException as error:
+            self._complaints.require_let_in()
             message = f"no broker answers: {error.args[0].name()}"
             raise TopicError(message) from error
 

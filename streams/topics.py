@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 TRANSACTIONS = "payments.transactions.v1"
 DEAD_LETTERS = "payments.transactions.dlq.v1"
@@ -32,19 +32,24 @@ class TopicSpec:
 
     Attributes:
         name: its name.
+        holds: what its records are, in a few words.
+        when_lost: what it means for payers, cardholders or people at the desk when records are gone too early.
         partitions: fixed number of partitions; None for topics keyed by card token, which all have the configured
             number, so that partition p of one belongs to partition p of the other.
         compacted: Kafka keeps the last record of each key, for ever.
-        retention_ms: how long records are kept where the topic is not compacted.
+        retention_ms: how long records are kept at least where the topic is not compacted; -1: for ever.
+        not_longer: keeping records for longer than that is wrong as well.
         large_records: records may have up to `MAXIMUM_RECORD_BYTES`.
     """
 
     name: str
+    holds: str
+    when_lost: str
     partitions: int | None = None
     compacted: bool = False
     retention_ms: int = 7 * _DAY_MS
+    not_longer: bool = False
     large_records: bool = False
-    extra: Mapping[str, str] = field(default_factory=dict)
 
     def partition_count(self, keyed_partitions: int) -> int:
         """Partitions this topic has where keyed topics have `keyed_partitions`."""
@@ -52,31 +57,101 @@ class TopicSpec:
 
     def kafka_settings(self) -> dict[str, str]:
         """Topic settings in Kafka's own names."""
-        settings = {"cleanup.policy": "compact"} if self.compacted else {"retention.ms": str(self.retention_ms)}
+        settings = {"cleanup.policy": "compact" if self.compacted else "delete"}
+        if not self.compacted:
+            settings["retention.ms"] = str(self.retention_ms)
         if self.large_records:
             settings["max.message.bytes"] = str(MAXIMUM_RECORD_BYTES)
-        return settings | dict(self.extra)
+        return settings
 
 
 TOPICS: tuple[TopicSpec, ...] = (
-    TopicSpec(TRANSACTIONS),
-    TopicSpec(DEAD_LETTERS, retention_ms=30 * _DAY_MS),
-    TopicSpec(DECISIONS),
+    TopicSpec(
+        TRANSACTIONS, "payments as payment systems send them", "payments that wait longer than this are never answered"
+    ),
+    TopicSpec(
+        DEAD_LETTERS,
+        "payments and alerts that could not be read",
+        "refused payments are gone before anybody has looked at them",
+        retention_ms=30 * _DAY_MS,
+    ),
+    TopicSpec(DECISIONS, "what was decided", "who was down for longer answers payments a second time"),
     # Shorter than casework remembers alerts by id (14 days): one that is read again is then never taken for a new one.
-    TopicSpec(ALERTS),
-    TopicSpec(LABELS, retention_ms=180 * _DAY_MS),
-    TopicSpec(CARD_STATES, compacted=True),
-    TopicSpec(CARD_ORDERS, retention_ms=30 * _DAY_MS),
-    TopicSpec(CASES, retention_ms=-1),
-    TopicSpec(NOTIFICATIONS, retention_ms=30 * _DAY_MS),
+    TopicSpec(
+        ALERTS,
+        "decisions that ask for action",
+        "freezes that wait longer than this never happen; much longer than this, old ones happen twice",
+        not_longer=True,
+    ),
+    TopicSpec(
+        LABELS,
+        "what payments turned out to be",
+        "frauds that are known are forgotten where state is rebuilt",
+        retention_ms=180 * _DAY_MS,
+    ),
+    TopicSpec(
+        CARD_STATES,
+        "the state of every card",
+        "a scorer that starts takes a frozen card for an active one, and allows its payments",
+        compacted=True,
+    ),
+    TopicSpec(
+        CARD_ORDERS,
+        "new cards, limits and credits that were ordered",
+        "a cardholder waits for a card that nobody makes",
+        retention_ms=30 * _DAY_MS,
+    ),
+    TopicSpec(
+        CASES,
+        "every event of every case",
+        "cases cannot be brought back after a loss of Redis or of the read model",
+        retention_ms=-1,
+    ),
+    TopicSpec(
+        NOTIFICATIONS,
+        "notices to cardholders",
+        "cardholders are not told of a freeze that waited for longer",
+        retention_ms=30 * _DAY_MS,
+    ),
     # One partition, so one learner is active and learns in one order.
-    TopicSpec(EXAMPLES, partitions=1, retention_ms=180 * _DAY_MS, large_records=True),
-    TopicSpec(MODELS, partitions=1, compacted=True, large_records=True),
-    TopicSpec(CONTROL, compacted=True),
+    TopicSpec(
+        EXAMPLES,
+        "payments with their labels, for the models",
+        "a learner that was away for longer misses frauds, and scorers go on with less",
+        partitions=1,
+        retention_ms=180 * _DAY_MS,
+        large_records=True,
+    ),
+    TopicSpec(
+        MODELS,
+        "versions of the models",
+        "scorers start without a model: payments are decided by rules alone",
+        partitions=1,
+        compacted=True,
+        large_records=True,
+    ),
+    TopicSpec(
+        CONTROL,
+        "lists, travel notes and breakers that people set",
+        "a scorer that starts stops travellers and lets go what is on a list",
+        compacted=True,
+    ),
     # What people did to the system itself: kept for ten years unless an operator decides otherwise.
-    TopicSpec(AUDIT, partitions=1, retention_ms=3653 * _DAY_MS),
+    TopicSpec(
+        AUDIT,
+        "what people did to the system itself",
+        "who released a breaker or changed a list cannot be shown",
+        partitions=1,
+        retention_ms=3653 * _DAY_MS,
+    ),
     # Who saw or changed what of cards: PCI DSS 4.0 (10.5.1) asks for twelve months.
-    TopicSpec(ACCESS, partitions=1, retention_ms=400 * _DAY_MS),
+    TopicSpec(
+        ACCESS,
+        "who saw or changed what of cards",
+        "who has seen a cardholder's data cannot be shown, as PCI DSS asks for twelve months",
+        partitions=1,
+        retention_ms=400 * _DAY_MS,
+    ),
 )
 
 TOPICS_BY_NAME: Mapping[str, TopicSpec] = {spec.name: spec for spec in TOPICS}

@@ -31,7 +31,7 @@ from cardwatch.metrics import write_url
 from cardwatch.services import connected
 from cardwatch.settings import Settings, configured_toml, shipped_toml
 from cardwatch.vitals import certificate_files
-from casework.errors import CaseworkError, StoreEmptyError, StoreSetupError, StoreUnavailableError
+from casework.errors import CaseworkError, StoreAccessError, StoreEmptyError, StoreSetupError, StoreUnavailableError
 from detector.errors import DetectorError
 from telemetry.exposition import process_registry
 from telemetry.metric import Process
@@ -102,10 +102,13 @@ async def _refuse_another_setup(settings: Settings) -> None:
 
     Raises:
         SettingsError: it was set up for another number of shards.
+        ServiceError: it does not let us in.
     """
     store = wiring.redis_store(settings)
     try:
         await store.open(create=False)
+    except StoreAccessError as error:
+        raise ServiceError(str(error)) from None
     except (StoreUnavailableError, StoreEmptyError):
         pass
     except StoreSetupError as error:

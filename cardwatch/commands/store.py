@@ -7,13 +7,20 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from cardwatch import wiring
+from cardwatch import kafka, wiring
 from cardwatch.errors import CardwatchError, ServiceError, SettingsError
 from cardwatch.roles import stream_settings
 from cardwatch.settings import Settings
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.desk import Desk
-from casework.errors import CaseworkError, CommandError, StoreFencedError, StoreSetupError, StoreUnavailableError
+from casework.errors import (
+    CaseworkError,
+    CommandError,
+    StoreAccessError,
+    StoreFencedError,
+    StoreSetupError,
+    StoreUnavailableError,
+)
 from casework.playbook import Playbook
 from streams import errors as streams_errors
 from streams.settings import StreamSettings
@@ -47,6 +54,8 @@ async def topics_and_store(
     """
     with told():
         playbook = wiring.playbook(settings)
+        # A broker that does not let us in says so here; a reader would only hear nothing.
+        kafka.look_at(settings.kafka)
         store = wiring.redis_store(settings)
         try:
             return await work(store, stream_settings(settings, f"command-{os.getpid()}"), playbook)
@@ -59,7 +68,7 @@ def told() -> Iterator[None]:
     """Turn the errors of desk, store and topics into those of the command line."""
     try:
         yield
-    except StoreFencedError as error:
+    except (StoreFencedError, StoreAccessError) as error:
         raise ServiceError(str(error)) from error
     except StoreUnavailableError as error:
         message = "Redis does not answer; check redis.url and whether it runs"

@@ -35,7 +35,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from casework.errors import StoreError, StoreFullError, StoreUnavailableError
+from casework.adapters.redis_access import refusal
+from casework.errors import StoreAccessError, StoreError, StoreFullError, StoreUnavailableError
 
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.02, 0.5
 # What a server says that is about to become, or has ceased to be, the one to write to: asking again helps.
@@ -292,6 +293,9 @@ class RedisConnection:
             raise _refusal(error) from error
         except (RedisError, RedisClusterException, OSError) as error:
             self._circuit.failed()
+            refused = refusal(error)
+            if refused:
+                raise StoreAccessError(refused) from error
             message = f"Redis gave no answer: {type(error).__name__}"
             raise StoreUnavailableError(message) from error
         self._circuit.answered()
@@ -299,6 +303,9 @@ class RedisConnection:
 
 def _refusal(error: ResponseError) -> StoreError:
     """What a refusal of Redis means."""
+    refused = refusal(error)
+    if refused:
+        return StoreAccessError(refused)
     if isinstance(error, OutOfMemoryError) or _OUT_OF_MEMORY in str(error):
         return StoreFullError("Redis has no memory left and refuses writes; raise its maxmemory")
     if isinstance(error, _IN_TRANSITION) or str(error).startswith(_NO_REPLICAS):

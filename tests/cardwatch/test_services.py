@@ -152,6 +152,10 @@ def test_wrong_partitions_are_told(
     monkeypatch.setenv("CARDWATCH_KAFKA__PARTITIONS", "4")
     assert main(["topics", "--data-dir", str(demo.root)]) == 1
     assert "8 partitions, must have 4" in capsys.readouterr().out
+    assert main(["topics", "diff", "--data-dir", str(demo.root)]) == 1
+    assert "payments.transactions.v1: partitions is 8, should be 4" in capsys.readouterr().out
+    assert main(["topics", "apply", "--data-dir", str(demo.root)]) == 2
+    assert "apply is for a real one" in capsys.readouterr().err
 
 
 def test_trigger_plays_an_attack_where_payment_systems_would(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def test_secrets_come_from_files(config: Path, tmp_path: Path, monkeypatch: pyte
     assert settings.redis.shards == 4
     assert settings.kafka.client_options() == {"sasl.password": "p"}
     assert settings.detector.fingerprint_key.get_secret_value() == "cd" * 16
+
+
+def test_each_entry_of_a_table_may_be_a_secret_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password as it is, without JSON around it; an entry that is a table is JSON."""
+    (tmp_path / "kafka__client__sasl.password").write_text('p"w\n', "utf-8")
+    (tmp_path / "api__keys__till").write_text(json.dumps({"role": "payment_system", "sha256": "ab" * 32}), "utf-8")
+    monkeypatch.setenv("CARDWATCH_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("CARDWATCH_KAFKA__CLIENT__SASL.USERNAME", "me")
+    settings = load_settings()
+    assert settings.kafka.client_options() == {"sasl.username": "me", "sasl.password": 'p"w'}
+    assert settings.api.keys["till"].role == "payment_system"
 
 
 @pytest.mark.parametrize(

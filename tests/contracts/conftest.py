@@ -21,13 +21,17 @@ from casework.adapters.redis_store import RedisStore
 from casework.desk import Desk
 from casework.store import Store
 from tests.casework.examples import desk_on
-from tests.contracts.servers import bundled_server, cluster, debian_server
+from tests.contracts.servers import bundled_server, cluster, debian_server, guarded_server
 from tests.services.redis_server import redis_program
 
 Result = TypeVar("Result")
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-REDIS_KINDS = ("bundled", "debian", "cluster")
-_SERVERS = {"bundled": bundled_server, "debian": debian_server, "cluster": cluster}
+# The guarded one lets nobody do what cardwatch itself does not; tests that look into Redis take the plain one.
+REDIS_KINDS = ("bundled", "guarded", "cluster")
+_OPEN_KINDS = ("bundled", "debian", "cluster")
+_SERVERS = {
+    "bundled": bundled_server, "debian": debian_server, "guarded": guarded_server, "cluster": cluster,
+}  # fmt: skip
 # Slow machines are not what the contract is about.
 _POLICY = ConnectionPolicy(timeout_s=20.0, budget_s=60.0)
 
@@ -94,14 +98,14 @@ def memory_bench(runner: asyncio.Runner) -> Bench:
 
 
 def connection_to(url: str, kind: str) -> RedisConnection:
-    """A connection to a server of one of `REDIS_KINDS`."""
+    """A connection to a server of any kind."""
     return RedisConnection(connect(RedisAddress(url, cluster=kind == "cluster"), _POLICY), _POLICY)
 
 
 def redis_bench(runner: asyncio.Runner, kind: str, url: str) -> Bench:
     """A bench of Redis stores under a prefix of their own."""
     closing: list[RedisStore] = []
-    prefix = f"test-{uuid.uuid4().hex}"
+    prefix = f"{'cardwatch:' if kind == 'guarded' else ''}test-{uuid.uuid4().hex}"
 
     def new_store(shards: int = 4, outbox_limit: int = 10_000) -> Store:
         settings = RedisStoreSettings(shards, outbox_limit, prefix)
@@ -135,7 +139,7 @@ def bench(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Be
     made.close()
 
 
-@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.redis) for kind in REDIS_KINDS])
+@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.redis) for kind in _OPEN_KINDS])
 def new_redis_bench(request: pytest.FixtureRequest, servers: Servers) -> Callable[[asyncio.Runner], Bench]:
     """Makes benches of each kind of Redis, each on fresh keys."""
     return partial(redis_bench, kind=request.param, url=servers.url(request.param))

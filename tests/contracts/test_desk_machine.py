@@ -340,7 +340,7 @@ def _folded(events: tuple[CaseEvent, ...]) -> Case | None:
 
 
 # The same machine for every kind of server; most examples on the one that answers fastest.
-EXAMPLES = {"bundled": 8, "debian": 3, "cluster": 3}
+EXAMPLES = {"bundled": 8, "guarded": 3, "cluster": 3}
 
 
 @pytest.mark.redis

@@ -28,7 +28,7 @@ def play(request: pytest.FixtureRequest, servers: Servers) -> Callable[[Story], 
         if kind == "memory":
             yield MemorySessions(lambda: int(asyncio.get_running_loop().time() * 1000))
             return
-        made = RedisSessions(connection_to(servers.url(kind), kind), prefix=uuid.uuid4().hex)
+        made = RedisSessions(connection_to(servers.url(kind), kind), prefix=f"cardwatch:test-{uuid.uuid4().hex}")
         yield made
         await made.close()
 

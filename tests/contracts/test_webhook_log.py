@@ -24,7 +24,7 @@ def log(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Log]
         yield MemoryWebhooks()
         return
     servers: Servers = request.getfixturevalue("servers")
-    made = RedisWebhooks(connection_to(servers.url(request.param), request.param), f"test-{uuid.uuid4().hex}")
+    made = RedisWebhooks(connection_to(servers.url(request.param), request.param), f"cardwatch:test-{uuid.uuid4().hex}")
     yield made
     runner.run(made.close())
 

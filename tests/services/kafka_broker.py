@@ -11,11 +11,13 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.services.certificates import Certificate
 from tests.services.process import LOOPBACK, ServerProcess, ServiceError, free_ports
 
 LIBS_VARIABLE = "CARDWATCH_KAFKA_LIBS"
@@ -27,11 +29,11 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers={host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{more_listeners}
+advertised.listeners=PLAINTEXT://{host}:{port}{more_listeners}
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
 log.dirs={directory}/data
 auto.create.topics.enable=false
 num.partitions=1
@@ -46,6 +48,22 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 """
+# A second listener, which takes one user over TLS.
+_SECURE_PROPERTIES = """\
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location={directory}/server.pem
+listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+"""
+
+
+@dataclass(frozen=True)
+class Secured:
+    """A user that a broker takes over TLS, and the broker's certificate."""
+
+    user: str
+    password: str
+    certificate: Certificate
 
 
 def kafka_libs() -> Path | None:
@@ -58,22 +76,35 @@ def kafka_libs() -> Path | None:
 class KafkaBroker:
     """A broker with data in a directory; `stop`, `kill` and `start` again keep port and data."""
 
-    def __init__(self, libs: Path, directory: Path, *, heap_megabytes: int = 512) -> None:
+    def __init__(
+        self, libs: Path, directory: Path, *, heap_megabytes: int = 512, secured: Secured | None = None
+    ) -> None:
         """Choose ports and write the configuration; nothing is started yet.
 
         Args:
             libs: folder of jars, see `kafka_libs`.
             directory: for configuration, data and log; made if missing.
             heap_megabytes: the most memory that the broker's heap may take.
+            secured: adds a listener for this user, over TLS.
         """
         self._directory = directory
         self._libs = libs
-        self._port, controller_port = free_ports(2)
+        self._secured = secured
+        self._port, controller_port, secure_port = free_ports(3)
         directory.mkdir(parents=True, exist_ok=True)
         self._properties = directory / "server.properties"
-        self._properties.write_text(
-            _PROPERTIES.format(host=LOOPBACK, port=self._port, controller_port=controller_port, directory=directory)
+        self.secure_servers = f"{LOOPBACK}:{secure_port}"
+        properties = _PROPERTIES.format(
+            host=LOOPBACK,
+            port=self._port,
+            controller_port=controller_port,
+            directory=directory,
+            more_listeners="" if secured is None else f",SECURE://{self.secure_servers}",
         )
+        if secured is not None:
+            (directory / "server.pem").write_text(secured.certificate.pem())
+            properties += _SECURE_PROPERTIES.format(directory=directory)
+        self._properties.write_text(properties)
         heap = f"-Xmx{heap_megabytes}m"
         self._process = ServerProcess(
             ["java", heap, "-cp", f"{libs}/*", "kafka.Kafka", str(self._properties)], directory / "kafka.log"
@@ -113,6 +144,9 @@ class KafkaBroker:
         command = ["java", "-cp", f"{self._libs}/*", "kafka.tools.StorageTool", "format", "--standalone"]
         # An id may start with a dash: given as one word it is not taken for an option.
         command += [f"--cluster-id={cluster_id}", "-c", str(self._properties)]
+        if self._secured is not None:
+            user = f"name={self._secured.user},password={self._secured.password}"
+            command += ["--add-scram", f"SCRAM-SHA-512=[{user}]"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_START_SECONDS)
         if done.returncode:
             message = f"formatting Kafka's data failed\n{done.stdout}{done.stderr}"
@@ -129,7 +163,9 @@ class KafkaBroker:
 
 
 @contextmanager
-def running_kafka(directory: Path, *, libs: Path | None = None) -> Iterator[KafkaBroker]:
+def running_kafka(
+    directory: Path, *, libs: Path | None = None, secured: Secured | None = None
+) -> Iterator[KafkaBroker]:
     """Run a broker for the time of a `with` block.
 
     Raises:
@@ -139,7 +175,7 @@ def running_kafka(directory: Path, *, libs: Path | None = None) -> Iterator[Kafk
     if libs is None:
         message = "Kafka is not here: run `make test-kafka`, which fetches it"
         raise ServiceError(message)
-    broker = KafkaBroker(libs, directory)
+    broker = KafkaBroker(libs, directory, secured=secured)
     broker.start()
     try:
         yield broker

@@ -14,7 +14,6 @@ from detector.shadows import Shadow
 from detector.vocabulary import Flag
 from streams.errors import SettingsError
 from streams.metrics import StreamMetrics
-from streams.seam_security import broker_credentials
 from streams.settings import StreamSettings
 from tests.streams.stand_in import KEY
 
@@ -42,14 +41,6 @@ def test_secrets_are_not_shown() -> None:
     shown = repr(StreamSettings("b", "memory://", KEY, {"sasl.password": "pa55word"}))
     assert "pa55word" not in shown
     assert KEY.decode() not in shown
-
-
-def test_an_unknown_security_protocol_is_refused() -> None:
-    """Rather than connecting in the clear."""
-    assert broker_credentials({}) is None
-    assert broker_credentials({"security.protocol": "sasl_plaintext", "sasl.username": "u"}) is not None
-    with pytest.raises(SettingsError, match=r"security\.protocol"):
-        broker_credentials({"security.protocol": "TLS"})
 
 
 def test_a_histogram_counts_like_prometheus() -> None:
