@@ -18,17 +18,18 @@ from streams import failpoints
 from streams.settings import StreamSettings
 from tests.services.process import wait_until
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 _LOOKS_S = 0.2
 _READY_WITHIN_S = 120.0
 
 
 @dataclass(frozen=True)
 class Place:
-    """What runs under a name: a role, and how wrong its clock is."""
+    """What runs under a name: a role, how wrong its clock is, and whose code it is."""
 
     role: str
     skew_ms: int = 0
+    code: Path = ROOT
 
 
 class Fleet:
@@ -113,7 +114,7 @@ class Fleet:
         with self._log.open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", module, json.dumps(known)],
-                cwd=_ROOT, env=self._environment, stdout=log, stderr=log,
+                cwd=place.code, env=self._environment, stdout=log, stderr=log,
             )  # fmt: skip
 
     def _supervise(self) -> None:

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from streams.plain_consumer import ends_of, plain_consumer, read_to
 from streams.records import ReadRecord, TopicPartition
 from streams.topics import DECISIONS, TRANSACTIONS
-from tests.faults.fleet import Fleet, Place
+from tests.faults.fleet import ROOT, Fleet, Place
 from tests.faults.load import Load
 from tests.faults.proxy import Proxy
 from tests.services.kafka_broker import KafkaBroker
@@ -110,8 +110,10 @@ class Stack:
 
 
 @contextmanager
-def running_stack(world: World, broker: KafkaBroker, server: RedisServer, folder: Path, seed: int) -> Iterator[Stack]:
-    """Two score workers and one that responds, under load."""
+def running_stack(
+    world: World, broker: KafkaBroker, server: RedisServer, folder: Path, seed: int, code: Path = ROOT
+) -> Iterator[Stack]:
+    """Two score workers and one that responds, of the code in a folder, under load."""
     points, checkpoints = folder / "points", folder / "checkpoints"
     points.mkdir()
     proxy = Proxy(urlsplit(server.url).port or 0)
@@ -123,8 +125,8 @@ def running_stack(world: World, broker: KafkaBroker, server: RedisServer, folder
     fleet = Fleet(settings, f"redis://{LOOPBACK}:{proxy.port}/0", points, folder / "fleet.log")
     load = Load(broker.bootstrap_servers, _RATE_PER_S, seed)
     with fleet.running():
-        for name, place in (("s0", Place("score")), ("s1", Place("score")), ("r0", Place("respond"))):
-            fleet.want(name, place)
+        for name, role in (("s0", "score"), ("s1", "score"), ("r0", "respond")):
+            fleet.want(name, Place(role, code=code))
         load.start()
         try:
             yield Stack(
