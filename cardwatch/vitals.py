@@ -6,12 +6,14 @@ import asyncio
 from pathlib import Path
 
 from cardwatch.settings import Settings
+from cardwatch.wiring import address_parts
 from streams.app import Role
 from streams.tasks import end_tasks
 from telemetry.vitals import Vitals
 
 _BEAT_S = 1.0
 _CERTIFICATE_SETTINGS = ("ssl.certificate.location", "ssl.ca.location")
+_ADDRESS_CERTIFICATES = ("ssl_certfile", "ssl_ca_certs")
 
 
 class Watched:
@@ -50,4 +52,6 @@ class Watched:
 def certificate_files(settings: Settings) -> dict[str, Path]:
     """The files with certificates that settings name."""
     options = settings.kafka.client_options()
-    return {f"kafka.client.{name}": Path(options[name]) for name in _CERTIFICATE_SETTINGS if options.get(name)}
+    found = {f"kafka.client.{name}": Path(options[name]) for name in _CERTIFICATE_SETTINGS if options.get(name)}
+    address = address_parts(settings.redis)
+    return found | {f"redis.url {name}": Path(address[name]) for name in _ADDRESS_CERTIFICATES if address.get(name)}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from pydantic import SecretStr
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from api.oidc.provider import Provider
 
 _MINUTE_MS = 60_000
-# What redis-py connects to by default; it parses no empty address.
-_NO_ADDRESS = "redis://"
 # For connecting and the whole answer; a receiver that takes longer is asked again.
 _NOTICE_TIMEOUT_S = 5.0
 
@@ -113,13 +111,20 @@ def redis_policy(settings: Settings) -> ConnectionPolicy:
     return ConnectionPolicy(timeout_s=redis.timeout_s, retries=redis.retries, budget_s=redis.budget_s)
 
 
+def address_parts(redis: RedisSettings) -> dict[str, Any]:
+    """What Redis' address says, in the words of redis-py; nothing where there is none."""
+    url = redis.url.get_secret_value()
+    parts: dict[str, Any] = parse_url(url) if url else {}  # type: ignore[no-untyped-call] # redis-py leaves it bare
+    return parts
+
+
 def require_redis_files(redis: RedisSettings) -> None:
     """Find out before anything connects whether the certificates that Redis' address names can be read.
 
     Raises:
         SettingsError: one cannot.
     """
-    parts = parse_url(redis.url.get_secret_value() or _NO_ADDRESS)  # type: ignore[no-untyped-call] # redis-py
+    parts = address_parts(redis)
     for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
         try:
             if parts.get(name):

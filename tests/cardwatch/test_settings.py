@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,42 @@ def test_tables_of_own_names_are_merged(config: Path, monkeypatch: pytest.Monkey
     config.write_text('[kafka.client]\n"sasl.username" = "me"\n', "utf-8")
     monkeypatch.setenv("CARDWATCH_KAFKA__CLIENT", '{"sasl.password": "p"}')
     assert load_settings(config).kafka.client_options() == {"sasl.username": "me", "sasl.password": "p"}
+
+
+def leaves() -> list[tuple[str, str, str]]:
+    """Section, name and shipped value, as a variable has it, of every setting that is no table."""
+    found = []
+    for section, table in shipped_toml(SHIPPED_FILE).items():
+        for name, value in table.items():
+            if not isinstance(value, dict):
+                found.append((section, name, str(value).lower() if isinstance(value, bool) else str(value)))
+    return found
+
+
+def by_section() -> Iterator[tuple[str, Iterator[tuple[str, str, str]]]]:
+    return itertools.groupby(leaves(), key=lambda leaf: leaf[0])
+
+
+@pytest.mark.parametrize("where", ["environment", "secrets"])
+def test_every_setting_may_come_from_the_environment_or_a_file_of_secrets(
+    where: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them wins over a file of settings in which all are wrong; only tables are merged instead."""
+    shipped = load_settings()
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    lines = [f"[{section}]\n" + "\n".join(f"{name} = [1]" for _, name, _ in group) for section, group in by_section()]
+    config.write_text("\n".join(lines), "utf-8")
+    with pytest.raises(SettingsError) as raised:
+        load_settings(config)
+    assert len(str(raised.value).splitlines()) == len(leaves()) > 60
+    for section, name, value in leaves():
+        if where == "environment":
+            monkeypatch.setenv(f"CARDWATCH_{section}__{name}".upper(), value)
+        else:
+            (folder / f"{section}__{name}").write_text(value, "utf-8")
+    monkeypatch.setenv("CARDWATCH_SECRETS_DIR", str(folder))
+    assert load_settings(config).model_dump() == shipped.model_dump()
 
 
 def test_secrets_come_from_files(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,9 +67,11 @@ def test_probes_follow_a_role() -> None:
 def test_files_with_certificates_are_those_that_settings_name() -> None:
     """Whose end is shown as a metric."""
     client = {"ssl.ca.location": "/tmp/ca.pem", "sasl.username": "u"}  # noqa: S108 - a name, nothing is written
-    settings = load_settings(flags={"kafka": {"client": client}})
+    url = "rediss://u:p@redis:6379/0?ssl_ca_certs=/tmp/redis.pem"
+    settings = load_settings(flags={"kafka": {"client": client}, "redis": {"url": url}})
     assert {name: str(path) for name, path in certificate_files(settings).items()} == {
-        "kafka.client.ssl.ca.location": "/tmp/ca.pem"  # noqa: S108 - as above
+        "kafka.client.ssl.ca.location": "/tmp/ca.pem",  # noqa: S108 - as above, and the next
+        "redis.url ssl_ca_certs": "/tmp/redis.pem",  # noqa: S108
     }
     assert certificate_files(load_settings()) == {}
 
