@@ -124,6 +124,15 @@ def test_all_roles_work_over_tls(servers: Servers, eye: World, secured: Installa
     assert not [secret for secret in servers.secrets() if secret in written]
 
 
+def test_doctor_looks_into_both(servers: Servers, secured: Installation) -> None:
+    """By the same user and rights; what it finds wrong is not the way in."""
+    told = ended(secured, {}, "doctor")
+    assert f"kafka: broker at {servers.kafka.secure_servers}" in told.stdout, told.stdout + told.stderr
+    assert "redis: appendonly is yes" in told.stdout
+    assert "does not answer" not in told.stdout
+    assert not [secret for secret in servers.secrets() if secret in told.stderr + told.stdout]
+
+
 def states(world: World) -> set[str]:
     return {str(state["state"]) for state in world.values(CARD_STATES)}
 
