@@ -72,6 +72,10 @@ check: $(INSTALLED) ## Lint, format check, types, floors, tidiness
 bench: $(INSTALLED) ## Run the benchmarks and write their tables into docs/
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-check
+bench-check: $(INSTALLED) ## Fail where the hot path has become slower than at the last release (ARGS="--base COMMIT")
+	@$(BIN)/python -m benchmarks.check $(ARGS)
+
 .PHONY: lock
 lock: $(INSTALLED) ## Resolve requirements.lock anew from pyproject.toml (ARGS="--upgrade" for newer versions)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \

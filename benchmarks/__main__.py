@@ -12,7 +12,7 @@ from benchmarks.results import PAGE
 
 _NAMES = (
     "engine", "replay", "checkpoints", "end_to_end", "waiting", "kept", "quality", "worlds", "models",
-    "selective", "poisoning", "contest", "drift", "watching", "alerts", "desk",
+    "selective", "poisoning", "contest", "drift", "watching", "alerts", "desk", "growth",
 )  # fmt: skip
 _RECORDS = 1_000_000
 

@@ -33,7 +33,7 @@ def read_url(data: DataDirectory, name: str) -> str | None:
     return None
 
 
-def write_url(data: DataDirectory, kind: str, host: str, port: int) -> str:
+def write_url(data: DataDirectory, kind: str, host: str, port: int, *, tls: bool = False) -> str:
     """Write down, in one step, where this process answers; its URL.
 
     Args:
@@ -42,9 +42,10 @@ def write_url(data: DataDirectory, kind: str, host: str, port: int) -> str:
             hand has its id in the name, so that it does not pass for one of a tree in the same directory.
         host: where it listens.
         port: likewise.
+        tls: whether it speaks TLS there.
     """
     name = os.environ.get(PROCESS_VARIABLE) or f"{kind}-{os.getpid()}"
-    url = address(host, port)
+    url = address(host, port, tls=tls)
     path = address_file(data, name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = path.with_suffix(".tmp")
@@ -68,9 +69,9 @@ def endpoints(data: DataDirectory, settings: Settings) -> dict[str, str]:
     return found
 
 
-def address(host: str, port: int) -> str:
+def address(host: str, port: int, *, tls: bool = False) -> str:
     """The URL of a port of a host."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

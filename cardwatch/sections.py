@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+Port = Annotated[int, Field(ge=0, le=65_535, description="a TCP port, or 0 for a free one")]
+Hours = Annotated[int, Field(ge=1, le=24 * 365, description="hours, from 1")]
 
 
 class Section(BaseModel):

@@ -21,10 +21,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from redis.connection import parse_url
 
+from cardwatch.api_settings import ApiSettings
 from cardwatch.errors import SettingsError
 from cardwatch.notice_settings import NoticeSettings
 from cardwatch.oidc_settings import OidcSettings
-from cardwatch.sections import Section, hex_digits
+from cardwatch.sections import Hours, Port, Section, hex_digits
 from cardwatch.webhook_settings import WebhookSettings
 
 ENVIRONMENT_PREFIX = "CARDWATCH_"
@@ -35,9 +36,7 @@ SHIPPED_FILE = "cardwatch.toml"
 _HOSTS = r"^$|^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$"
 
 Rows = Annotated[int, Field(ge=64, le=2_000_000_000, description="a number of rows, 64 or more")]
-Port = Annotated[int, Field(ge=0, le=65_535, description="a TCP port, or 0 for a free one")]
 Seconds = Annotated[float, Field(gt=0, le=86_400, description="seconds, above 0 and at most a day")]
-Hours = Annotated[int, Field(ge=1, le=24 * 365, description="hours, from 1")]
 Days = Annotated[int, Field(ge=1, le=365, description="days, 1 to 365")]
 FileName = Annotated[str, Field(description="a path, or empty for the shipped file")]
 
@@ -181,15 +180,6 @@ class LearnSettings(Section):
     examples_per_version: int = Field(ge=1, le=100_000_000, description="examples, 1 or more")
 
 
-class ApiKeySettings(Section):
-    """One API key: its role, and the SHA-256 of its secret."""
-
-    role: Literal["agent", "senior_agent", "supervisor", "payment_system", "sre"] = Field(
-        description="agent, senior_agent, supervisor, payment_system or sre"
-    )
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description='64 hex digits: printf %s "$KEY" | sha256sum')
-
-
 class DeskSettings(Section):
     """What people do about cases."""
 
@@ -197,23 +187,6 @@ class DeskSettings(Section):
         default=SecretStr(""),
         description="64 lower-case hex digits: `openssl rand -hex 32`",
     )
-
-
-class ApiSettings(Section):
-    """The HTTP service."""
-
-    host: str = Field(min_length=1, description="an address of this machine")
-    port: Port
-    session_secret: Annotated[SecretStr, AfterValidator(hex_digits(64))] = Field(
-        default=SecretStr(""),
-        description="64 lower-case hex digits: `openssl rand -hex 32`",
-    )
-    session_hours: Hours
-    metrics_need_key: bool = Field(description="true or false")
-    locale: Literal["en", "fil", "zh"] = Field(
-        description="en, fil or zh: the language of the console where nobody has chosen another"
-    )
-    keys: dict[str, ApiKeySettings] = Field(description="name = { role, sha256 }")
 
 
 class MetricsSettings(Section):

@@ -53,5 +53,7 @@ def certificate_files(settings: Settings) -> dict[str, Path]:
     """The files with certificates that settings name."""
     options = settings.kafka.client_options()
     found = {f"kafka.client.{name}": Path(options[name]) for name in _CERTIFICATE_SETTINGS if options.get(name)}
+    if settings.api.tls_certificate:
+        found["api.tls_certificate"] = Path(settings.api.tls_certificate)
     address = address_parts(settings.redis)
     return found | {f"redis.url {name}": Path(address[name]) for name in _ADDRESS_CERTIFICATES if address.get(name)}

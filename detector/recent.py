@@ -226,11 +226,6 @@ def stored_decisions(
     )
 
 
-def _sequence_of(low_bits: int, own: int) -> int:
-    """The place in the ring's log that 32 bits of it stand for, at or before `own`."""
-    return own - ((own - low_bits) & _RING_MASK)
-
-
 def last_events(state: PartitionState, payment_row: int) -> list[list[int]]:
     """A card's payments up to a remembered one, which comes first, youngest first, at most 20, as words of the ring.
 
@@ -244,17 +239,17 @@ def last_events(state: PartitionState, payment_row: int) -> list[list[int]]:
     if not card or table_rows(memory, int(CARDS))[card, GENERATION] != own[PAYMENT_GENERATION]:
         return []
     at = int(address(memory, CARDS, card))
-    places = memory.view(np.uint32)[int(column_start(memory, at, RING)) :]
     last = int(own[PAYMENT_NUMBER] - memory[at + FIRST_NUMBER])
+    first = int(column_start(memory, at, RING))
+    places = memory.view(np.uint32)[first + max(0, last - LAST_PAYMENTS + 1) : first + max(0, last)][::-1]
     sequence, capacity = int(own[PAYMENT_SEQUENCE]), int(descriptor(memory, int(PAYMENTS))[CAPACITY])
-    events = [own.tolist()]
-    for entry in range(last - 1, max(-1, last - LAST_PAYMENTS), -1):
-        earlier = _sequence_of(int(places[entry]), sequence)
-        words = ring[1 + (earlier - 1) % capacity]
-        is_kept = sequence - earlier < capacity - _LARGEST_BATCH
-        if not is_kept or words[PAYMENT_TIME] <= own[PAYMENT_TIME] - LAST_PAYMENTS_WITHIN_MS:
-            break
-        events.append(words.tolist())
+    # How many payments lie between; the ring's log is known by 32 bits of it.
+    behind = (sequence - places.astype(np.int64)) & _RING_MASK
+    rows = ring[1 + (sequence - behind - 1) % capacity]
+    is_shown = behind < capacity - _LARGEST_BATCH
+    is_shown &= rows[:, PAYMENT_TIME] > own[PAYMENT_TIME] - LAST_PAYMENTS_WITHIN_MS
+    shown = len(rows) if is_shown.all() else int(is_shown.argmin())
+    events: list[list[int]] = [own.tolist(), *rows[:shown].tolist()]
     return events
 
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -63,9 +64,11 @@ def run(args: argparse.Namespace) -> int:
     settings = connected(layers_of(args).with_flags({"api": given} if given else {}), kafka=False)
     log_to_stderr(settings)
     app = application(settings)
+    _require_certificate(settings)
     asyncio.run(_refuse_another_setup(settings))
-    with _listen(settings.api.host, settings.api.port) as listener:
-        url = write_url(DataDirectory(settings.data.directory), "api", settings.api.host, listener.getsockname()[1])
+    own, data = settings.api, DataDirectory(settings.data.directory)
+    with _listen(own.host, own.port) as listener:
+        url = write_url(data, "api", own.host, listener.getsockname()[1], tls=bool(own.tls_certificate))
         print(f"cardwatch api: {url}, the console at {url}/console", flush=True)
         # The service has a request log of its own, which writes no paths of cards down.
         config = uvicorn.Config(
@@ -73,11 +76,35 @@ def run(args: argparse.Namespace) -> int:
             access_log=False,
             log_config=None,
             server_header=False,
+            # Whoever is not named may say what they like of where a request came from.
+            proxy_headers=bool(own.trusted_proxies),
+            forwarded_allow_ips=own.trusted_proxies,
+            ssl_certfile=own.tls_certificate or None,
+            ssl_keyfile=own.tls_key or None,
             timeout_graceful_shutdown=_GRACE_S,
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
         uvicorn.Server(config).run(sockets=[listener])
     return EXIT_OK
+
+
+def _require_certificate(settings: Settings) -> None:
+    """Find out before serving whether there is a certificate with its key, where one is named.
+
+    Raises:
+        SettingsError: a file cannot be read, or they are not what they should be.
+    """
+    own = settings.api
+    if not own.tls_certificate:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            own.tls_certificate, own.tls_key, lambda: ""
+        )
+    except OSError as error:  # an SSLError is one
+        why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        message = f"api.tls_certificate, api.tls_key: {why}; right are a certificate and its key, both in PEM"
+        raise SettingsError(message) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

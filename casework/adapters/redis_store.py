@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -300,26 +301,8 @@ class RedisStore(RedisOutboxes):
     async def list_cases(
         self, states: Sequence[CaseState], after: str, count: int, filters: CaseFilters = EVERY_CASE
     ) -> list[ListedCase]:
-        """Merge the lists of all shards; then read the cases."""
+        """Merge the lists of all shards, one question a shard; then read the cases."""
         start = f"({after}" if after else "-"
-        if filters.is_narrow:
-            lists = await self._narrowed(states, start, count, filters)
-        else:
-            commands = [
-                ("ZRANGEBYLEX", self._key(shard, "cases", state), start, "+", "LIMIT", 0, count)
-                for shard in range(self.shards)
-                for state in states
-            ]
-            lists = await self._redis.pipelined(commands)
-        positions = [text_of(raw) for raw in heapq.merge(*lists)][:count]
-        case_ids = [position[_POSITION_PREFIX_CHARACTERS:] for position in positions]
-        cases = await self._cases(case_ids)
-        return [ListedCase(position, cases.get(case_id)) for position, case_id in zip(positions, case_ids, strict=True)]
-
-    async def _narrowed(
-        self, states: Sequence[CaseState], start: str, count: int, filters: CaseFilters
-    ) -> list[list[bytes]]:
-        """The positions that pass, list by list."""
         commands = [
             (
                 1 + len(states),
@@ -332,7 +315,11 @@ class RedisStore(RedisOutboxes):
             for shard in range(self.shards)
         ]
         answers: Any = await self._redis.evaluate(self._list_script, commands)
-        return [positions for answer in answers for positions in answer]
+        lists: list[list[bytes]] = [positions for answer in answers for positions in answer]
+        positions = [text_of(raw) for raw in islice(heapq.merge(*lists), count)]
+        case_ids = [position[_POSITION_PREFIX_CHARACTERS:] for position in positions]
+        cases = await self._cases(case_ids)
+        return [ListedCase(position, cases.get(case_id)) for position, case_id in zip(positions, case_ids, strict=True)]
 
     async def due_cases(self, shard: int, now_ms: int, count: int) -> list[str]:
         """Read the head of a shard's alarms."""

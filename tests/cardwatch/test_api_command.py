@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -29,6 +30,7 @@ from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_store import RedisStore
 from tests.api.conftest import listening, serving
 from tests.api.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider
+from tests.services.certificates import Authority
 
 KEY = "an agent's key"
 SECRETS = {"session_secret": "ab" * 32}
@@ -172,6 +174,78 @@ def test_whoever_signed_in_at_one_process_is_known_to_all(data: DataDirectory, r
     assert "/console/sign-in/callback" in written
     for secret in (CLIENT_SECRET, cookie, back.partition("code=")[2].partition("&")[0]):
         assert secret not in written
+
+
+def _served(redis: Supervisor, data: DataDirectory, name: str, **api: object) -> str:
+    """Start a process with a key for an agent and these settings; its URL."""
+    directory = DataDirectory(data.root / name)
+    directory.create()
+    keys = {"kim": {"role": "agent", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}}
+    layers = Layers(
+        flags={
+            "data": {"directory": str(directory.root)},
+            "redis": {"url": redis_url(data)},
+            "api": {"port": 0, "keys": keys} | SECRETS | api,
+            "desk": {"code_secret": SECRETS["session_secret"]},
+        }
+    )
+    command = (sys.executable, "-m", "cardwatch", "api")
+    environment = layers.environment() | {PROCESS_VARIABLE: "api"}
+    redis.start(ProcessSpec(name, command, environment, ready=lambda: read_url(directory, "api") is not None))
+    return str(read_url(directory, "api"))
+
+
+def _session_cookie(client: httpx.Client, url: str, headers: dict[str, str]) -> str:
+    """The header with which the console sets the session's cookie."""
+    return client.post(f"{url}/console/sign-in", data={"api_key": KEY}, headers=headers).headers["set-cookie"]
+
+
+def test_the_service_speaks_tls(data: DataDirectory, redis: Supervisor, tmp_path: Path) -> None:
+    """With a certificate of its own: clients that trust its authority are served, cookies are for TLS alone."""
+    authority = Authority(tmp_path / "authority")
+    own = authority.issue("api")
+    url = _served(redis, data, "tls", tls_certificate=str(own.certificate), tls_key=str(own.key))
+    assert url.startswith("https://")
+    with httpx.Client(verify=ssl.create_default_context(cafile=str(authority.file)), timeout=10) as client:
+        assert client.get(f"{url}/livez").status_code == 200
+        assert "; secure" in _session_cookie(client, url, {}).lower()
+    with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+        httpx.get(f"{url}/livez", timeout=10)
+
+
+def test_a_proxy_is_believed_only_where_it_is_named(data: DataDirectory, redis: Supervisor) -> None:
+    """Anybody can say that a request came over TLS; that counts from a named address alone."""
+    said = {"x-forwarded-proto": "https"}
+    with httpx.Client(timeout=10) as client:
+        for name, proxies, is_believed in (
+            ("none", "", False),
+            ("other", "10.0.0.0/8", False),
+            ("own", "10.0.0.0/8, 127.0.0.0/8", True),
+        ):
+            url = _served(redis, data, name, trusted_proxies=proxies)
+            assert ("; secure" in _session_cookie(client, url, said).lower()) is is_believed, name
+            assert "; secure" not in _session_cookie(client, url, {}).lower()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tls_certificate": "here.pem"}, "need each other"),
+        ({"tls_certificate": "nowhere.pem", "tls_key": "nowhere.key"}, "right are a certificate and its key"),
+        ({"trusted_proxies": "proxy.bank.example"}, "no IP address and no network"),
+    ],
+)
+def test_a_wrong_certificate_or_proxy_stops_the_start(
+    given: dict[str, str], said: str, data: DataDirectory, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Exit code 2, with what would be right, before anything is served."""
+    monkeypatch.setenv("CARDWATCH_API__SESSION_SECRET", SECRETS["session_secret"])
+    monkeypatch.setenv("CARDWATCH_DESK__CODE_SECRET", SECRETS["session_secret"])
+    for name, value in given.items():
+        monkeypatch.setenv(f"CARDWATCH_API__{name.upper()}", value)
+    assert main(["api", "--port", "0", "--redis", redis_url(data), "--data-dir", str(data.root)]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("redis")

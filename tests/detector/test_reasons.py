@@ -162,7 +162,7 @@ def test_ranking_equals_naive_twin(seed: int) -> None:
 def _evidence(name: str, usual: float = _NAN, **others: float) -> Evidence:
     usual_values = np.full(len(CATALOGUE), _NAN)
     usual_values[FEATURE_INDEX[name]] = usual
-    return feature_evidence(FEATURE_INDEX[name], feature_row(**others), usual_values, 1.0)
+    return feature_evidence(FEATURE_INDEX[name], feature_row(**others).tolist(), usual_values.tolist(), 1.0)
 
 
 def test_amounts_stand_beside_the_cards_own_mean() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.style import tidy
 
 # Never imported by us: each is loaded by the package that its line in docs/dependencies.md names, or run as a program.
-_NOT_IMPORTED = {"cramjam", "python-multipart"}
+_NOT_IMPORTED = {"cramjam", "hiredis", "python-multipart"}
 # The extra of what benchmarks are measured against; it is installed by hand and not locked.
 _PEERS = "peers"
 # The extra of what an installation may do without.
