@@ -214,7 +214,7 @@ class DetectorCore:
 
     def mature(self, partition: int, now_ms: int) -> Examples:
         """See `ScoringCore`."""
-        return mature(self._state, partition, now_ms)
+        return mature(self._state, partition, now_ms).examples
 
     def usage(self) -> StateUse:
         """See `ScoringCore`."""
