@@ -17,6 +17,7 @@ NOTIFICATIONS = "fraud.notifications.v1"
 EXAMPLES = "cardwatch.examples.v1"
 MODELS = "cardwatch.models.v1"
 CONTROL = "cardwatch.control.v1"
+ENTITY_ROWS = "cardwatch.entity-rows.v1"
 AUDIT = "cardwatch.audit.v1"
 ACCESS = "cardwatch.access.v1"
 
@@ -73,6 +74,8 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(EXAMPLES, partitions=1, retention_ms=180 * _DAY_MS, large_records=True),
     TopicSpec(MODELS, partitions=1, compacted=True, large_records=True),
     TopicSpec(CONTROL, compacted=True),
+    # What score workers tell each other of terminals, merchants and devices: of use until all have read it.
+    TopicSpec(ENTITY_ROWS, retention_ms=2 * _DAY_MS),
     # What people did to the system itself: kept for ten years unless an operator decides otherwise.
     TopicSpec(AUDIT, partitions=1, retention_ms=3653 * _DAY_MS),
     # Who saw or changed what of cards: PCI DSS 4.0 (10.5.1) asks for twelve months.
