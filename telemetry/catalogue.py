@@ -230,7 +230,7 @@ _STATE = (
     _counter(
         "entity_rows_missed_total",
         "Records whose share in terminals, merchants and devices is missing for good: their rows are gone.",
-        "SRE: EntityRowsMissed",
+        "SRE: EntityRowsStale",
         _SCORE,
     ),
     _histogram(
