@@ -43,7 +43,7 @@ class Assessed:
     score: NDArray[np.float64]
     evidence: Mapping[int, Shown]
     unlabelled: Examples
-    shared: SharedRows
+    shared: SharedRows = field(default_factory=lambda: rows_of(0, range(0), ()))
     shadows: Sequence[Shadow] = ()
 
     @property

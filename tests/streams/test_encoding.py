@@ -11,7 +11,7 @@ import pytest
 from detector.transactions import TransactionBatch, build_batch
 from streams.encoding import NotFiniteError, Subject, Versions, encode_fallback, encode_full
 from tests.streams.raw_records import NOW_MS
-from tests.streams.stand_in import KEY, Assessed, Shown, examples_of, rows_of
+from tests.streams.stand_in import KEY, Assessed, Shown, examples_of
 
 VERSIONS = Versions("m-000001", "policy-1", "rates-1", ("rule-a", "rule-b"))
 
@@ -29,9 +29,7 @@ def batch_of(transactions: list[str]) -> TransactionBatch:
 def assessed_of(batch: TransactionBatch, action: int = 0, score: float = 0.25) -> Assessed:
     count = len(batch)
     shown = {row: Shown(f"al-{row}") for row in range(count)} if action else {}
-    return Assessed(
-        batch, np.full(count, action), np.full(count, score), shown, examples_of([], []), rows_of(3, range(0), ())
-    )
+    return Assessed(batch, np.full(count, action), np.full(count, score), shown, examples_of([], []))
 
 
 def test_a_score_that_is_no_number_is_not_written() -> None:
