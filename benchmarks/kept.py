@@ -176,7 +176,7 @@ def _mature_from_disk(state: EngineState, now_ms: int) -> tuple[int, float]:
     matured, seconds, asked = 0, 0.0, 0
     while True:
         started_s = time.perf_counter()
-        examples = mature(state, 0, now_ms)
+        examples = mature(state, 0, now_ms).examples
         took_s = time.perf_counter() - started_s
         if not len(examples):
             return matured, seconds

@@ -98,7 +98,7 @@ class SmallBank:
 
     def silent(self, now_ms: int) -> Iterator[Examples]:
         """Payments that become genuine because nobody has complained of them."""
-        while len(silent := mature(self._state, 0, now_ms)):
+        while len(silent := mature(self._state, 0, now_ms).examples):
             yield silent
 
 

@@ -77,6 +77,8 @@ def stream_settings(settings: Settings, worker_name: str) -> StreamSettings:
         checkpoint_interval_s=score.checkpoint_interval_s,
         checkpoints_kept=score.checkpoints_kept,
         session_timeout_s=score.session_timeout_s,
+        # The embedded broker keeps 5 MiB a partition, and has one worker.
+        share_entities=score.share_entities and not settings.kafka.embedded,
         model_interval_s=settings.learn.publish_interval_s,
         examples_per_version=settings.learn.examples_per_version,
     )

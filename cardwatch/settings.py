@@ -161,6 +161,7 @@ class ScoreSettings(Section):
     batch_rows: int = Field(ge=1, le=1_000_000, description="records, 1 or more")
     linger_ms: float = Field(ge=0.5, le=1000, description="milliseconds, 0.5 to 1000")
     session_timeout_s: Seconds
+    share_entities: bool = Field(description="true or false")
     future_bound_s: Seconds
     issuer_token_pattern: str = Field(description="a regular expression, or empty")
 

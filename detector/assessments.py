@@ -13,6 +13,7 @@ from detector.examples import Examples
 from detector.reasons import Evidence
 from detector.recent import payment_of
 from detector.shadows import Shadow, join_shadows
+from detector.sources import SharedRows, join_rows
 from detector.transactions import TransactionBatch
 
 
@@ -59,6 +60,7 @@ class Assessments:
         evidence: rows that are not ALLOW.
         rule_reasons: reason codes of rows on which rules hit.
         unlabelled: a sample of examples for models that need no label.
+        shared: what the batch changes in shared entities, for other workers.
         shadows: what those would have decided that do not act.
     """
 
@@ -75,6 +77,7 @@ class Assessments:
     features: NDArray[np.float32]
     evidence: Mapping[int, AlertEvidence]
     unlabelled: Examples
+    shared: SharedRows
     rule_reasons: Mapping[int, Sequence[str]] = field(default_factory=dict)
     shadows: Sequence[Shadow] = ()
 
@@ -107,6 +110,7 @@ def join_assessments(batch: TransactionBatch, parts: Sequence[Assessments]) -> A
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
         evidence=evidence,
         unlabelled=Examples.join([part.unlabelled for part in parts], parts[0].unlabelled.bins.shape[1]),
+        shared=join_rows([part.shared for part in parts]),
         rule_reasons=rule_reasons,
         shadows=join_shadows([part.shadows for part in parts]),
     )

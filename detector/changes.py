@@ -244,7 +244,8 @@ class Image:
         numbers = [name.removeprefix(_LINES) for name in arrays if name.startswith(_LINES)]
         for number in sorted(numbers):
             lines, words = arrays[f"{_LINES}{number}"], arrays.get(f"{_WORDS}{number}")
-            if words is None or words.shape != (len(lines), LINE) or lines.dtype != np.int64 != words.dtype:
+            is_usable = words is not None and words.shape == (len(lines), LINE)
+            if words is None or not is_usable or lines.dtype != np.int64 or words.dtype != np.int64:
                 message = f"saved state has no usable lines {number}"
                 raise StateError(message)
             numbered = lines.view(np.int64)

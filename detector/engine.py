@@ -239,7 +239,7 @@ def _assess_piece(
     if len(batch):
         make_room(state, batch.partition, int(batch.offset[0]))
     amount_reference, rate_missing = state.rates.convert(batch.amount_minor, batch.currency)
-    observed = observe(state, partition, kernel_columns(batch, amount_reference))
+    observed, shared = observe(state, batch.partition, kernel_columns(batch, amount_reference))
     bins = model.binner.bins(observed.features)
     anomaly = _settled(batch, observed, model.anomalies(bins))
     _tell_anomaly(observed.features, bins, anomaly)
@@ -268,6 +268,7 @@ def _assess_piece(
         features=observed.features,
         evidence=_explain(partition, batch, observed, bins, model, result, result.action),
         unlabelled=_unlabelled_sample(state, batch, observed, bins),
+        shared=shared,
         rule_reasons=result.rule_reasons,
         shadows=shadows,
     )

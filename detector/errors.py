@@ -5,6 +5,7 @@ DetectorError
 │   └── StaleOffsetError  offsets at or below what the state already holds
 ├── ConfigurationError    a policy, model, rate or catalogue setting that cannot be used
 ├── SegmentError          payments on disk that cannot be read or written
+├── SharedRowsError       rows of shared entities that cannot be read
 ├── StateError            arrays that cannot be loaded as state
 │   └── CapacityError     a table has no room left and nothing may be evicted
 └── ModelError            a model version that cannot be read or does not fit the catalogue
@@ -31,6 +32,10 @@ class ConfigurationError(DetectorError):
 
 class SegmentError(DetectorError):
     """A segment of kept payments cannot be read, or cannot be written."""
+
+
+class SharedRowsError(DetectorError):
+    """Bytes that are no rows of shared entities, or of another version."""
 
 
 class StateError(DetectorError):

@@ -21,8 +21,15 @@ from numpy.typing import NDArray
 
 from detector.catalogue import DAY_MS, FEATURE_COUNT
 from detector.errors import SegmentError
-from detector.kept_kernel import empty_kept, fill_late_labels, forget_late_labels, let_go, note_late_labels
-from detector.label_kernel import label_segment_rows, mature_segment_rows
+from detector.kept_kernel import (
+    empty_kept,
+    fill_late_labels,
+    forget_late_labels,
+    let_go,
+    note_late_labels,
+    row_number,
+)
+from detector.label_kernel import Labels, label_segment_rows, mature_segment_rows
 from detector.layout import (
     DECIDED,
     FORCED_EVICTIONS,
@@ -31,6 +38,8 @@ from detector.layout import (
     LABEL_OFFSET,
     LABEL_STATE,
     LATE_LABELS,
+    OF_LABELS,
+    OF_MATURED_ON_DISK,
     PAYMENT_STATE,
     PAYMENT_TIME,
     PAYMENT_WORDS,
@@ -74,6 +83,8 @@ from detector.segments import (
     to_columns,
     words_of,
 )
+from detector.shared_rows import ROW_WORDS
+from detector.sources import SharedRows, known_to, note_rows
 from detector.state import EngineState, PartitionState, StateConfig
 from detector.vocabulary import Action, Label
 
@@ -285,7 +296,9 @@ class _Disk:
         words, number = words_of(columns, places), np.full(len(places), segment.number)
         refused = np.isin(actions_of(words[:, DECIDED]), (Action.DECLINE, Action.FREEZE))
         went_through = (words[:, PAYMENT_STATE] == STATE_LIVE) & ~refused
-        silent = (words[:, LABEL_STATE] == 0) & (places < segment.matured) & went_through
+        # Another owner may have let more of them mature, and has not checkpointed it.
+        known = known_to(self._state.shared, self._number, OF_MATURED_ON_DISK) - row_number(segment.number, 0)
+        silent = (words[:, LABEL_STATE] == 0) & (places < max(segment.matured, known)) & went_through
         label_state = np.where(silent, int(Label.GENUINE) + LABEL_OFFSET, words[:, LABEL_STATE])
         fill_late_labels(self._partition.memory, number, places, label_state)
         words[:, LABEL_STATE] = label_state
@@ -325,9 +338,11 @@ class _Disk:
         note_late_labels(self._partition.memory, found.number[alive], found.place[alive], state)
 
     def ripe(self, before_ms: int) -> Iterator[Found]:
-        """Segments all of whose payments are older than a moment, that were not asked to mature yet."""
+        """Segments all of whose payments are older than a moment, that were not asked to mature yet, in order."""
         for segment in segments_of(self._partition):
-            if segment.last_ms > before_ms or segment.matured >= segment.rows:
+            if segment.last_ms > before_ms:
+                return
+            if segment.matured >= segment.rows:
                 continue
             columns = self._read(segment)
             if columns is not None:
@@ -351,43 +366,57 @@ def _joined(parts: list[Found]) -> Found:
     )
 
 
-def label_kept(
-    state: EngineState,
-    number: int,
-    identity: NDArray[np.int64],
-    label: NDArray[np.int64],
-    label_time_ms: NDArray[np.int64],
-    outcome: NDArray[np.int64],
-) -> tuple[Found, NDArray[np.int64]]:
+@dataclass(frozen=True, slots=True)
+class KeptLabels:
+    """What became of labels of payments on disk.
+
+    Attributes:
+        found: the payments.
+        which: for each label its row among them, -1 where there is none.
+        rows: int64 (n, ROW_WORDS), what they change in shared entities.
+    """
+
+    found: Found
+    which: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+def label_kept(state: EngineState, number: int, labels: Labels, outcome: NDArray[np.int64]) -> KeptLabels:
     """Apply labels to payments on disk; call within `EngineState.change`.
 
     Args:
         state: of the worker.
         number: of the partition.
-        identity: int64 (n, 2), of payments that memory does not hold.
-        label: of each.
-        label_time_ms: of each.
+        labels: of payments that memory does not hold.
         outcome: written for those that are found.
-
-    Returns:
-        The payments, and for each label its row among them, -1 where there is none.
     """
+    rows = np.empty((len(labels.label), ROW_WORDS), dtype=np.int64)
     if state.segments is None:
-        return _joined([]), np.full(len(identity), -1, dtype=np.int64)
+        return KeptLabels(_joined([]), np.full(len(rows), -1, dtype=np.int64), rows[:0])
     disk = _Disk(state, number, state.segments)
-    found, which = disk.find(identity)
+    found, which = disk.find(labels.identity)
+    count = 0
     if len(found.number):
-        memory, told = state.partition(number).memory, np.zeros(len(identity), dtype=np.int64)
-        label_segment_rows(
-            memory, state.shared, found.words.reshape(-1), which, label, label_time_ms, state.limits(), told,
+        memory, told = state.partition(number).memory, np.zeros(len(rows), dtype=np.int64)
+        known = known_to(state.shared, number, OF_LABELS)
+        count = label_segment_rows(
+            memory, state.shared, found.words.reshape(-1), which, labels, known, state.limits(), told, rows,
             state.scratch,
         )  # fmt: skip
         outcome[:] = np.where(which >= 0, told, outcome)
         disk.note(found)
-    return found, which
+    return KeptLabels(found, which, rows[: int(count)])
 
 
-def mature_kept(state: EngineState, number: int, before_ms: int) -> Found | None:
+@dataclass(frozen=True, slots=True)
+class KeptMatured:
+    """Payments on disk that became genuine, and what that changes in shared entities."""
+
+    found: Found
+    shared: SharedRows
+
+
+def mature_kept(state: EngineState, number: int, before_ms: int) -> KeptMatured | None:
     """Let unlabelled payments on disk become genuine, as `mature_payments` does; call within `EngineState.change`.
 
     Returns:
@@ -398,8 +427,16 @@ def mature_kept(state: EngineState, number: int, before_ms: int) -> Found | None
     memory = state.partition(number).memory
     for found in _Disk(state, number, state.segments).ripe(before_ms):
         chosen = np.zeros(len(found.number), dtype=np.int64)
-        mature_segment_rows(memory, state.shared, found.words.reshape(-1), state.limits(), chosen, state.scratch)
+        written = np.empty((len(chosen), ROW_WORDS), dtype=np.int64)
+        first = row_number(int(found.number[0]), int(found.place[0]))
+        count = mature_segment_rows(
+            memory, state.shared, found.words.reshape(-1), first, state.limits(), chosen, written, state.scratch
+        )
+        following = row_number(int(found.number[0]), int(found.place[-1]) + 1)
+        shared = SharedRows(number, int(OF_MATURED_ON_DISK), 0, following, 0, written[: int(count)])
+        note_rows(state.shared, shared)
         rows = np.flatnonzero(chosen)
         if len(rows):
-            return Found(found.words[rows], found.bins[rows], found.number[rows], found.place[rows])
+            gone = Found(found.words[rows], found.bins[rows], found.number[rows], found.place[rows])
+            return KeptMatured(gone, shared)
     return None

@@ -98,9 +98,15 @@ def empty_kept(memory: Memory) -> None:
 
 
 @kernel
+def row_number(number: int, place: int) -> int:
+    """One number for the segment and the place in it, in the order of both."""
+    return (number << _PLACE_BITS) | place
+
+
+@kernel
 def _find_late_label(memory: Memory, number: int, place: int) -> int:
     """The row of the label that came to a payment of a segment, or 0."""
-    return find(memory, LATE_LABEL_INDEX, LATE_LABELS, mix((number << _PLACE_BITS) | place), number, place)
+    return find(memory, LATE_LABEL_INDEX, LATE_LABELS, mix(row_number(number, place)), number, place)
 
 
 @kernel
@@ -126,7 +132,7 @@ def note_late_labels(
             continue
         row = allocate(memory, LATE_LABELS)
         at = address(memory, LATE_LABELS, row)
-        memory[at + HASH] = mix((number[index] << _PLACE_BITS) | place[index])
+        memory[at + HASH] = mix(row_number(number[index], place[index]))
         memory[at + KEY_1], memory[at + KEY_2] = number[index], place[index]
         memory[at + LATE_LABEL] = label_state[index]
         link(memory, LATE_LABEL_INDEX, LATE_LABELS, row)

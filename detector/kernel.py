@@ -55,7 +55,8 @@ from detector.memory import Memory, address, find, put, save_row
 from detector.patterns import fill_pattern_risk, pattern_of
 from detector.ring import recall, remember, watermark_of, withdraw
 from detector.shared import bucket_numbers
-from detector.shared_walk import observe_shared, take_back_shared
+from detector.shared_rows import PAID, TAKEN_BACK, count_row, names_entity, write_payment
+from detector.shared_walk import observe_shared
 from detector.vocabulary import Kind
 
 _PURCHASE, _CASH, _REVERSAL, _OUTCOME = int(Kind.PURCHASE), int(Kind.CASH), int(Kind.REVERSAL), int(Kind.OUTCOME)
@@ -63,8 +64,9 @@ _PURCHASE, _CASH, _REVERSAL, _OUTCOME = int(Kind.PURCHASE), int(Kind.CASH), int(
 
 @kernel
 def _apply_reference(
-    memory: Memory, shared: Memory, batch: Columns, record: int, limits: Limits, scratch: Scratch
-) -> None:
+    memory: Memory, shared: Memory, batch: Columns, record: int, known: int, limits: Limits, scratch: Scratch,
+    observed: Observed,
+) -> None:  # fmt: skip
     """What a reversal or an outcome does to the payment it names; an outcome that says nothing does nothing."""
     row = recall(memory, batch.refers_to[record, 0], batch.refers_to[record, 1], limits)
     at = address(memory, PAYMENTS, row)
@@ -85,7 +87,12 @@ def _apply_reference(
         return
     reverse(memory, half, card_at, memory[at + PAYMENT_NUMBER])
     put(memory, at + PAYMENT_STATE, STATE_REVERSED)
-    take_back_shared(memory, shared, at, limits, scratch.bucket_numbers)
+    index = observed.shared_row_count[0]
+    write_payment(memory, at, TAKEN_BACK, batch.offset[record], observed.shared_rows, index)
+    if names_entity(observed.shared_rows, index):
+        observed.shared_row_count[0] = index + 1
+        if batch.offset[record] >= known:
+            count_row(shared, observed.shared_rows, index, limits, scratch.bucket_numbers)
 
 
 @kernel
@@ -119,7 +126,7 @@ def _remember_payment(
 
 @kernel
 def _observe_payment(
-    memory: Memory, shared: Memory, batch: Columns, record: int, limits: Limits, plan: NDArray[np.int64],
+    memory: Memory, shared: Memory, batch: Columns, record: int, known: int, limits: Limits, plan: NDArray[np.int64],
     scratch: Scratch, observed: Observed,
 ) -> None:  # fmt: skip
     """A payment seen for the first time: its features, and what it leaves behind."""
@@ -136,17 +143,20 @@ def _observe_payment(
     pattern = pattern_of(batch.pairs[record, CATEGORY_COLUMN], time_ms, about[1])
     fill_pattern_risk(shared, pattern, scratch.bucket_numbers, scratch.values)
     number, is_high = observe_card(memory, card, batch, record, time_ms, about, scratch.values)
-    observe_shared(shared, batch, record, time_ms, about, scratch.bucket_numbers, scratch.values)
+    is_in = 1 if batch.offset[record] < known else 0
+    observe_shared(shared, batch, record, time_ms, (about[0], about[1], is_in), scratch.bucket_numbers, scratch.values)
     evaluate(plan, scratch.values, observed.features[record])
-    observed.payment_row[record] = _remember_payment(
-        memory, batch, record, time_ms, card, number, (about[0], about[1], is_high), limits
-    )
+    row = _remember_payment(memory, batch, record, time_ms, card, number, (about[0], about[1], is_high), limits)
+    index = observed.shared_row_count[0]
+    write_payment(memory, address(memory, PAYMENTS, row), PAID, batch.offset[record], observed.shared_rows, index)
+    observed.shared_row_count[0] += 1 if names_entity(observed.shared_rows, index) else 0
+    observed.payment_row[record] = row
     observed.effective_time_ms[record] = time_ms
 
 
 @kernel
 def _observe_record(
-    memory: Memory, shared: Memory, batch: Columns, record: int, limits: Limits, plan: NDArray[np.int64],
+    memory: Memory, shared: Memory, batch: Columns, record: int, known: int, limits: Limits, plan: NDArray[np.int64],
     scratch: Scratch, observed: Observed,
 ) -> None:  # fmt: skip
     """One record: a duplicate, a word about an earlier payment, or a payment."""
@@ -161,12 +171,12 @@ def _observe_record(
             return
         withdraw(memory, first)
     if batch.kind[record] == _REVERSAL or batch.kind[record] == _OUTCOME:
-        _apply_reference(memory, shared, batch, record, limits, scratch)
+        _apply_reference(memory, shared, batch, record, known, limits, scratch, observed)
         time_ms = max(batch.event_time_ms[record], watermark_of(memory) - limits.lateness_ms)
         observed.payment_row[record] = remember(memory, batch, record, time_ms, STATE_OTHER, limits)
         observed.effective_time_ms[record] = time_ms
     else:
-        _observe_payment(memory, shared, batch, record, limits, plan, scratch, observed)
+        _observe_payment(memory, shared, batch, record, known, limits, plan, scratch, observed)
     if batch.event_time_ms[record] < observed.effective_time_ms[record]:
         observed.late[record] = 1
         memory[address(memory, PROGRESS, 1) + LATE_RECORDS] += 1
@@ -174,10 +184,13 @@ def _observe_record(
 
 @kernel
 def observe_batch(
-    memory: Memory, shared: Memory, batch: Columns, limits: Limits, plan: NDArray[np.int64], scratch: Scratch,
-    observed: Observed,
+    memory: Memory, shared: Memory, batch: Columns, known: int, limits: Limits, plan: NDArray[np.int64],
+    scratch: Scratch, observed: Observed,
 ) -> None:  # fmt: skip
-    """Walk a batch in log order. What it changes is in the journals; `observed.features` must come as NaN."""
+    """Walk a batch in log order. What it changes is in the journals; `observed.features` must come as NaN.
+
+    Shared entities contain what stands below the offset `known` already.
+    """
     save_row(memory, PROGRESS, 1)
     progress = address(memory, PROGRESS, 1)
     records = batch.event_time_ms.shape[0]
@@ -190,5 +203,5 @@ def observe_batch(
             memory[progress + STARTED] = 1
         sweep_cards(memory, limits)
         sweep_entities(shared, limits)
-        _observe_record(memory, shared, batch, record, limits, plan, scratch, observed)
+        _observe_record(memory, shared, batch, record, known, limits, plan, scratch, observed)
         memory[progress + NEXT_OFFSET] = batch.offset[record] + 1

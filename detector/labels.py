@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,24 @@ from detector.catalogue import FEATURE_COUNT
 from detector.errors import BatchError, StaleOffsetError
 from detector.examples import Examples
 from detector.kept import label_kept, mature_kept
-from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOWN, label_batch, mature_payments
+from detector.label_kernel import (
+    APPLIED,
+    CORRECTED,
+    REPEATED,
+    TOO_LATE,
+    UNKNOWN,
+    Labels,
+    label_batch,
+    mature_payments,
+)
 from detector.layout import (
     BINS,
     DECIDED,
     KEPT,
     KEPT_BINS,
     LEVEL_MASK,
+    OF_LABELS,
+    OF_MATURED,
     PAYMENT_CARD_KEY,
     PAYMENT_ENTITY_KEYS,
     PAYMENT_LEVEL,
@@ -31,6 +42,8 @@ from detector.layout import (
 )
 from detector.memory import table_rows
 from detector.recent import actions_of, is_random_review
+from detector.shared_rows import ROW_NUMBER, ROW_WORDS
+from detector.sources import SharedRows, is_ahead, known_to, note_rows
 from detector.state import EngineState, PartitionState
 from detector.tokens import fingerprint_many
 from detector.transactions import joined_identities
@@ -75,12 +88,14 @@ class LabelResult:
         outcome: int64, per label one of `APPLIED`, `UNKNOWN`, `REPEATED`, `CORRECTED`, `TOO_LATE` of `label_kernel`.
         payment_time_ms: int64, per label the time of its payment; means nothing where that is unknown.
         action: int64, per label what was answered to its payment; likewise.
+        shared: what the labels change in shared entities, for other workers.
     """
 
     examples: Examples
     outcome: NDArray[np.int64]
     payment_time_ms: NDArray[np.int64]
     action: NDArray[np.int64]
+    shared: SharedRows
 
     @property
     def counts(self) -> dict[str, int]:
@@ -175,46 +190,67 @@ def apply_labels(state: EngineState, labels: LabelBatch) -> LabelResult:
     partition = state.partition(labels.partition)
     outcome = np.zeros(len(labels), dtype=np.int64)
     rows = np.zeros(len(labels), dtype=np.int64)
-    if not len(labels):
-        return _learned(*_rows_of(partition, int(PAYMENTS), int(BINS), rows), labels, outcome)
-    if int(labels.offset[0]) < partition.label_next_offset:
+    first = partition.label_next_offset
+    if len(labels) and int(labels.offset[0]) < first:
         message = f"label offset {int(labels.offset[0])} of partition {labels.partition} was applied before"
         raise StaleOffsetError(message)
-    identity = labels.identity.view(np.int64)
+    batch = Labels(labels.offset, labels.identity.view(np.int64), labels.label, labels.label_time_ms)
     with state.change(partition):
-        label_batch(
-            partition.memory, state.shared, identity, labels.label, labels.label_time_ms,
-            int(labels.offset[-1]) + 1, state.limits(), outcome, rows, state.scratch,
-        )  # fmt: skip
+        known = (
+            known_to(state.shared, labels.partition, OF_LABELS),
+            known_to(state.shared, labels.partition, OF_MATURED),
+        )
+        written = np.empty((len(labels), ROW_WORDS), dtype=np.int64)
+        count = label_batch(
+            partition.memory, state.shared, batch, known, state.limits(), outcome, rows, written, state.scratch
+        )
         missing = np.flatnonzero(rows == 0)
         told = outcome[missing]
-        found, which = label_kept(
-            state, labels.partition, identity[missing], labels.label[missing], labels.label_time_ms[missing], told
-        )
+        kept = label_kept(state, labels.partition, Labels(*(column[missing] for column in batch)), told)
         outcome[missing] = told
+        words = np.concatenate([written[: int(count)], kept.rows])
+        words = words[np.argsort(words[:, ROW_NUMBER], kind="stable")]
+        shared = SharedRows(labels.partition, int(OF_LABELS), first, partition.label_next_offset, 0, words)
+        note_rows(state.shared, shared)
     words, bins = _rows_of(partition, int(PAYMENTS), int(BINS), np.maximum(rows, 0))
     words[rows < 0], bins[rows < 0] = _rows_of(partition, int(KEPT), int(KEPT_BINS), -rows[rows < 0])
-    words[missing[which >= 0]], bins[missing[which >= 0]] = (
-        found.words[which[which >= 0]],
-        found.bins[which[which >= 0]],
-    )
-    return _learned(words, bins, labels, outcome)
+    is_found = kept.which >= 0
+    words[missing[is_found]] = kept.found.words[kept.which[is_found]]
+    bins[missing[is_found]] = kept.found.bins[kept.which[is_found]]
+    return _learned(words, bins, labels, outcome, shared)
 
 
 def _learned(
-    words: NDArray[np.int64], bins: NDArray[np.uint8], labels: LabelBatch, outcome: NDArray[np.int64]
+    words: NDArray[np.int64],
+    bins: NDArray[np.uint8],
+    labels: LabelBatch,
+    outcome: NDArray[np.int64],
+    shared: SharedRows,
 ) -> LabelResult:
     """Examples with the label that each record said, even where a later one of the batch corrects it."""
     new = (outcome == APPLIED) | (outcome == CORRECTED)
     columns = (words, bins, labels.label, labels.label_time_ms, labels.source, labels.labeller)
     examples = _examples(*(column[new] for column in columns))
-    return LabelResult(examples, outcome, words[:, PAYMENT_TIME], actions_of(words[:, DECIDED]))
+    return LabelResult(examples, outcome, words[:, PAYMENT_TIME], actions_of(words[:, DECIDED]), shared)
 
 
-def mature(state: EngineState, partition: int, now_ms: int) -> Examples:
+class Matured(NamedTuple):
+    """Payments that have become genuine.
+
+    Attributes:
+        examples: one a payment.
+        shared: what that changes in shared entities, for other workers.
+    """
+
+    examples: Examples
+    shared: SharedRows
+
+
+def mature(state: EngineState, partition: int, now_ms: int) -> Matured:
     """Let unlabelled payments of the configured age become genuine: nobody has complained of them.
 
-    What cardwatch refused stays unlabelled, since of that nobody can complain.
+    What cardwatch refused stays unlabelled, since of that nobody can complain. After a takeover nothing matures before
+    the partition has caught up with what shared entities contain of it.
 
     Args:
         state: of the worker.
@@ -222,18 +258,31 @@ def mature(state: EngineState, partition: int, now_ms: int) -> Examples:
         now_ms: event time now, usually the partition's watermark.
 
     Returns:
-        One example a payment, at most 65,536 at a time.
+        At most 65,536 at a time.
     """
     owner = state.partition(partition)
+    before_ms = now_ms - state.config.maturity_ms
+    if is_ahead(state, partition):
+        nothing = SharedRows(partition, int(OF_MATURED), 0, 0, 0, np.zeros((0, ROW_WORDS), dtype=np.int64))
+        return Matured(_matured(*_rows_of(owner, int(PAYMENTS), int(BINS), np.zeros(0, dtype=np.int64)), 0), nothing)
     rows = np.zeros(_MATURE_AT_ONCE, dtype=np.int64)
-    maturity_ms = state.config.maturity_ms
+    written = np.empty((_MATURE_AT_ONCE, ROW_WORDS), dtype=np.int64)
     with state.change(owner):
-        before_ms = now_ms - maturity_ms
-        count = mature_payments(owner.memory, state.shared, before_ms, state.limits(), rows, state.scratch)
+        known = known_to(state.shared, partition, OF_MATURED)
+        count = mature_payments(
+            owner.memory, state.shared, before_ms, known, state.limits(), rows, written, state.scratch
+        )
         words, bins = _rows_of(owner, int(PAYMENTS), int(BINS), rows[:count])
-        found = None if count else mature_kept(state, partition, before_ms)
-        if found is not None:
-            words, bins = found.words, found.bins
+        shared = SharedRows(partition, int(OF_MATURED), 0, owner.matured_to, 0, written[:count])
+        note_rows(state.shared, shared)
+        kept = None if count else mature_kept(state, partition, before_ms)
+        if kept is not None:
+            words, bins, shared = kept.found.words, kept.found.bins, kept.shared
+    return Matured(_matured(words, bins, state.config.maturity_ms), shared)
+
+
+def _matured(words: NDArray[np.int64], bins: NDArray[np.uint8], maturity_ms: int) -> Examples:
+    """Examples of payments that nobody complained of."""
     times = words[:, PAYMENT_TIME] + maturity_ms
     columns = (np.full(len(words), code) for code in (int(Label.GENUINE), int(LabelSource.MATURITY), 0))
     genuine, source, nobody = columns

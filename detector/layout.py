@@ -101,19 +101,29 @@ SEGMENT_WORDS = 7
 LATE_LABEL = 4
 LATE_LABEL_WORDS = 5
 
-# The single row of the progress table.
+# What shared entities contain of a source partition: for each source of rows (`detector.shared_rows`) the number below
+# which they contain everything, the largest event time, whether anything was seen, and up to where the topic of rows
+# was read.
+OF_TRANSACTIONS, OF_LABELS, OF_MATURED, OF_MATURED_ON_DISK = constants(4)
+SOURCE_KINDS = 4
+SOURCE_WATERMARK, SOURCE_STARTED, SOURCE_POSITION = constants(7)[4:]
+SOURCE_WORDS = 7
+MOST_PARTITIONS = 4096
+
+# The single row of the progress table. MATURED_TO is the offset behind the last payment of the ring that was asked
+# whether it is genuine because nobody complained.
 (
     WATERMARK, NEXT_OFFSET, LABEL_NEXT_OFFSET, STARTED, LATE_RECORDS, USELESS_REFERENCES, FORCED_EVICTIONS,
-    SEGMENTS_WRITTEN,
-) = constants(8)  # fmt: skip
-PROGRESS_WORDS = 8
+    SEGMENTS_WRITTEN, MATURED_TO,
+) = constants(9)  # fmt: skip
+PROGRESS_WORDS = 9
 
 # Table ids of a partition's memory, and of the memory of shared entities.
 (
     PROGRESS, CARDS, CARD_INDEX, PAYMENTS, PAYMENT_INDEX, BINS, KEPT, KEPT_INDEX, KEPT_BINS, SEGMENTS, LATE_LABELS,
     LATE_LABEL_INDEX,
 ) = constants(12)  # fmt: skip
-ENTITIES, ENTITY_INDEX = constants(2)
+ENTITIES, ENTITY_INDEX, SOURCES = constants(3)
 
 
 class Limits(NamedTuple):
@@ -147,13 +157,15 @@ class Columns(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """What the kernel writes, one row a record."""
+    """What the kernel writes, one row a record; of `shared_rows` only the first `shared_row_count[0]`."""
 
     features: NDArray[np.float32]
     effective_time_ms: NDArray[np.int64]
     late: NDArray[np.int64]
     payment_row: NDArray[np.int64]
     duplicate: NDArray[np.int64]
+    shared_rows: NDArray[np.int64]
+    shared_row_count: NDArray[np.int64]
 
 
 class Scratch(NamedTuple):

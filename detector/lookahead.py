@@ -174,3 +174,25 @@ def look_ahead_of_labels(
             is_given = key_0 != 0 or key_1 != 0
             rows[index - start, _ENTITY + kind] = find_entity(shared, kind, key_0, key_1) if is_given else 0
     _buckets(shared, rows, stop - start)
+
+
+@kernel
+def look_ahead_of_rows(
+    shared: Memory, table: NDArray[np.int64], first_key: int, start: int, stop: int, rows: NDArray[np.int64]
+) -> None:
+    """Prefetch what applying the rows `start` to `stop` of shared entities needs; keys begin in column `first_key`."""
+    for index in range(start, stop):
+        for kind in range(SHARED_KINDS):
+            word = entity_word(kind, table[index, first_key + 2 * kind])
+            prefetch(shared, slot_address(shared, ENTITY_INDEX, word))
+    entity_words = info(shared, ENTITIES, WIDTH)
+    for index in range(start, stop):
+        for kind in range(SHARED_KINDS):
+            word = entity_word(kind, table[index, first_key + 2 * kind])
+            _lines(shared, _probed_row(shared, ENTITY_INDEX, ENTITIES, word), entity_words)
+    for index in range(start, stop):
+        for kind in range(SHARED_KINDS):
+            key_0, key_1 = table[index, first_key + 2 * kind], table[index, first_key + 2 * kind + 1]
+            is_given = key_0 != 0 or key_1 != 0
+            rows[index - start, _ENTITY + kind] = find_entity(shared, kind, key_0, key_1) if is_given else 0
+    _buckets(shared, rows, stop - start)

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from detector.catalogue import FEATURE_COUNT
 from detector.errors import StaleOffsetError
 from detector.kernel import observe_batch
-from detector.layout import Columns, Observed
+from detector.layout import OF_TRANSACTIONS, Columns, Observed
+from detector.shared_rows import ROW_WORDS
+from detector.sources import SharedRows, known_to, note_rows
 from detector.state import EngineState, PartitionState
 from detector.texts import unpack_letters
 from detector.transactions import TransactionBatch
@@ -51,9 +53,20 @@ def check_offsets(state: PartitionState, batch: TransactionBatch) -> None:
         raise StaleOffsetError(message)
 
 
-def observe(state: EngineState, partition: PartitionState, columns: Columns) -> Observed:
-    """Walk a batch and change state; call inside `EngineState.change`, so that an error undoes it."""
-    rows = columns.event_time_ms.shape[0]
-    observed = Observed(np.full((rows, FEATURE_COUNT), np.nan, dtype=np.float32), *np.zeros((4, rows), dtype=np.int64))
-    observe_batch(partition.memory, state.shared, columns, state.limits(), state.plan, state.scratch, observed)
-    return observed
+def observe(state: EngineState, number: int, columns: Columns) -> tuple[Observed, SharedRows]:
+    """Walk a batch of a partition and change state; call inside `EngineState.change`, so that an error undoes it."""
+    partition, rows = state.partition(number), columns.event_time_ms.shape[0]
+    # A record writes its row in the place behind the last one before it is known whether it has any.
+    shared_rows = np.empty((rows + 1, ROW_WORDS), dtype=np.int64)
+    features = np.full((rows, FEATURE_COUNT), np.nan, dtype=np.float32)
+    effective_time_ms, late, payment_row, duplicate = np.zeros((4, rows), dtype=np.int64)
+    observed = Observed(
+        features, effective_time_ms, late, payment_row, duplicate, shared_rows, np.zeros(1, dtype=np.int64)
+    )
+    first, known = partition.next_offset, known_to(state.shared, number, OF_TRANSACTIONS)
+    observe_batch(partition.memory, state.shared, columns, known, state.limits(), state.plan, state.scratch, observed)
+    words = observed.shared_rows[: int(observed.shared_row_count[0])]
+    made = SharedRows(number, int(OF_TRANSACTIONS), first, partition.next_offset, partition.watermark_ms, words)
+    if rows:
+        note_rows(state.shared, made)
+    return observed, made

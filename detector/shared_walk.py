@@ -29,14 +29,8 @@ from detector.features import (
 )
 from detector.jit import kernel
 from detector.layout import (
-    ABOUT_SPEND,
     ENTITIES,
     ENTITY_KEY_COLUMNS,
-    PAYMENT_ABOUT,
-    PAYMENT_AMOUNT,
-    PAYMENT_CARD_KEY,
-    PAYMENT_ENTITY_KEYS,
-    PAYMENT_TIME,
     SHARED_CATEGORY,
     SHARED_DAY,
     SHARED_DEVICE,
@@ -46,11 +40,9 @@ from detector.layout import (
     SHARED_MONTH,
     SHARED_TERMINAL,
     Columns,
-    Limits,
 )
 from detector.memory import Memory, address
 from detector.outcomes import look_at_outcomes
-from detector.shared import bucket_numbers
 from detector.shared_windows import add_entity_payment, find_or_create_entity, history_of, slide_windows
 
 _FEWEST_IN_CATEGORY = 20
@@ -74,21 +66,6 @@ def amounts_of(kind: int, spends: int, amount: int, sign: int) -> Amounts:
 
 
 @kernel
-def take_back_shared(memory: Memory, shared: Memory, at: int, limits: Limits, numbers: NDArray[np.int64]) -> None:
-    """Take the remembered payment at this address out of its shared entities."""
-    spends, time_ms = memory[at + PAYMENT_ABOUT] & ABOUT_SPEND, memory[at + PAYMENT_TIME]
-    bucket_numbers(time_ms, limits.slowest_watermark_ms - limits.lateness_ms, numbers)
-    keys, of_card = at + PAYMENT_ENTITY_KEYS, card_amounts(memory[at + PAYMENT_CARD_KEY + 1], -1)
-    has_terminal = 1 if memory[keys] != 0 or memory[keys + 1] != 0 else 0
-    for kind in range(SHARED_KINDS):
-        key_0, key_1 = memory[keys + 2 * kind], memory[keys + 2 * kind + 1]
-        if key_0 != 0 or key_1 != 0:
-            entity = find_or_create_entity(shared, kind, key_0, key_1, time_ms)
-            amounts = amounts_of(kind, spends, memory[at + PAYMENT_AMOUNT], -1)
-            add_entity_payment(shared, kind, entity, is_place(kind, has_terminal), amounts, of_card, numbers)
-
-
-@kernel
 def _forget_values(first: int, stop: int, values: NDArray[np.float64]) -> None:
     """Nothing is known of an entity that the record does not name."""
     for place in range(first, stop):
@@ -96,9 +73,12 @@ def _forget_values(first: int, stop: int, values: NDArray[np.float64]) -> None:
 
 
 @kernel
-def _fill_category(shared: Memory, entity: int, amount: int, values: NDArray[np.float64]) -> None:
-    """The amount against those of its category before it."""
+def _fill_category(shared: Memory, entity: int, amount: int, is_in: int, values: NDArray[np.float64]) -> None:
+    """The amount against those of its category before it; `is_in` says whether it is among them already."""
     count, _, _, logs, squares = sums_of(shared, history_of(shared, entity, SHARED_MONTH))
+    if is_in != 0:
+        own = log_amount(amount)
+        count, logs, squares = count - 1, logs - own, squares - own * own
     if count >= _FEWEST_IN_CATEGORY:
         mean = logs / float(count)
         variance = squares / float(count) - mean * mean
@@ -130,12 +110,13 @@ def _fill_values(
 
 @kernel
 def observe_shared(
-    shared: Memory, batch: Columns, record: int, time_ms: int, about: tuple[int, int],
+    shared: Memory, batch: Columns, record: int, time_ms: int, about: tuple[int, int, int],
     numbers: NDArray[np.int64], values: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Add the payment (`about`: spends, amount) to its shared entities, and fill their values.
+    """Add the payment (`about`: spends, amount, whether it is in) to its shared entities, and fill their values.
 
-    `numbers` are the `bucket_numbers` of its time.
+    One that is in them already, since its row was applied before, is not added. `numbers` are the `bucket_numbers` of
+    its time.
     """
     _forget_values(FIRST_PLACE, FIRST_DEVICE, values)
     _forget_values(FIRST_MERCHANT, CATEGORY_Z + 1, values)
@@ -150,7 +131,8 @@ def observe_shared(
         entity = find_or_create_entity(shared, kind, key_0, key_1, time_ms)
         slide_windows(shared, kind, entity, place, numbers)
         if kind == SHARED_CATEGORY:
-            _fill_category(shared, entity, about[1], values)
-        amounts = amounts_of(kind, about[0], about[1], 1)
-        add_entity_payment(shared, kind, entity, place, amounts, of_card, numbers)
-        _fill_values(shared, kind, entity, place, time_ms, about, values)
+            _fill_category(shared, entity, about[1], about[2], values)
+        if about[2] == 0:
+            amounts = amounts_of(kind, about[0], about[1], 1)
+            add_entity_payment(shared, kind, entity, place, amounts, of_card, numbers)
+        _fill_values(shared, kind, entity, place, time_ms, (about[0], about[1]), values)

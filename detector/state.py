@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
@@ -36,6 +36,8 @@ from detector.layout import (
     LATE_LABEL_WORDS,
     LATE_LABELS,
     LEVELS,
+    MATURED_TO,
+    MOST_PARTITIONS,
     NEXT_OFFSET,
     OUTCOMES,
     PAYMENT_INDEX,
@@ -46,6 +48,10 @@ from detector.layout import (
     PROGRESS_WORDS,
     SEGMENT_WORDS,
     SHARED_WINDOW_COUNT,
+    SOURCE_STARTED,
+    SOURCE_WATERMARK,
+    SOURCE_WORDS,
+    SOURCES,
     STARTED,
     WATERMARK,
     Limits,
@@ -59,7 +65,7 @@ from detector.saved import Index, Shape, StateChanges, StateImage, Texts
 from detector.segments import Segments
 from detector.tokens import KEY_BYTES
 
-FORMAT = 6
+FORMAT = 7
 # A batch of 16,384 records saves about 150 words a record; more where blocks grow. Committed only as used.
 _JOURNAL_WORDS = 1 << 26
 # A segment is written at once: 15 MB.
@@ -160,6 +166,11 @@ class PartitionState:
         return self._progress(LABEL_NEXT_OFFSET)
 
     @property
+    def matured_to(self) -> int:
+        """The offset behind the last payment of the ring that was asked whether nobody has complained of it."""
+        return self._progress(MATURED_TO)
+
+    @property
     def watermark_ms(self) -> int:
         """The largest event time seen, 0 before the first record."""
         return self._progress(WATERMARK)
@@ -193,6 +204,7 @@ def _shared_specs(config: StateConfig) -> tuple[TableSpec, ...]:
     return (
         TableSpec("entities", config.entities, ENTITY_WORDS),
         TableSpec("entity_index", config.entities, 1, is_index=True),
+        TableSpec("sources", MOST_PARTITIONS, SOURCE_WORDS),
     )
 
 
@@ -248,6 +260,8 @@ class EngineState:
         self.directives = Directives()
         self.partitions: dict[int, PartitionState] = {}
         self._room = Room()
+        # Rows of the table of sources: the partitions whose rows other workers bring.
+        self._followed = np.zeros(0, dtype=np.int64)
         self.empty_shared()
         self.plan = plan(CATALOGUE)
         self.scratch = Scratch(
@@ -256,8 +270,19 @@ class EngineState:
             np.zeros((len(SHARED_WINDOWS_MS), 3), dtype=np.int64),
         )
 
+    def follow(self, partitions: Iterable[int]) -> None:
+        """Say that other workers bring rows of these partitions: shared entities let go of nothing before them."""
+        self._followed = np.array(sorted(partitions), dtype=np.int64) + 1
+
     def open_partition(self, partition: int) -> PartitionState:
-        """The partition's state, empty if it was not open."""
+        """The partition's state, empty if it was not open.
+
+        Raises:
+            StateError: there is no such partition.
+        """
+        if not 0 <= partition < MOST_PARTITIONS:
+            message = f"partition {partition}: a source may have {MOST_PARTITIONS} partitions"
+            raise StateError(message)
         if partition not in self.partitions:
             memory = _reserve_partition(self.config)
             self.partitions[partition] = PartitionState(memory, _partition_shape(self.config), self._room)
@@ -283,9 +308,13 @@ class EngineState:
         """The bounds for a batch that starts now.
 
         A partition that has seen nothing yet may start anywhere in the past, so it holds back what shared entities let
-        go of: whichever partition is read first, the state is the same in the end.
+        go of: whichever partition is read first, the state is the same in the end. So does one of another worker.
         """
         slowest_ms = min((state.watermark_ms if state.started else 0 for state in self.partitions.values()), default=0)
+        if len(self._followed):
+            others = table_rows(self.shared, int(SOURCES))[self._followed]
+            theirs_ms = int(np.where(others[:, SOURCE_STARTED] != 0, others[:, SOURCE_WATERMARK], 0).min())
+            slowest_ms = min(slowest_ms, theirs_ms) if self.partitions else theirs_ms
         config = self.config
         return Limits(config.lateness_ms, config.identity_memory_ms, config.retention_ms, slowest_ms)
 
@@ -300,6 +329,21 @@ class EngineState:
             roll_back(partition.memory, saved[0])
             roll_back(self.shared, saved[1])
             raise
+
+    @contextmanager
+    def change_shared(self) -> Iterator[None]:
+        """All or nothing for a change of the shared entities alone."""
+        saved = begin(self.shared)
+        try:
+            with np.errstate(over="ignore"):
+                yield
+        except BaseException:
+            roll_back(self.shared, saved)
+            raise
+
+    def shared_digest(self) -> str:
+        """The canonical digest of shared entities: once all logs are drained it is the same on every worker."""
+        return digest_of(list(entity_lines(self.shared, self.limits().slowest_watermark_ms - self.config.lateness_ms)))
 
     def digest(self) -> str:
         """The canonical digest of feature state: equal digests give equal features for ever; see `detector.digest`."""

@@ -4,7 +4,8 @@ The protocol, by numbers (DESIGN, decision 3; docs/guarantees.md has what each c
 
     1. At a batch boundary: copy what changed; while later batches go on, wait until all outputs are acknowledged.
     2. In a background thread: write the changes of each partition as one object, then its manifest.
-    3. Write the changes of the shared entities, then their manifest, which names the positions of all partitions.
+    3. Write the changes of the shared entities, then their manifest, which names the positions of all partitions. They
+       hold besides how much they contain of each partition, those of other workers included (`detector.sources`).
     4. Commit the offsets to Kafka.
     5. Where that was accepted, remove what no checkpoint needs any more.
 
@@ -204,7 +205,8 @@ class CheckpointStore:
     def load(self, partitions: Iterable[int], generation: int, new_room: NewRoom) -> RestoredSet:
         """Read what fits together best: shared entities that contain as many of the partitions as possible.
 
-        A partition that no such set contains is read from its own latest checkpoint.
+        A partition that no such set contains is read from its own latest checkpoint. Where no set contains any, the
+        newest shared entities count: they know themselves what they contain of each partition.
 
         Args:
             partitions: wanted.
@@ -230,10 +232,11 @@ class CheckpointStore:
                 partition: self._latest(partition, self._in_sets(partition, names), new_room)
                 for partition, names in found.items()
             }
+            shared_room = self._newest_shared(new_room)
         except OSError as error:
             message = f"cannot read checkpoints: {error}"
             raise CheckpointError(message) from error
-        return RestoredSet({p: kept for p, kept in latest.items() if kept is not None}, None, frozenset())
+        return RestoredSet({p: kept for p, kept in latest.items() if kept is not None}, shared_room, frozenset())
 
     def _check_formats(self, found: Mapping[int, list[str]]) -> None:
         """Refuse checkpoints of another format before anything of them is taken for something else."""
@@ -248,6 +251,15 @@ class CheckpointStore:
         seen = (shared.positions.get(str(partition)) for shared in self._shared_seen.values() if shared is not None)
         named = {position_name(position) for position in seen if position is not None}
         return [name for name in names if name.endswith(tuple(named))]
+
+    def _newest_shared(self, new_room: NewRoom) -> Room | None:
+        """Read the newest whole checkpoint of shared entities, whoever wrote it."""
+        known = [(path.rsplit("/", 1)[1], path, seen) for path, seen in self._shared_seen.items() if seen is not None]
+        for _, path, manifest in sorted(known, key=lambda entry: entry[0], reverse=True):
+            room = self._read_chain(path.rsplit("/", 1)[0], manifest.chain, new_room)
+            if room is not None:
+                return room
+        return None
 
     def _count_epoch(self, names: list[str], generation: int) -> None:
         """Begin a new epoch where a checkpoint has a generation that the group has not reached."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.examples import Examples
+from detector.labels import Matured
+from detector.sources import Applied, SharedRows
 from detector.transactions import TransactionBatch
 from streams.checkpoint_objects import Arrays, Room
 from streams.encoding import AssessmentsLike, Versions
@@ -22,11 +24,16 @@ class UnusableBroadcastError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a partition's state has come."""
+    """How far a partition's state has come.
+
+    Attributes:
+        is_replaying: shared entities contain more of its logs than it has applied itself.
+    """
 
     next_offset: int
     label_next_offset: int
     watermark_ms: int
+    is_replaying: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +45,14 @@ class LabelOutcome:
         outcomes: per label one of applied, unknown, repeated, corrected, late.
         payment_time_ms: int64, per label the time of its payment, where that is known.
         actions: int64, per label what was answered to its payment, where that is known.
+        shared: what the labels change in shared entities.
     """
 
     examples: Examples
     outcomes: list[str]
     payment_time_ms: NDArray[np.int64]
     actions: NDArray[np.int64]
+    shared: SharedRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,11 @@ class AssessedBatch(AssessmentsLike, Protocol):
     @property
     def unlabelled(self) -> Examples:
         """Examples for models that need no label."""
+        ...
+
+    @property
+    def shared(self) -> SharedRows:
+        """What the batch changes in shared entities."""
         ...
 
 
@@ -162,8 +176,28 @@ class ScoringCore(Protocol):
         """Take in labels; an error leaves state as it was."""
         ...
 
-    def mature(self, partition: int, now_ms: int) -> Examples:
-        """Let old unlabelled payments become genuine, some at a time."""
+    def mature(self, partition: int, now_ms: int) -> Matured:
+        """Let old unlabelled payments become genuine, some at a time; none while the partition is replayed."""
+        ...
+
+    def follow(self, partitions: Iterable[int]) -> None:
+        """Say that other workers bring rows of these partitions' shared entities."""
+        ...
+
+    def apply_rows(self, rows: SharedRows) -> Applied:
+        """Take rows of another worker into the shared entities, once; an error leaves state as it was."""
+        ...
+
+    def rows_position(self, partition: int) -> int:
+        """Up to where the shared entities contain a partition of the topic of rows."""
+        ...
+
+    def rows_read(self, partition: int, position: int) -> None:
+        """Note that the shared entities contain a partition of the topic of rows up to there."""
+        ...
+
+    def close_gap(self, partition: int) -> int:
+        """Go on without rows of an open partition that nobody can bring; returns how many offsets are missed."""
         ...
 
     def usage(self) -> StateUse:

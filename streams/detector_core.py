@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
 
 import msgspec
@@ -13,12 +13,13 @@ from detector.assessments import Assessments
 from detector.desk_lists import DeskLists
 from detector.engine import adopt_decision, assess_batch
 from detector.errors import ModelError
-from detector.examples import Examples
 from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOWN
-from detector.labels import apply_labels, build_label_batch, mature
+from detector.labels import Matured, apply_labels, build_label_batch, mature
+from detector.layout import SOURCE_POSITION
 from detector.models.version import ModelVersion
 from detector.policy import Policy
 from detector.saved import StateImage
+from detector.sources import Applied, SharedRows, apply_shared_rows, close_gap, is_ahead, known_to, raise_to
 from detector.state import EngineState, StateConfig
 from detector.transactions import TransactionBatch, build_batch
 from detector.usage import state_usage
@@ -139,6 +140,7 @@ class DetectorCore:
             "label_time_ms": [_WARM_UP_MS],
         }
         apply_labels(state, build_label_batch(labels, key=key))
+        apply_shared_rows(state, assessed.shared)
         mature(state, 0, _WARM_UP_MS)
         for changes in (state.changes(0), state.shared_changes):
             changes.drain(1 << 20)
@@ -170,7 +172,8 @@ class DetectorCore:
     def progress(self, partition: int) -> Progress:
         """See `ScoringCore`."""
         state = self._state.partition(partition)
-        return Progress(state.next_offset, state.label_next_offset, state.watermark_ms)
+        is_replaying = is_ahead(self._state, partition)
+        return Progress(state.next_offset, state.label_next_offset, state.watermark_ms, is_replaying)
 
     def changes(self, subject: int | None) -> StateChanges:
         """See `ScoringCore`."""
@@ -210,11 +213,32 @@ class DetectorCore:
         labels = {name: columns[name] for name in _LABEL_COLUMNS}
         result = apply_labels(self._state, build_label_batch(labels, key=key, partition=partition, offset=offset))
         outcomes = [_LABEL_OUTCOMES[code] for code in result.outcome.tolist()]
-        return LabelOutcome(result.examples, outcomes, result.payment_time_ms, result.action)
+        return LabelOutcome(result.examples, outcomes, result.payment_time_ms, result.action, result.shared)
 
-    def mature(self, partition: int, now_ms: int) -> Examples:
+    def mature(self, partition: int, now_ms: int) -> Matured:
         """See `ScoringCore`."""
         return mature(self._state, partition, now_ms)
+
+    def follow(self, partitions: Iterable[int]) -> None:
+        """See `ScoringCore`."""
+        self._state.follow(partitions)
+
+    def apply_rows(self, rows: SharedRows) -> Applied:
+        """See `ScoringCore`."""
+        return apply_shared_rows(self._state, rows)
+
+    def rows_position(self, partition: int) -> int:
+        """See `ScoringCore`."""
+        return known_to(self._state.shared, partition, SOURCE_POSITION)
+
+    def rows_read(self, partition: int, position: int) -> None:
+        """See `ScoringCore`."""
+        with self._state.change_shared():
+            raise_to(self._state.shared, partition, SOURCE_POSITION, position)
+
+    def close_gap(self, partition: int) -> int:
+        """See `ScoringCore`."""
+        return close_gap(self._state, partition)
 
     def usage(self) -> StateUse:
         """See `ScoringCore`."""

@@ -13,6 +13,7 @@ from streams.cluster import ClusterFacts, look_at
 from streams.producer import Producer, open_producer
 from streams.records import ReadRecord, TopicPartition
 from streams.recovery import OpenTails, open_tails
+from streams.row_follower import RowFollower
 from streams.seam import StreamShell
 from streams.settings import StreamSettings
 from streams.turns import BatchHandler, Result
@@ -71,6 +72,26 @@ class Broadcasts(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Rows of shared entities that other workers publish; see `RowFollower`."""
+
+    def start(self) -> None:
+        """Begin to read."""
+        ...
+
+    def follow(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions from these offsets on, and nothing else."""
+        ...
+
+    def take(self) -> ReadRecord | None:
+        """The next record that waits."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading; blocks."""
+        ...
+
+
 class Doors(Protocol):
     """Makes what a role reaches Kafka through."""
 
@@ -80,6 +101,10 @@ class Doors(Protocol):
 
     def broadcasts(self, topics: tuple[str, ...]) -> Broadcasts:
         """A reader of whole topics."""
+        ...
+
+    def follower(self) -> Follower:
+        """A reader of other workers' rows of shared entities."""
         ...
 
     def shell(self, role: str, topics: tuple[str, ...], handler: BatchHandler) -> Shell:
@@ -115,6 +140,10 @@ class KafkaDoors:
     def broadcasts(self, topics: tuple[str, ...]) -> Broadcast:
         """See `Doors`."""
         return Broadcast(topics, self._settings)
+
+    def follower(self) -> RowFollower:
+        """See `Doors`."""
+        return RowFollower(self._settings)
 
     def shell(self, role: str, topics: tuple[str, ...], handler: BatchHandler) -> StreamShell:
         """See `Doors`."""

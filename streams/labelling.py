@@ -13,10 +13,13 @@ from collections.abc import Callable
 import numpy as np
 
 from detector.errors import StateError
+from detector.examples import Examples
+from detector.sources import SharedRows
 from detector.vocabulary import Action, Label, LabelSource
 from streams.checkpoint_format import Position
 from streams.codecs import Decoded, LabelCodec
 from streams.core import LabelOutcome, ScoringCore
+from streams.entity_rows import EntityRows
 from streams.examples import LABELLED, MATURED, Progress, examples_record
 from streams.metrics import StreamMetrics
 from streams.ownership import OwnedPartition
@@ -43,9 +46,16 @@ class Labeller:
     """Applies labels once their transactions can be known."""
 
     def __init__(
-        self, core: ScoringCore, codec: LabelCodec, producer: Producer, metrics: StreamMetrics, clock: Clock
+        self,
+        core: ScoringCore,
+        codec: LabelCodec,
+        producer: Producer,
+        metrics: StreamMetrics,
+        clock: Clock,
+        rows: EntityRows | None = None,
     ) -> None:
-        """Label what `core` remembers."""
+        """Label what `core` remembers, and tell other workers by `rows`."""
+        self._rows = rows
         self._core = core
         self._codec = codec
         self._producer = producer
@@ -118,6 +128,7 @@ class Labeller:
                     waiting += [slice(middle, at.stop), slice(at.start, middle)]
             else:
                 self._count(decoded, at, outcome)
+                await self._tell(outcome.shared)
                 if is_new and len(outcome.examples):
                     progress = Progress(LABELLED, owned.number, int(decoded.offset[at][-1]) + 1)
                     await self._producer.send(examples_record(outcome.examples, progress, now_ms))
@@ -141,13 +152,26 @@ class Labeller:
 
         What was published before a crash is taken out of state first, without being published again.
         """
-        watermark_ms = self._core.progress(owned.number).watermark_ms
+        progress = self._core.progress(owned.number)
+        if progress.is_replaying:
+            return
         published_ms = owned.answered.example_progress.get(MATURED, 0)
         if published_ms:
-            while len(self._core.mature(owned.number, published_ms)):
+            while len(await self._mature(owned, published_ms)):
                 pass
             if not owned.answered.decisions:
                 owned.answered.example_progress.pop(MATURED)
-        while len(examples := self._core.mature(owned.number, watermark_ms)):
-            progress = Progress(MATURED, owned.number, watermark_ms)
-            await self._producer.send(examples_record(examples, progress, self._clock()))
+        while len(examples := await self._mature(owned, progress.watermark_ms)):
+            reached = Progress(MATURED, owned.number, progress.watermark_ms)
+            await self._producer.send(examples_record(examples, reached, self._clock()))
+
+    async def _mature(self, owned: OwnedPartition, now_ms: int) -> Examples:
+        """Let some payments become genuine, and tell other workers."""
+        matured = self._core.mature(owned.number, now_ms)
+        await self._tell(matured.shared)
+        return matured.examples
+
+    async def _tell(self, rows: SharedRows) -> None:
+        """Tell other workers, where there may be any."""
+        if self._rows is not None:
+            await self._rows.publish(rows)

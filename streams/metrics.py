@@ -155,6 +155,9 @@ class StreamMetrics:
         self.checkpoint_pause = made.histogram("cardwatch_checkpoint_pause_seconds")
         self.checkpoints_failed = made.counter("cardwatch_checkpoints_failed_total")
         self.checkpoints_damaged = made.counter("cardwatch_checkpoints_damaged_total")
+        self.rows_applied = made.counter("cardwatch_entity_rows_applied_total")
+        self.rows_missed = made.counter("cardwatch_entity_rows_missed_total")
+        self._rows_staleness = made.histogram("cardwatch_entity_rows_staleness_seconds")
         self.commits_refused = made.counter("cardwatch_commits_refused_total")
 
     def decided(self, action: str, policy: str, count: int = 1) -> None:
@@ -217,6 +220,16 @@ class StreamMetrics:
         for bound_s in PROMPT_BUCKETS_S:
             count = sum(now_ms - since > bound_s * 1000 for since in since_ms)
             self._untouched.labels(repr(bound_s)).set(count)
+
+    def rows_heard(self, timestamp_ms: int, now_ms: int) -> None:
+        """Note how old rows of shared entities were, by their record's Kafka timestamp, when they were applied."""
+        self._rows_staleness.observe(max(now_ms - timestamp_ms, 0) / 1000)
+
+    def missed_rows(self, partition: int, records: int) -> None:
+        """Say that shared entities lack for good what so many records of a partition did."""
+        if records:
+            logger.warning("shared entities lack what %d records of partition %d did", records, partition)
+            self.rows_missed.inc(records)
 
     def store_failed(self, error: Exception) -> None:
         """The store of cards and cases did not answer: count it, and be not ready until it does."""

@@ -83,8 +83,13 @@ def _sources_of(partitions: frozenset[int]) -> dict[TopicPartition, int]:
 class Ownership:
     """Opens and drops partitions in step with the group's assignments."""
 
-    def __init__(self, core: ScoringCore, open_tails: OpenTails) -> None:
-        """Own nothing at first; read what was answered by `open_tails`."""
+    def __init__(self, core: ScoringCore, open_tails: OpenTails, *, hears_others: bool = False) -> None:
+        """Own nothing at first; read what was answered by `open_tails`.
+
+        Shared entities that hear of other workers' partitions stay when there is nothing left to own.
+        """
+        self._hears_others = hears_others
+        self._knows_shared = False
         self._core = core
         self._open_tails = open_tails
         self.generation = -1
@@ -114,9 +119,6 @@ class Ownership:
             StreamsError: the store or Kafka did not answer, or checkpoints belong elsewhere.
         """
         found = store.load(partitions, self.generation, self._core.new_room)
-        uncovered = sorted(found.partitions.keys() - found.shared_covers)
-        if uncovered:
-            logger.warning("shared entities lack what partitions %s did before their checkpoints", uncovered)
         starts, wanted = dict.fromkeys(partitions, NO_CHECKPOINT), _sources_of(partitions)
         for partition, restored in found.partitions.items():
             position = restored.manifest.position
@@ -130,7 +132,8 @@ class Ownership:
     def open(self, opened: frozenset[int], found: Found, store: CheckpointStore) -> None:
         """Take over what `read` found; checkpoints go on from it in `store`."""
         restored, answered = found.partitions, found.answered
-        if not self.partitions:
+        if not self.partitions and not (self._hears_others and self._knows_shared):
+            self._knows_shared = True
             self._core.open_shared(found.shared)
             store.open_chain(None, self._core.changes(None).layout, None)
         for partition in opened:

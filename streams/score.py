@@ -16,6 +16,7 @@ from streams.cluster import ClusterFacts
 from streams.codecs import LabelCodec, TransactionCodec
 from streams.core import ScoringCore, UnusableBroadcastError
 from streams.doors import Doors, KafkaDoors
+from streams.entity_rows import EntityRows
 from streams.errors import SettingsError, TopicError
 from streams.labelling import Labeller
 from streams.metrics import StreamMetrics
@@ -33,6 +34,7 @@ from streams.topics import (
     CONTROL,
     DEAD_LETTERS,
     DECISIONS,
+    ENTITY_ROWS,
     EXAMPLES,
     LABELS,
     MODELS,
@@ -40,6 +42,7 @@ from streams.topics import (
 )
 
 _TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_LETTERS, EXAMPLES, MODELS, CONTROL, CARD_STATES)
+_TOPICS_SHARING = (*_TOPICS, ENTITY_ROWS)
 # Between fetches: how often labels are released, directives applied and lags shown.
 _TICK_S = 0.1
 # How often the cluster is asked whether it is still the same.
@@ -69,10 +72,14 @@ class ScoreRole:
         self._broadcast = self._doors.broadcasts((MODELS, CONTROL, CARD_STATES))
         check = CardNumberCheck(settings.issuer_token_pattern)
         transactions = TransactionCodec(check, settings.future_bound_ms)
-        self._scorer = Scorer(core, transactions, self._producer, metrics, clock)
+        self._topics = _TOPICS_SHARING if settings.share_entities else _TOPICS
+        self._rows: EntityRows | None = None
+        if settings.share_entities:
+            self._rows = EntityRows(core, self._producer, self._doors.follower(), metrics, clock)
+        self._scorer = Scorer(core, transactions, self._producer, metrics, clock, self._rows)
         labels = LabelCodec(check, settings.future_bound_ms)
-        self._labeller = Labeller(core, labels, self._producer, metrics, clock)
-        self._ownership = Ownership(core, self._doors.open_tails)
+        self._labeller = Labeller(core, labels, self._producer, metrics, clock, self._rows)
+        self._ownership = Ownership(core, self._doors.open_tails, hears_others=settings.share_entities)
         self._shell = self._doors.shell("score", (TRANSACTIONS, LABELS), self)
         self._checkpointer: Checkpointer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -86,7 +93,7 @@ class ScoreRole:
             TopicError: a topic is missing or has the wrong number of partitions.
         """
         await asyncio.to_thread(self._scorer.warm_up)
-        facts = await asyncio.to_thread(self._doors.look_at, _TOPICS, self._producer)
+        facts = await asyncio.to_thread(self._doors.look_at, self._topics, self._producer)
         self._scorer.partition_count = facts.partitions
         self._metrics.source_partitions.set(facts.partitions)
         sources = {topic: facts.topic_ids[topic] for topic in (TRANSACTIONS, LABELS) if topic in facts.topic_ids}
@@ -100,6 +107,8 @@ class ScoreRole:
         self._checkpointer = Checkpointer(self._core, self._producer, store, self._shell.commit, self._metrics)
         self._metrics.model_in_use(self._core.versions().model)
         self._broadcast.start()
+        if self._rows is not None:
+            self._rows.start(facts.partitions)
         await self._shell.start()
         self._tasks = [
             asyncio.create_task(self._tick_for_ever(), name="score tick"),
@@ -111,6 +120,8 @@ class ScoreRole:
         await end_tasks(self._tasks)
         await self._shell.stop()
         await asyncio.to_thread(self._broadcast.close)
+        if self._rows is not None:
+            await asyncio.to_thread(self._rows.close)
         await asyncio.to_thread(self._producer.close)
 
     async def wait_broken(self) -> None:
@@ -140,6 +151,7 @@ class ScoreRole:
             self._take_broadcast()
             found = await asyncio.to_thread(self._ownership.read, opened, self._writer().store)
             self._ownership.open(opened, found, self._writer().store)
+            await self._complete_shared(opened)
             for topic, records in found.sources.lost.items():
                 self._metrics.skipped_records.labels(topic).inc(records)
             for partition in opened:
@@ -153,8 +165,17 @@ class ScoreRole:
             at = owned.position
             positions[TopicPartition(TRANSACTIONS, number)] = at.next_offset
             positions[TopicPartition(LABELS, number)] = at.label_next_offset
+        if self._rows is not None:
+            self._rows.follow_others(wanted)
         self._is_active = True
         return positions
+
+    async def _complete_shared(self, opened: frozenset[int]) -> None:
+        """Let shared entities contain what partitions just taken over did before, as far as anybody can say it."""
+        if self._rows is not None:
+            await self._rows.catch_up(opened, self._doors.open_tails)
+        for number in sorted(opened):
+            self._metrics.missed_rows(number, self._core.close_gap(number))
 
     async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
         """Handle one fetch, in pieces that do not block other work for long; see `BatchHandler`."""
@@ -169,6 +190,8 @@ class ScoreRole:
             piece = records[start : start + size]
             await self._scorer.score(owned, piece)
             self._writer().batch_done(self._ownership, len(piece))
+            if self._rows is not None:
+                self._rows.apply_after(len(piece))
             await asyncio.sleep(0)
 
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
@@ -196,6 +219,8 @@ class ScoreRole:
         """Mature, then checkpoint; the caller stands at a batch boundary. False where it is to be tried again."""
         for owned in self._ownership.partitions.values():
             await self._labeller.mature(owned)
+        if self._rows is not None:
+            self._rows.note_positions(self._ownership.partitions)
         return await self._writer().checkpoint(self._ownership, self._clock(), complete=complete)
 
     def _take_broadcast(self) -> None:
@@ -223,7 +248,7 @@ class ScoreRole:
         while True:
             await asyncio.sleep(_LOOK_S)
             try:
-                now = await asyncio.to_thread(self._doors.look_at, _TOPICS, self._producer)
+                now = await asyncio.to_thread(self._doors.look_at, self._topics, self._producer)
             except TopicError as error:
                 logger.warning("the cluster cannot be looked at: %s", error)
                 continue
@@ -241,11 +266,22 @@ class ScoreRole:
             await asyncio.sleep(_TICK_S)
             try:
                 is_done = await self._shell.alone(self._tick(checkpoint_due=self._clock() >= due_ms))
+                await self._hear_others()
             except Exception as error:  # noqa: BLE001 - told to the owner of the role
                 await self._shell.break_down(error)
                 return
             if is_done:
                 due_ms = self._clock() + interval_ms
+
+    async def _hear_others(self) -> None:
+        """Apply what other workers tell, a few milliseconds at a time; batches come in between."""
+        more = self._rows is not None
+        while more and self._rows is not None:
+            more = await self._shell.alone(self._hear_some(self._rows))
+
+    async def _hear_some(self, rows: EntityRows) -> bool:
+        """Apply some; returns whether more may wait."""
+        return self._is_active and rows.apply_waiting()
 
     async def _tick(self, *, checkpoint_due: bool) -> bool:
         """Between two fetches: directives, labels whose turn has come, lags, a checkpoint; whether it is taken."""

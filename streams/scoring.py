@@ -18,6 +18,7 @@ from streams.codecs import Decoded, TransactionCodec
 from streams.core import AssessedBatch, ScoringCore
 from streams.dead_letters import dead_letter
 from streams.encoding import Subject, Versions, encode_fallback, encode_full
+from streams.entity_rows import EntityRows
 from streams.events import Outgoing
 from streams.examples import UNLABELLED, Progress, examples_record
 from streams.metrics import StreamMetrics
@@ -71,9 +72,16 @@ class Scorer:
     """Answers transactions. One record that breaks our own code costs that record its score, and no other."""
 
     def __init__(
-        self, core: ScoringCore, codec: TransactionCodec, producer: Producer, metrics: StreamMetrics, clock: Clock
+        self,
+        core: ScoringCore,
+        codec: TransactionCodec,
+        producer: Producer,
+        metrics: StreamMetrics,
+        clock: Clock,
+        rows: EntityRows | None = None,
     ) -> None:
-        """Score with `core`, answer through `producer`."""
+        """Score with `core`, answer through `producer`, tell other workers by `rows`."""
+        self._rows = rows
         self._core = core
         self._codec = codec
         self._producer = producer
@@ -206,6 +214,8 @@ class Scorer:
         if len(assessed.unlabelled) and int(batch.offset[0]) >= published:
             progress = Progress(UNLABELLED, owned.number, int(batch.offset[-1]) + 1)
             await self._producer.send(examples_record(assessed.unlabelled, progress, now_ms))
+        if self._rows is not None:
+            await self._rows.publish(assessed.shared)
 
     def _adopt(self, standing: Mapping[int, StandingDecision], assessed: AssessedBatch) -> NDArray[np.int64]:
         """Let decisions stand that were given before; returns the rows that still need one."""

@@ -40,6 +40,8 @@ class StreamSettings:
         stall_timeout_s: a worker that has records to read and makes no progress for so long ends itself.
         model_interval_s: the learner publishes a new version at most this often.
         examples_per_version: and at the latest after so many examples.
+        share_entities: score workers tell each other what their payments and labels change in terminals, merchants and
+            devices. Off for a worker that will always be alone.
         relay_interval_s: how long the relay waits before it looks at an empty outbox again.
     """
 
@@ -64,6 +66,7 @@ class StreamSettings:
     model_interval_s: float = 5.0
     examples_per_version: int = 50_000
     relay_interval_s: float = 0.05
+    share_entities: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other.

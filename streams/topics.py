@@ -17,6 +17,7 @@ NOTIFICATIONS = "fraud.notifications.v1"
 EXAMPLES = "cardwatch.examples.v1"
 MODELS = "cardwatch.models.v1"
 CONTROL = "cardwatch.control.v1"
+ENTITY_ROWS = "cardwatch.entity-rows.v1"
 AUDIT = "cardwatch.audit.v1"
 ACCESS = "cardwatch.access.v1"
 
@@ -135,6 +136,13 @@ TOPICS: tuple[TopicSpec, ...] = (
         "lists, travel notes and breakers that people set",
         "a scorer that starts stops travellers and lets go what is on a list",
         compacted=True,
+    ),
+    # Of use until every score worker has read it.
+    TopicSpec(
+        ENTITY_ROWS,
+        "what score workers tell each other of terminals, merchants and devices",
+        "a worker that was away for longer misses what happened there meanwhile, and scores without it",
+        retention_ms=2 * _DAY_MS,
     ),
     # What people did to the system itself: kept for ten years unless an operator decides otherwise.
     TopicSpec(

@@ -221,6 +221,25 @@ _STATE = (
         _SCORE,
     ),
     _counter("checkpoints_failed_total", "Checkpoints and bases that were not written.", "SRE: storage", _SCORE),
+    _counter(
+        "entity_rows_applied_total",
+        "Rows of shared entities of other score workers that were applied.",
+        "SRE: do workers hear each other",
+        _SCORE,
+    ),
+    _counter(
+        "entity_rows_missed_total",
+        "Records whose share in terminals, merchants and devices is missing for good: their rows are gone.",
+        "SRE: EntityRowsStale",
+        _SCORE,
+    ),
+    _histogram(
+        "entity_rows_staleness_seconds",
+        "seconds",
+        "How old rows of shared entities of other score workers were when they were applied.",
+        "SRE: EntityRowsStale",
+        _SCORE,
+    ),
     _counter("checkpoints_damaged_total", "Damaged parts of checkpoints, passed over.", "SRE: storage", _SCORE),
     _counter("commits_refused_total", "Commits that the group refused.", "SRE: workers thought dead", _SCORE),
     _gauge(

@@ -8,6 +8,8 @@ from cardwatch.monitoring.windows import DAY_S, HOUR_S, MINUTE_S, Windows
 from streams.topics import TRANSACTIONS
 
 _STORE_FAILURES = 5
+# Rows of other scorers are late after so long, a bound of their histogram; this share may not be later.
+_ROWS_LATE_S, _ROWS_IN_TIME = "10.0", 0.9
 _TRANSACTIONS_LAG = f'cardwatch_consumer_lag_records{{topic="{TRANSACTIONS}"}}'
 
 
@@ -167,6 +169,7 @@ def _learning(limits: AlertLimits, windows: Windows) -> list[Alert]:
 def _machines(limits: AlertLimits, windows: Windows) -> list[Alert]:
     minutes_5 = windows.of(5 * MINUTE_S)
     skew = limits.clock_skew_s
+    rows_s, hour = "cardwatch_entity_rows_staleness_seconds", windows.of(HOUR_S)
     return [
         Alert(
             "CheckpointStale", TICKET, 2 * MINUTE_S,
@@ -174,6 +177,14 @@ def _machines(limits: AlertLimits, windows: Windows) -> list[Alert]:
             f"and on (instance) rate(cardwatch_transactions_total[{minutes_5}]) > 0",
             "A scorer works and does not save its state",
             "Nothing at once; a restart would take longer the longer this lasts.",
+        ),
+        Alert(
+            "EntityRowsStale", TICKET, 2 * MINUTE_S,
+            f'sum by (instance) (rate({rows_s}_bucket{{le="{_ROWS_LATE_S}"}}[{minutes_5}]))\n'
+            f"< {_ROWS_IN_TIME:.6g} * sum by (instance) (rate({rows_s}_count[{minutes_5}]))\n"
+            f"or sum by (instance) (increase(cardwatch_entity_rows_missed_total[{hour}])) > 0",
+            "A scorer hears late of what others do to terminals and merchants, or has missed it",
+            "Frauds at places that other scorers know to be bad are scored as if nothing were known.",
         ),
         Alert(
             "ClockSkew", TICKET, 2 * MINUTE_S,

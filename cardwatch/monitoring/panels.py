@@ -295,6 +295,10 @@ PROCESSES = (
         _panel(
             "Age of the checkpoint", "s", ("cardwatch_checkpoint_age_seconds", "{{instance}}"), alert="CheckpointStale"
         ),
+        _panel(
+            "Rows of other scorers: how late", "s", *_quantiles("cardwatch_entity_rows_staleness_seconds"),
+            alert="EntityRowsStale",
+        ),
         _panel("Size of the checkpoint", "bytes", ("cardwatch_checkpoint_bytes", "{{instance}}")),
         _panel("State in use", "percentunit", (
             "sum by (table) (cardwatch_state_rows) / sum by (table) (cardwatch_state_capacity_rows)", "{{table}}",

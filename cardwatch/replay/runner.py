@@ -195,7 +195,7 @@ class Replay:
             self._trainer.learn(result.examples)
             self._label_offset += len(known)
         if len(self._labels):
-            while len(silent := mature(self._state, 0, time_ms)):
+            while len(silent := mature(self._state, 0, time_ms).examples):
                 self._trainer.learn(silent, given=False)
         if time_ms - self._version_time_ms >= _VERSION_EVERY_MS:
             self._version_time_ms = time_ms

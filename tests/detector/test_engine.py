@@ -200,11 +200,11 @@ def test_unlabelled_payments_become_genuine_once() -> None:
     }  # fmt: skip
     apply_labels(state, build_label_batch(fraud, key=KEY))
     now_ms = START_MS + 1_000_000 + 9 * 60_000
-    examples = mature(state, 0, now_ms)
+    examples = mature(state, 0, now_ms).examples
     assert len(examples) == 9
     assert set(examples.label.tolist()) == {int(Label.GENUINE)}
     assert (examples.label_time_ms <= now_ms).all()
-    assert len(mature(state, 0, now_ms)) == 0
+    assert len(mature(state, 0, now_ms).examples) == 0
 
 
 def test_labels_meet_the_bins_as_they_were_scored() -> None:

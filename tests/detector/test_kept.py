@@ -120,7 +120,7 @@ def test_labels_meet_payments_on_disk_as_if_they_were_in_memory() -> None:
     matured: list[list[bytes]] = []
     for state in (small, large):
         found: list[bytes] = []
-        while len(examples := mature(state, 0, now_ms)):
+        while len(examples := mature(state, 0, now_ms).examples):
             found += bits(examples)
         matured.append(sorted(found))
     # What has gathered and is not on disk yet matures when it is.
@@ -172,7 +172,7 @@ def test_a_sample_stands_for_all() -> None:
     alive = segments_of(state.partition(0))
     assert sum(segment.rows for segment in alive) <= SCARCE.kept
     weight: dict[int, float] = {}
-    while len(examples := mature(state, 0, START_MS + 1_000 * DAY_MS)):
+    while len(examples := mature(state, 0, START_MS + 1_000 * DAY_MS).examples):
         for row in range(len(examples)):
             weight[int(examples.label_time_ms[row])] = float(examples.weight[row])
     rows = np.array([(time_ms - SCARCE.maturity_ms - START_MS) * 4 // HOUR_MS for time_ms in sorted(weight)])

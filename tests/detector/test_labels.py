@@ -139,7 +139,7 @@ def test_silence_does_not_undo_what_a_review_has_found(reviewed: tuple[EngineSta
     """At the configured age only what has no label becomes genuine, and it stands for itself."""
     state, drawn, others = reviewed
     _label(state, drawn, Label.FRAUD)
-    silent = mature(state, 0, START_MS + CONFIG.maturity_ms + DAY_MS)
+    silent = mature(state, 0, START_MS + CONFIG.maturity_ms + DAY_MS).examples
     assert len(silent) == len(others)
     assert set(silent.label.tolist()) == {_GENUINE}
     assert set(silent.propensity.tolist()) == set(silent.weight.tolist()) == {1.0}
@@ -152,7 +152,7 @@ def test_of_what_was_refused_nobody_complains() -> None:
     state.directives.set_card_state("card3", CardStatus.FROZEN, START_MS)
     assessed = assess_batch(state, _payments(90), model(), _policy(0.0))
     assert int((assessed.action == Action.DECLINE).sum()) == 10
-    assert len(mature(state, 0, START_MS + CONFIG.maturity_ms + DAY_MS)) == 80
+    assert len(mature(state, 0, START_MS + CONFIG.maturity_ms + DAY_MS).examples) == 80
 
 
 def _told(*labels: Label) -> tuple[str, bytes, list[int]]:
@@ -185,7 +185,7 @@ def test_a_fraud_that_was_taken_for_genuine_counts_as_if_it_had_been_known() -> 
     for state in states:
         state.config = config
         assess_batch(state, batch, model(), _policy(0.0))
-    assert len(mature(states[0], 0, START_MS + DAY_MS)) == 100
+    assert len(mature(states[0], 0, START_MS + DAY_MS).examples) == 100
     result = _label(states[0], range(20, 30), Label.FRAUD, LabelSource.CHARGEBACK)
     assert result.counts["corrected"] == len(result.examples) == 10
     _label(states[1], range(20, 30), Label.FRAUD, LabelSource.CHARGEBACK)

@@ -10,7 +10,7 @@ from streams.producer import Producer
 from streams.records import RawRecord, ReadRecord, TopicPartition
 from streams.recovery import OpenTails
 from streams.tasks import end_tasks
-from streams.topics import LABELS, MODELS, TRANSACTIONS
+from streams.topics import ENTITY_ROWS, LABELS, MODELS, TRANSACTIONS
 from streams.turns import BatchHandler, Result, Turns
 from tests.sim.kafka import SimConnection, SimLogs
 from tests.sim.world import Process, World
@@ -245,6 +245,33 @@ class SimBroadcasts:
         """Nothing is open."""
 
 
+class SimFollower:
+    """See `streams.doors.Follower`: records come in their order, and none before its time."""
+
+    def __init__(self, logs: SimLogs, world: World) -> None:
+        """Follow nothing yet."""
+        self._logs = logs
+        self._world = world
+        self._next: dict[int, int] = {}
+
+    def start(self) -> None:
+        """Nothing has to be started."""
+
+    def follow(self, positions: Mapping[int, int]) -> None:
+        self._next = dict(positions)
+
+    def take(self) -> ReadRecord | None:
+        for number, start in self._next.items():
+            found = self._logs.read(TopicPartition(ENTITY_ROWS, number), start, 1)
+            if found and self._world.rng.random() < 0.7:
+                self._next[number] = found[0].offset + 1
+                return found[0]
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class SimDoors:
     """See `streams.doors.Doors`: what a process reaches the simulated Kafka through."""
 
@@ -260,6 +287,9 @@ class SimDoors:
 
     def broadcasts(self, topics: tuple[str, ...]) -> SimBroadcasts:
         return SimBroadcasts(topics, self._logs, self._process.world)
+
+    def follower(self) -> SimFollower:
+        return SimFollower(self._logs, self._process.world)
 
     def shell(self, role: str, topics: tuple[str, ...], handler: BatchHandler) -> SimShell:  # noqa: ARG002
         return SimShell(role, self._groups[role], self._logs, self._process, handler)

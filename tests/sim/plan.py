@@ -53,6 +53,7 @@ class Plan:
         commands: how many commands a person gives.
         models_at_s: moments of new model versions. Each draws the line of a FREEZE anew.
         skews_ms: by how much clocks are wrong, dealt out to processes.
+        shares: whether score workers tell each other of shared entities.
     """
 
     seed: int
@@ -72,6 +73,7 @@ class Plan:
     checkpoint_interval_s: float
     session_s: float
     batch_rows: int
+    shares: bool
     chances: Chances
 
 
@@ -99,6 +101,7 @@ def plan_of(seed: int) -> Plan:
         checkpoint_interval_s=rng.choice((0.5, 1.0, 3.0)),
         session_s=session_s,
         batch_rows=rng.choice((3, 16, 4096)),
+        shares=random.Random(f"shares {seed}").random() < 0.5,
         chances=Chances(
             deaths=rng.choice((0, 1, 3)),
             die_at_operation=rng.choice((0.002, 0.01, 0.03)),

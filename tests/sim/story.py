@@ -147,7 +147,7 @@ class Story:
         settings = StreamSettings(
             "simulated:9092", URL, KEY, worker_name=slot.name, partitions=self.plan.partitions,
             batch_rows=self.plan.batch_rows, checkpoint_interval_s=self.plan.checkpoint_interval_s,
-            session_timeout_s=self.plan.session_s, relay_interval_s=0.2,
+            session_timeout_s=self.plan.session_s, relay_interval_s=0.2, share_entities=self.plan.shares,
         )  # fmt: skip
         slot.doors = SimDoors(self.logs, self.groups, process)
         role: Role

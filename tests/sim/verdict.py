@@ -105,6 +105,8 @@ def _decisions(story: Story, undisturbed: Story, standing: Mapping[Place, Docume
         return [*wrong, "nobody owns the partitions"]
     if core.state_of_cards() != other.state_of_cards():
         wrong.append("the state of cards is not that of an undisturbed run")
+    if story.plan.shares and core.shared_payments != other.shared_payments:
+        wrong.append(f"{core.shared_payments} payments in shared entities, undisturbed {other.shared_payments}")
     if core.config_digest() != other.config_digest():
         wrong.append("the state belongs to another configuration")
     remembered = core.decided()

@@ -18,12 +18,13 @@ class Worker:
     Args:
         world: whose settings it has.
         module: that it runs.
+        name: of the worker; no two at a time have the same.
     """
 
-    def __init__(self, world: World, module: str = "tests.streams.worker_process") -> None:
+    def __init__(self, world: World, module: str = "tests.streams.worker_process", name: str = "w0") -> None:
         self._module = module
         self._known = world.as_json()
-        self.start("w0")
+        self.start(name)
 
     def start(self, name: str) -> None:
         text = json.dumps(self._known | {"worker_name": name})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.examples import Examples
+from detector.labels import Matured
+from detector.layout import OF_LABELS, OF_MATURED, OF_TRANSACTIONS
 from detector.shadows import Shadow
+from detector.shared_rows import ROW_WORDS
+from detector.sources import Applied, SharedRows
 from detector.texts import pack_code
 from detector.transactions import TransactionBatch, build_batch
 from detector.vocabulary import Action
@@ -39,6 +43,7 @@ class Assessed:
     score: NDArray[np.float64]
     evidence: Mapping[int, Shown]
     unlabelled: Examples
+    shared: SharedRows = field(default_factory=lambda: rows_of(0, range(0), ()))
     shadows: Sequence[Shadow] = ()
 
     @property
@@ -68,6 +73,22 @@ class Partition:
     identities: dict[str, float] = field(default_factory=dict)
     decided: dict[str, list[int]] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Shared:
+    """What all partitions share: how many payments there were, and what of each partition is in that number."""
+
+    payments: int = 0
+    known: dict[str, int] = field(default_factory=dict)
+    read: dict[str, int] = field(default_factory=dict)
+
+
+def rows_of(partition: int, span: range, offsets: Sequence[int], source: int = int(OF_TRANSACTIONS)) -> SharedRows:
+    """A row for each offset."""
+    words = np.zeros((len(offsets), ROW_WORDS), dtype=np.int64)
+    words[:, 0] = offsets
+    return SharedRows(partition, source, span.start, span.stop, 0, words)
 
 
 def examples_of(values: list[float], labels: list[int]) -> Examples:
@@ -126,8 +147,8 @@ class StandInCore:
     def __init__(self, model: str = "m-stand-in") -> None:
         self.partitions: dict[int, Partition] = {}
         self.model = model
-        self.shared_payments = 0
-        self._changes: dict[int | None, WholeState] = {None: WholeState(lambda: {"payments": self.shared_payments})}
+        self.shared = Shared()
+        self._changes: dict[int | None, WholeState] = {None: WholeState(lambda: vars(self.shared))}
         self.adopted: list[tuple[int, int]] = []
         self.broadcast: list[tuple[str, bytes | None]] = []
 
@@ -153,14 +174,15 @@ class StandInCore:
 
     def progress(self, partition: int) -> Progress:
         state = self.partitions[partition]
-        return Progress(state.next_offset, state.label_next_offset, state.watermark_ms)
+        is_replaying = self.shared.known.get(str(partition), 0) > state.next_offset
+        return Progress(state.next_offset, state.label_next_offset, state.watermark_ms, is_replaying)
 
     def changes(self, subject: int | None) -> WholeState:
         return self._changes[subject]
 
     def open_shared(self, saved: Room | None) -> None:
         assert saved is None or isinstance(saved, WholeState)
-        self.shared_payments = 0 if saved is None else saved.content["payments"]
+        self.shared = Shared() if saved is None else Shared(**saved.content)
 
     def build(self, columns: Mapping[str, Any], partition: int, offset: NDArray[np.int64]) -> TransactionBatch:
         return build_batch(columns, key=KEY, partition=partition, offset=offset)
@@ -173,7 +195,8 @@ class StandInCore:
         if int(batch.offset[0]) < state.next_offset:
             message = "stale"
             raise AssertionError(message)
-        scores, actions = [], []
+        scores, actions, new = [], [], []
+        first = state.next_offset
         freeze = (batch.amount_minor >= self.freeze_from_minor()).tolist()
         for row, (card, transaction) in enumerate(zip(batch.card_token, batch.transaction_id, strict=True)):
             assert card is not None
@@ -182,15 +205,17 @@ class StandInCore:
                 state.payments_by_card[card] = state.payments_by_card.get(card, 0) + 1
                 state.identities[identity] = state.payments_by_card[card] / 1000
                 state.decided[identity] = [int(batch.offset[row]), int(Action.FREEZE if freeze[row] else Action.ALLOW)]
-                self.shared_payments += 1
+                new.append(int(batch.offset[row]))
             scores.append(state.identities[identity])
             actions.append(state.decided[identity][1])
         state.next_offset = int(batch.offset[-1]) + 1
         state.watermark_ms = max(state.watermark_ms, int(batch.event_time_ms.max()))
         action = np.array(actions, dtype=np.int64)
         shown = {row: Shown(f"al-{batch.transaction_id[row]}") for row in np.nonzero(action)[0].tolist()}
+        shared = rows_of(batch.partition, range(first, state.next_offset), new)
+        self.apply_rows(shared)
         sample = [score for score, offset in zip(scores, batch.offset.tolist(), strict=True) if offset % 4 == 0]
-        return Assessed(batch, action, np.array(scores), shown, examples_of(sample, [-1] * len(sample)))
+        return Assessed(batch, action, np.array(scores), shown, examples_of(sample, [-1] * len(sample)), shared)
 
     def freeze_from_minor(self) -> int:
         return FREEZE_FROM_MINOR
@@ -216,15 +241,43 @@ class StandInCore:
             state.labels[identity] = label
             values.append(state.identities[identity])
             labels.append(label)
-        state.label_next_offset = int(offset[-1]) + 1
+        first, state.label_next_offset = state.label_next_offset, int(offset[-1]) + 1
         nothing = np.zeros(len(outcomes), dtype=np.int64)
-        return LabelOutcome(examples_of(values, labels), outcomes, nothing, nothing)
+        shared = rows_of(partition, range(first, state.label_next_offset), (), int(OF_LABELS))
+        return LabelOutcome(examples_of(values, labels), outcomes, nothing, nothing, shared)
 
     def usage(self) -> StateUse:
         return StateUse({"cards": (1, 2, 3)}, 0)
 
-    def mature(self, partition: int, now_ms: int) -> Examples:  # noqa: ARG002 - nothing grows old here
-        return examples_of([], [])
+    def mature(self, partition: int, now_ms: int) -> Matured:  # noqa: ARG002 - nothing grows old here
+        return Matured(examples_of([], []), rows_of(partition, range(0), (), int(OF_MATURED)))
+
+    def follow(self, partitions: Iterable[int]) -> None:
+        pass
+
+    @property
+    def shared_payments(self) -> int:
+        return self.shared.payments
+
+    def apply_rows(self, rows: SharedRows) -> Applied:
+        if rows.source != OF_TRANSACTIONS:
+            return Applied(0, 0)
+        known = self.shared.known.get(str(rows.partition), 0)
+        new = sum(number >= known for number in rows.words[:, 0].tolist())
+        self.shared.payments += new
+        self.shared.known[str(rows.partition)] = max(known, rows.next)
+        return Applied(new, max(rows.first - known, 0))
+
+    def rows_position(self, partition: int) -> int:
+        return self.shared.read.get(str(partition), 0)
+
+    def rows_read(self, partition: int, position: int) -> None:
+        self.shared.read[str(partition)] = max(position, self.rows_position(partition))
+
+    def close_gap(self, partition: int) -> int:
+        known, reached = self.shared.known.get(str(partition), 0), self.partitions[partition].next_offset
+        self.shared.known[str(partition)] = max(known, reached)
+        return max(reached - known, 0)
 
     def versions(self) -> Versions:
         return Versions(self.model, "policy-1", "rates-1", ("rule-1",))

@@ -30,6 +30,9 @@ MODEL_AGE = "cardwatch_model_age_seconds"
 CHANGES = 'cardwatch_model_changes_total{kind="promoted"}'
 SCORE_DRIFT = 'cardwatch_drift_index{name="score"}'
 CHECKPOINT_AGE = 'cardwatch_checkpoint_age_seconds{instance="a"}'
+ROWS_SOON = 'cardwatch_entity_rows_staleness_seconds_bucket{le="10.0",instance="a"}'
+ROWS_HEARD = 'cardwatch_entity_rows_staleness_seconds_count{instance="a"}'
+ROWS_MISSED = 'cardwatch_entity_rows_missed_total{instance="a"}'
 REDIS_CLOCK = "cardwatch_store_clock_offset_seconds"
 CERTIFICATE = 'cardwatch_certificate_expiry_timestamp_seconds{setting="kafka.client.ssl.ca.location"}'
 FAST, DECIDED = 'cardwatch_decision_latency_seconds_bucket{le="0.25"}', "cardwatch_decision_latency_seconds_count"
@@ -201,6 +204,15 @@ SCENARIOS = [
         (NEARLY, False, {CHECKPOINT_AGE: "0+60x20", READ_A: "90x20"}),
         (NEARLY, False, {CHECKPOINT_AGE: "120x20", READ_A: "0+10x20"}),
         (RESET, False, {CHECKPOINT_AGE: "0 60 120 0 60 120 0 60 120 0 60", READ_A: "0+10x5 0+10x20"}),
+        (MISSING, False, {}),
+    ),
+    *_of(
+        "EntityRowsStale", "ticket", "10m",
+        (FIRES, True, {ROWS_SOON: "0+50x20", ROWS_HEARD: "0+100x20"}),
+        (FIRES, True, {ROWS_SOON: "0+100x20", ROWS_HEARD: "0+100x20", ROWS_MISSED: "0x5 7x15"}),
+        (NEARLY, False, {ROWS_SOON: "0+95x20", ROWS_HEARD: "0+100x20", ROWS_MISSED: "7x20"}),
+        (NEARLY, False, {ROWS_SOON: "10x20", ROWS_HEARD: "100x20"}),
+        (RESET, False, {ROWS_SOON: "0+100x5 0+100x15", ROWS_HEARD: "0+100x5 0+100x15", ROWS_MISSED: "9x5 0x15"}),
         (MISSING, False, {}),
     ),
     *_of(
