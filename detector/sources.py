@@ -156,6 +156,13 @@ def is_ahead(state: EngineState, partition: int) -> bool:
     return bool(sources[OF_TRANSACTIONS] > own.next_offset or sources[OF_LABELS] > own.label_next_offset)
 
 
+def will_be_replayed(state: EngineState, rows: SharedRows) -> bool:
+    """Whether rows of an open partition leave out some before them, which its owner is about to make anew itself."""
+    own, known = state.partition(rows.partition), known_to(state.shared, rows.partition, rows.source)
+    reached = {int(OF_TRANSACTIONS): own.next_offset, int(OF_LABELS): own.label_next_offset}
+    return rows.source in reached and rows.first > known and reached[rows.source] <= known
+
+
 def close_gap(state: EngineState, partition: int) -> int:
     """Go on although shared entities lack rows of an open partition that nobody can bring any more.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streams.chains import ChainState, ReadyBase
-from streams.checkpoint_format import PartitionManifest, Position
+from streams.checkpoint_format import PartitionManifest, Position, SharedManifest, position_name
 from streams.checkpoint_objects import Arrays, Room
 
 
@@ -75,3 +75,15 @@ class RestoredSet:
     partitions: Mapping[int, Restored]
     shared: Room | None
     shared_covers: frozenset[int]
+
+
+def contained_in(shared: SharedManifest, found: Mapping[int, list[str]]) -> dict[int, list[str]]:
+    """Per partition that shared entities contain, its checkpoints at just their position."""
+    contained: dict[int, list[str]] = {}
+    for partition, names in found.items():
+        position = shared.positions.get(str(partition))
+        if position is not None:
+            fitting = [name for name in names if name.endswith(position_name(position))]
+            if fitting:
+                contained[partition] = fitting
+    return contained

@@ -4,8 +4,7 @@ The protocol, by numbers (DESIGN, decision 3; docs/guarantees.md has what each c
 
     1. At a batch boundary: copy what changed; while later batches go on, wait until all outputs are acknowledged.
     2. In a background thread: write the changes of each partition as one object, then its manifest.
-    3. Write the changes of the shared entities, then their manifest, which names the positions of all partitions. They
-       hold besides how much they contain of each partition, those of other workers included (`detector.sources`).
+    3. Write the changes of the shared entities, then their manifest, which names the positions of all partitions.
     4. Commit the offsets to Kafka.
     5. Where that was accepted, remove what no checkpoint needs any more.
 
@@ -53,7 +52,7 @@ from streams.checkpoint_format import (
     position_name,
 )
 from streams.checkpoint_objects import DamagedError, Room, read_object, write_object
-from streams.checkpoint_sets import CheckpointSet, PartitionCopy, Restored, RestoredSet, StateCopy
+from streams.checkpoint_sets import CheckpointSet, PartitionCopy, Restored, RestoredSet, StateCopy, contained_in
 from streams.errors import CheckpointError, ClusterError
 
 _CHANGES, _BASE = "changes.bin", "base.bin"
@@ -73,6 +72,7 @@ class CheckpointStore:
         *,
         kept: int = 2,
         pass_over_foreign: bool = False,
+        any_shared: bool = False,
         on_damaged: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Work under `url` (any fsspec URL).
@@ -82,6 +82,7 @@ class CheckpointStore:
             origin: what checkpoints must belong to.
             kept: how many bases of a state are kept, with all changes since the oldest.
             pass_over_foreign: take checkpoints of another origin for nonexistent instead of refusing to start.
+            any_shared: shared entities may be read with other positions: workers tell each other what they lack.
             on_damaged: told the path of each object or manifest that is not what was written.
         """
         self._files, root = fsspec.core.url_to_fs(url)
@@ -89,6 +90,7 @@ class CheckpointStore:
         self._origin = origin
         self._kept = kept
         self._pass_over_foreign = pass_over_foreign
+        self._any_shared = any_shared
         self._on_damaged = on_damaged
         self._damaged: set[str] = set()
         self._epoch = 0
@@ -205,8 +207,8 @@ class CheckpointStore:
     def load(self, partitions: Iterable[int], generation: int, new_room: NewRoom) -> RestoredSet:
         """Read what fits together best: shared entities that contain as many of the partitions as possible.
 
-        A partition that no such set contains is read from its own latest checkpoint. Where no set contains any, the
-        newest shared entities count: they know themselves what they contain of each partition.
+        A partition that no such set contains is read from its own latest checkpoint. Where there is no set, or any will
+        do, the newest shared entities count: they know what they contain of each partition.
 
         Args:
             partitions: wanted.
@@ -224,15 +226,11 @@ class CheckpointStore:
             self._check_formats(found)
             self._count_epoch([name for names in found.values() for name in names], generation)
             self._shared_seen.clear()
-            for path, shared in self._shared_manifests(found):
+            for path, shared in () if self._any_shared else self._shared_manifests(found):
                 restored = self._load_set(path, shared, found, new_room)
                 if restored is not None:
                     return restored
-            latest = {
-                partition: self._latest(partition, self._in_sets(partition, names), new_room)
-                for partition, names in found.items()
-            }
-            shared_room = self._newest_shared(new_room)
+            latest, shared_room = self._load_apart(found, new_room)
         except OSError as error:
             message = f"cannot read checkpoints: {error}"
             raise CheckpointError(message) from error
@@ -244,19 +242,34 @@ class CheckpointStore:
             if names:
                 self._read_manifest(f"{partition}/{names[0]}", PartitionManifest)
 
+    def _see_all(self) -> None:
+        """Read all manifests of shared entities."""
+        for _ in self._shared_manifests({}):
+            pass
+
     def _in_sets(self, partition: int, names: list[str]) -> list[str]:
         """Of a partition's checkpoints those that some set names: of the others the set was never whole."""
-        for _ in self._shared_manifests({}):
-            pass  # all are seen then
+        self._see_all()
         seen = (shared.positions.get(str(partition)) for shared in self._shared_seen.values() if shared is not None)
         named = {position_name(position) for position in seen if position is not None}
         return [name for name in names if name.endswith(tuple(named))]
 
+    def _load_apart(
+        self, found: Mapping[int, list[str]], new_room: NewRoom
+    ) -> tuple[dict[int, Restored | None], Room | None]:
+        """Read each partition's latest checkpoint, and the newest of shared entities."""
+        wanted = found if self._any_shared else {number: self._in_sets(number, found[number]) for number in found}
+        self._see_all()
+        with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as threads:
+            shared = threads.submit(self._newest_shared, new_room)
+            reads = {number: threads.submit(self._latest, number, names, new_room) for number, names in wanted.items()}
+            return {number: read.result() for number, read in reads.items()}, shared.result()
+
     def _newest_shared(self, new_room: NewRoom) -> Room | None:
         """Read the newest whole checkpoint of shared entities, whoever wrote it."""
-        known = [(path.rsplit("/", 1)[1], path, seen) for path, seen in self._shared_seen.items() if seen is not None]
-        for _, path, manifest in sorted(known, key=lambda entry: entry[0], reverse=True):
-            room = self._read_chain(path.rsplit("/", 1)[0], manifest.chain, new_room)
+        for path in sorted(self._shared_seen, key=lambda path: path.rsplit("/", 1)[1], reverse=True):
+            seen = self._shared_seen[path]
+            room = None if seen is None else self._read_chain(path.rsplit("/", 1)[0], seen.chain, new_room)
             if room is not None:
                 return room
         return None
@@ -276,7 +289,7 @@ class CheckpointStore:
         self, path: str, shared: SharedManifest, found: Mapping[int, list[str]], new_room: NewRoom
     ) -> RestoredSet | None:
         """Read the set around one checkpoint of shared entities; None where a part of it is damaged."""
-        contained = _contained(shared, found)
+        contained = contained_in(shared, found)
         with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as threads:
             state = threads.submit(self._read_chain, path, shared.chain, new_room)
             reads = {
@@ -352,7 +365,7 @@ class CheckpointStore:
             manifest = self._shared_manifest(f"{folder}/{name}")
             if manifest is None:
                 continue
-            count = len(_contained(manifest, found))
+            count = len(contained_in(manifest, found))
             if count and count == wanted:
                 yield folder, manifest
             elif count:
@@ -479,15 +492,3 @@ class CheckpointStore:
             self._files.rm(f"{self._root}/{folder}", recursive=True)
         except FileNotFoundError:
             logger.debug("checkpoint %s was removed already", folder)
-
-
-def _contained(shared: SharedManifest, found: Mapping[int, list[str]]) -> dict[int, list[str]]:
-    """Per partition that shared entities contain, its checkpoints at just their position."""
-    contained: dict[int, list[str]] = {}
-    for partition, names in found.items():
-        position = shared.positions.get(str(partition))
-        if position is not None:
-            fitting = [name for name in names if name.endswith(position_name(position))]
-            if fitting:
-                contained[partition] = fitting
-    return contained

@@ -188,6 +188,10 @@ class ScoringCore(Protocol):
         """Take rows of another worker into the shared entities, once; an error leaves state as it was."""
         ...
 
+    def will_be_replayed(self, rows: SharedRows) -> bool:
+        """Whether rows of an open partition leave out some before them, which its replay is about to make anew."""
+        ...
+
     def rows_position(self, partition: int) -> int:
         """Up to where the shared entities contain a partition of the topic of rows."""
         ...

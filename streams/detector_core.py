@@ -19,7 +19,16 @@ from detector.layout import SOURCE_POSITION
 from detector.models.version import ModelVersion
 from detector.policy import Policy
 from detector.saved import StateImage
-from detector.sources import Applied, SharedRows, apply_shared_rows, close_gap, is_ahead, known_to, raise_to
+from detector.sources import (
+    Applied,
+    SharedRows,
+    apply_shared_rows,
+    close_gap,
+    is_ahead,
+    known_to,
+    raise_to,
+    will_be_replayed,
+)
 from detector.state import EngineState, StateConfig
 from detector.transactions import TransactionBatch, build_batch
 from detector.usage import state_usage
@@ -226,6 +235,10 @@ class DetectorCore:
     def apply_rows(self, rows: SharedRows) -> Applied:
         """See `ScoringCore`."""
         return apply_shared_rows(self._state, rows)
+
+    def will_be_replayed(self, rows: SharedRows) -> bool:
+        """See `ScoringCore`."""
+        return will_be_replayed(self._state, rows)
 
     def rows_position(self, partition: int) -> int:
         """See `ScoringCore`."""

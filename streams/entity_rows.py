@@ -9,7 +9,8 @@ How far it has come with each partition stands inside the shared entities, so th
     2. It replays the partition's log from its checkpoint. Shared entities change only by what they do not contain yet.
     3. It publishes rows of everything that it replays. They were there before, or not: nobody applies one twice.
 
-Rows that Kafka has removed before they were read are missed: counted and told, for the entities lack them for good.
+Rows that Kafka has removed before they were read are missed, unless the partition's own replay makes them anew: counted
+and told, for the entities lack them for good.
 """
 
 from __future__ import annotations
@@ -88,16 +89,41 @@ class EntityRows:
         self._follower.follow({number: self._core.rows_position(number) for number in others})
 
     async def catch_up(self, partitions: Iterable[int], open_tails: OpenTails) -> None:
-        """Apply all rows of some partitions that there are now.
+        """Apply all rows of some partitions, just opened, that there are now.
+
+        Where the first of them are gone that the shared entities lack, and the partition's own log is about to be
+        replayed from before there, its rows are left alone: the replay makes all of them anew.
 
         Raises:
             RecoveryError: they cannot be read to their ends.
         """
         starts = {TopicPartition(ENTITY_ROWS, number): self._core.rows_position(number) for number in partitions}
+        # Of each partition what came before it is known whether rows are missing, for not all of them can tell.
+        held: dict[int, list[ReadRecord] | None] = {place.partition: [] for place in starts}
+        known: set[int] = set()
         with open_tails(starts) as (_, records):
             while read := await asyncio.to_thread(_some, records):
                 for record in read:
-                    self._apply(record)
+                    waiting = held[record.partition]
+                    if waiting is None:
+                        continue
+                    waiting.append(record)
+                    rows = self._rows_of(record)
+                    if record.partition not in known and rows is not None and rows.source in _LOGS:
+                        known.add(record.partition)
+                        if self._core.will_be_replayed(rows):
+                            held[record.partition] = None
+                            continue
+                    if record.partition in known:
+                        self._apply_all(waiting)
+        for left in held.values():
+            self._apply_all(left or [])
+
+    def _apply_all(self, records: list[ReadRecord]) -> None:
+        """Apply records, and empty the list."""
+        for record in records:
+            self._apply(record)
+        records.clear()
 
     def apply_after(self, records: int) -> None:
         """Apply what other workers may have done while we handled so many records; raises as `apply_waiting`."""

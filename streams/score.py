@@ -102,6 +102,7 @@ class ScoreRole:
             Origin(facts.cluster_id, sources, self._core.config_digest(), self._settings.group("score")),
             kept=self._settings.checkpoints_kept,
             pass_over_foreign=self._settings.embedded,
+            any_shared=self._settings.share_entities,
             on_damaged=lambda _: self._metrics.checkpoints_damaged.inc(),
         )
         self._checkpointer = Checkpointer(self._core, self._producer, store, self._shell.commit, self._metrics)

@@ -19,7 +19,16 @@ from detector.labels import apply_labels, build_label_batch, mature
 from detector.layout import OF_LABELS, OF_MATURED, OF_TRANSACTIONS, SOURCE_POSITION
 from detector.policy import Policy
 from detector.saved import StateChanges
-from detector.sources import Applied, SharedRows, apply_shared_rows, close_gap, is_ahead, known_to, raise_to
+from detector.sources import (
+    Applied,
+    SharedRows,
+    apply_shared_rows,
+    close_gap,
+    is_ahead,
+    known_to,
+    raise_to,
+    will_be_replayed,
+)
 from detector.state import EngineState
 from detector.transactions import build_batch
 from detector.vocabulary import Label
@@ -308,8 +317,12 @@ def test_a_gap_is_counted_and_closed() -> None:
     assert apply_shared_rows(other, rows) == Applied(rows=0, missed=0)
     new = started()
     new.restore(0, image_of(*saved))
+    assert not will_be_replayed(new, rows)
     assert close_gap(new, 0) == 4
     assert close_gap(new, 0) == 0
+    fresh = started()
+    fresh.open_partition(0)
+    assert will_be_replayed(fresh, rows)
     assert known_to(new.shared, 0, OF_TRANSACTIONS) == 4
     assert known_to(new.shared, 0, OF_LABELS) == 0
 

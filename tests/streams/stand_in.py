@@ -268,6 +268,11 @@ class StandInCore:
         self.shared.known[str(rows.partition)] = max(known, rows.next)
         return Applied(new, max(rows.first - known, 0))
 
+    def will_be_replayed(self, rows: SharedRows) -> bool:
+        known = self.shared.known.get(str(rows.partition), 0)
+        is_log = rows.source == OF_TRANSACTIONS
+        return is_log and rows.first > known >= self.partitions[rows.partition].next_offset
+
     def rows_position(self, partition: int) -> int:
         return self.shared.read.get(str(partition), 0)
 

@@ -367,3 +367,20 @@ def test_another_format_is_refused_with_what_to_do(url: str) -> None:
     with pytest.raises(CheckpointError, match=r"have format 1, this version reads 2; start it with another"):
         load(url, 0)
     assert not CheckpointStore(url, ORIGIN, pass_over_foreign=True).load([0], 1, Numbers).partitions
+
+
+def test_where_workers_tell_each_other_the_newest_shared_entities_count(url: str) -> None:
+    """Whoever wrote them, and whatever positions they name: a set that agrees but is older is passed over."""
+    first, second = Writer(url), Writer(url)
+    first.take_over(0)
+    second.take_over(1)
+    first.write(10)
+    second._time_ms += 500
+    second.write(7)
+    second.write(20)
+    found = CheckpointStore(url, ORIGIN, any_shared=True).load([0], 9, Numbers)
+    assert offsets_of(found) == {0: 10}
+    assert isinstance(found.shared, Numbers)
+    assert found.shared.numbers == list(range(20))
+    assert isinstance(load(url, 0).shared, Numbers)
+    assert load(url, 0).shared_covers == {0}
