@@ -296,13 +296,14 @@ def test_a_drain_takes_no_more_than_it_is_told() -> None:
     assert changes.held_bytes == 0
 
 
+@pytest.mark.compiled
 def test_chunks_are_used_again() -> None:
     """What was written gives its room to what comes next: copies do not pile up in memory."""
     state = new_state(replace(CONFIG, cards=20_000, events=400_000, payments=100_000, entities=20_000))
     changes = state.partition(0).changes
     known: set[int] = set()
+    part_of = payments(6_000, cards=5_000)
     for batch in range(4):
-        part_of = payments(6_000, cards=5_000)
         fresh = part_of[1500 * batch : 1500 * (batch + 1)]
         assess_batch(state, fresh, model(), policy())
         assert changes.drain(EVERYTHING)
