@@ -46,12 +46,13 @@ coverage: $(INSTALLED) ## Run the tests as `make test` does, and report what the
 test-most: $(INSTALLED)
 	CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/$(RUN) pytest --durations=15 \
 		$(if $(ARGS),$(ARGS),--ignore=tests/sim --ignore=tests/integration)
+	$(if $(ARGS),,CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/python -m pytest --durations=5 tests/sim)
 
 test-others: $(INSTALLED)
 	CARDWATCH_TEST_JIT=off NUMBA_DISABLE_JIT=1 $(BIN)/$(RUN) pytest --durations=5 \
 		-m "not kafka and not compiled and not slow" tests/detector tests/style/test_jit.py \
 		tests/streams/test_scanning.py tests/streams/test_plain_decisions.py
-	$(if $(ARGS),,CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/python -m pytest --durations=5 tests/sim tests/integration)
+	$(if $(ARGS),,CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/python -m pytest --durations=5 tests/integration)
 
 # The first seed that `make sim` plays; with ARGS="--count 1000" it plays many.
 SEED ?= 0
