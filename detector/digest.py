@@ -47,11 +47,11 @@ from detector.memory import HASH, KEY_1, KEY_2, USED, Memory, address, descripto
 from detector.outcomes import list_outcomes
 from detector.shared import RESOLUTIONS_MS
 
-_Line = tuple[object, ...]
+Line = tuple[object, ...]
 _COUNTED_ATTRIBUTES = ~(ATTRIBUTE_TRUSTED | (((1 << RATIO_BITS) - 1) << RATIO_SHIFT))
 
 
-def _events(memory: Memory, card: int, oldest: int) -> Iterator[_Line]:
+def _events(memory: Memory, card: int, oldest: int) -> Iterator[Line]:
     """The payments that a card remembers, without those taken back."""
     half, at = memory.view(np.uint32), int(address(memory, CARDS, card))
     starts = [int(column_start(memory, at, column)) for column in range(int(CATEGORY) + 1)]
@@ -65,7 +65,7 @@ def _events(memory: Memory, card: int, oldest: int) -> Iterator[_Line]:
             yield time_ms, *words[AMOUNT:]
 
 
-def card_lines(memory: Memory, watermark_ms: int, lateness_ms: int) -> Iterator[_Line]:
+def card_lines(memory: Memory, watermark_ms: int, lateness_ms: int) -> Iterator[Line]:
     """Every card that a later payment could still find, with all that it would find."""
     oldest = watermark_ms - lateness_ms - MEMORY_MS
     for row, words in enumerate(table_rows(memory, int(CARDS))[: int(descriptor(memory, int(CARDS))[USED])]):
@@ -76,13 +76,13 @@ def card_lines(memory: Memory, watermark_ms: int, lateness_ms: int) -> Iterator[
         yield int(words[HASH]), int(words[KEY_1]), int(words[CLOCK]), place, events
 
 
-def _buckets(shared: Memory, history: int, window: int, visible_from_ms: int) -> tuple[_Line, ...]:
+def _buckets(shared: Memory, history: int, window: int, visible_from_ms: int) -> tuple[Line, ...]:
     """The buckets of a window's history that a query from `visible_from_ms` on could still see."""
     limit = (visible_from_ms - SHARED_WINDOWS_MS[window]) // RESOLUTIONS_MS[window]
     return tuple(bucket for bucket in list_buckets(shared, history) if bucket[0] > limit and any(bucket[1:]))
 
 
-def entity_lines(shared: Memory, visible_from_ms: int) -> Iterator[_Line]:
+def entity_lines(shared: Memory, visible_from_ms: int) -> Iterator[Line]:
     """Every shared entity with the buckets that a query from `visible_from_ms` on could still see."""
     for row, words in enumerate(table_rows(shared, int(ENTITIES))[: int(descriptor(shared, int(ENTITIES))[USED])]):
         if not words[LAST_TIME]:
@@ -101,7 +101,7 @@ def entity_lines(shared: Memory, visible_from_ms: int) -> Iterator[_Line]:
             yield int(words[HASH]), int(words[KEY_1]), int(words[KEY_2]), levels, outcomes
 
 
-def digest_of(lines: list[_Line]) -> str:
+def digest_of(lines: list[Line]) -> str:
     """Hex digest of lines, whatever order they come in."""
     digest = hashlib.sha256()
     for line in sorted(lines, key=repr):

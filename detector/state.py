@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,7 +13,7 @@ from detector.arena import ENTRIES_PER_UNIT
 from detector.buckets import LEVEL_WORDS
 from detector.catalogue import CATALOGUE, DAY_MS, SHARED_WINDOWS_MS, WINDOWS_MS, catalogue_digest
 from detector.changes import Room
-from detector.digest import card_lines, digest_of, entity_lines
+from detector.digest import Line, card_lines, digest_of, entity_lines
 from detector.directives import Directives
 from detector.errors import ConfigurationError, StateError
 from detector.features import VALUE_COUNT, plan
@@ -243,6 +243,19 @@ def _reserve_shared(config: StateConfig) -> Memory:
     return reserve(_shared_specs(config), _JOURNAL_WORDS, _units(config.buckets))
 
 
+@contextmanager
+def _all_or_nothing(*memories: Memory) -> Iterator[None]:
+    """Take back what was changed in these memories where anything raises."""
+    saved = [begin(memory) for memory in memories]
+    try:
+        with np.errstate(over="ignore"):
+            yield
+    except BaseException:
+        for memory, before in zip(memories, saved, strict=True):
+            roll_back(memory, before)
+        raise
+
+
 class EngineState:
     """State of a worker: its partitions, the shared entities, directives and rates."""
 
@@ -318,40 +331,28 @@ class EngineState:
         config = self.config
         return Limits(config.lateness_ms, config.identity_memory_ms, config.retention_ms, slowest_ms)
 
-    @contextmanager
-    def change(self, partition: PartitionState) -> Iterator[None]:
+    def change(self, partition: PartitionState) -> AbstractContextManager[None]:
         """All or nothing: whatever raises inside leaves the partition and the shared entities as they were."""
-        saved = begin(partition.memory), begin(self.shared)
-        try:
-            with np.errstate(over="ignore"):
-                yield
-        except BaseException:
-            roll_back(partition.memory, saved[0])
-            roll_back(self.shared, saved[1])
-            raise
+        return _all_or_nothing(partition.memory, self.shared)
 
-    @contextmanager
-    def change_shared(self) -> Iterator[None]:
+    def change_shared(self) -> AbstractContextManager[None]:
         """All or nothing for a change of the shared entities alone."""
-        saved = begin(self.shared)
-        try:
-            with np.errstate(over="ignore"):
-                yield
-        except BaseException:
-            roll_back(self.shared, saved)
-            raise
+        return _all_or_nothing(self.shared)
 
     def shared_digest(self) -> str:
         """The canonical digest of shared entities: once all logs are drained it is the same on every worker."""
-        return digest_of(list(entity_lines(self.shared, self.limits().slowest_watermark_ms - self.config.lateness_ms)))
+        return digest_of(self._shared_lines())
 
     def digest(self) -> str:
         """The canonical digest of feature state: equal digests give equal features for ever; see `detector.digest`."""
-        lateness_ms = self.config.lateness_ms
-        lines = list(entity_lines(self.shared, self.limits().slowest_watermark_ms - lateness_ms))
+        lines, lateness_ms = self._shared_lines(), self.config.lateness_ms
         for state in self.partitions.values():
             lines += card_lines(state.memory, state.watermark_ms, lateness_ms)
         return digest_of(lines)
+
+    def _shared_lines(self) -> list[Line]:
+        """What the shared entities hold that counts, canonically."""
+        return list(entity_lines(self.shared, self.limits().slowest_watermark_ms - self.config.lateness_ms))
 
     def changes(self, partition: int) -> StateChanges:
         """What has changed in an open partition, for a checkpoint.

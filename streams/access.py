@@ -94,7 +94,7 @@ def tls_context(options: Mapping[str, str]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=options.get("ssl.ca.location"))
     except OSError as error:  # an SSLError is one
-        message = f"kafka.client: ssl.ca.location: {_file_problem(error)}; right is a file of certificates in PEM"
+        message = f"kafka.client: ssl.ca.location: {file_problem(error)}; right is a file of certificates in PEM"
         raise SettingsError(message) from None
     if options.get("ssl.endpoint.identification.algorithm") == "none":
         context.check_hostname = False
@@ -104,7 +104,7 @@ def tls_context(options: Mapping[str, str]) -> ssl.SSLContext:
             context.load_cert_chain(options["ssl.certificate.location"], key, lambda: password)
         except OSError as error:
             message = (
-                f"kafka.client: ssl.certificate.location, ssl.key.location, ssl.key.password: {_file_problem(error)}; "
+                f"kafka.client: ssl.certificate.location, ssl.key.location, ssl.key.password: {file_problem(error)}; "
                 "right are a certificate and its key in PEM"
             )
             raise SettingsError(message) from None
@@ -128,8 +128,8 @@ def require_usable(options: Mapping[str, str]) -> None:
         tls_context(options)
 
 
-def _file_problem(error: OSError) -> str:
-    """What is wrong with a file, without its content."""
+def file_problem(error: OSError) -> str:
+    """What is wrong with a file of certificates or keys, without its content."""
     if isinstance(error, ssl.SSLError):
         return f"is no such thing ({error.reason or type(error).__name__})"
     return f"cannot be read ({error.strerror})"

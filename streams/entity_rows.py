@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 from detector.errors import SharedRowsError
@@ -41,6 +42,22 @@ _ROWS_A_RECORD_OF_OURS, _LEAST_ROWS = 4, 1024
 _READ_AT_ONCE = 64
 _LOGS = (int(OF_TRANSACTIONS), int(OF_LABELS))
 logger = logging.getLogger(__name__)
+
+# A record, and the rows it holds; None where it holds none of its partition.
+_Decoded = tuple[ReadRecord, SharedRows | None]
+
+
+@dataclass(slots=True)
+class _Tail:
+    """What the topic holds of a partition just opened.
+
+    Attributes:
+        waiting: what is read and not applied.
+        is_wanted: whether it is to be applied; None until the first rows of a log are read, for not all can tell.
+    """
+
+    waiting: list[_Decoded]
+    is_wanted: bool | None = None
 
 
 class EntityRows:
@@ -98,32 +115,31 @@ class EntityRows:
             RecoveryError: they cannot be read to their ends.
         """
         starts = {TopicPartition(ENTITY_ROWS, number): self._core.rows_position(number) for number in partitions}
-        # Of each partition what came before it is known whether rows are missing, for not all of them can tell.
-        held: dict[int, list[ReadRecord] | None] = {place.partition: [] for place in starts}
-        known: set[int] = set()
+        tails = {place.partition: _Tail([]) for place in starts}
         with open_tails(starts) as (_, records):
             while read := await asyncio.to_thread(_some, records):
                 for record in read:
-                    waiting = held[record.partition]
-                    if waiting is None:
-                        continue
-                    waiting.append(record)
-                    rows = self._rows_of(record)
-                    if record.partition not in known and rows is not None and rows.source in _LOGS:
-                        known.add(record.partition)
-                        if self._core.will_be_replayed(rows):
-                            held[record.partition] = None
-                            continue
-                    if record.partition in known:
-                        self._apply_all(waiting)
-        for left in held.values():
-            self._apply_all(left or [])
+                    self._catch_up_with(tails[record.partition], record)
+        for tail in tails.values():
+            if tail.is_wanted is None:
+                self._apply_all(tail.waiting)
 
-    def _apply_all(self, records: list[ReadRecord]) -> None:
+    def _catch_up_with(self, tail: _Tail, record: ReadRecord) -> None:
+        """Apply a record of a partition just opened, let it wait until the partition's are known, or leave it alone."""
+        if tail.is_wanted is False:
+            return
+        rows = self._rows_of(record)
+        if tail.is_wanted is None and rows is not None and rows.source in _LOGS:
+            tail.is_wanted = not self._core.will_be_replayed(rows)
+        tail.waiting.append((record, rows))
+        if tail.is_wanted:
+            self._apply_all(tail.waiting)
+
+    def _apply_all(self, waiting: list[_Decoded]) -> None:
         """Apply records, and empty the list."""
-        for record in records:
-            self._apply(record)
-        records.clear()
+        for record, rows in waiting:
+            self._apply(record, rows)
+        waiting.clear()
 
     def apply_after(self, records: int) -> None:
         """Apply what other workers may have done while we handled so many records; raises as `apply_waiting`."""
@@ -141,7 +157,9 @@ class EntityRows:
             record = self._follower.take()
             if record is None:
                 return False
-            done += self._apply(record) + _ROWS_AS_LONG_AS_A_RECORD
+            rows = self._rows_of(record)
+            self._apply(record, rows)
+            done += (0 if rows is None else len(rows)) + _ROWS_AS_LONG_AS_A_RECORD
             self._metrics.rows_heard(record.timestamp, self._clock())
         return True
 
@@ -152,9 +170,8 @@ class EntityRows:
             if end is not None:
                 self._core.rows_read(number, end)
 
-    def _apply(self, record: ReadRecord) -> int:
-        """Apply a record; returns how many rows it has. What is none of ours is counted and passed over."""
-        rows = self._rows_of(record)
+    def _apply(self, record: ReadRecord, rows: SharedRows | None) -> None:
+        """Apply a record. What is none of ours is counted and passed over."""
         if rows is None:
             self._metrics.broadcast_rejected.labels(ENTITY_ROWS).inc()
         else:
@@ -162,7 +179,6 @@ class EntityRows:
             self._metrics.rows_applied.inc(applied.rows)
             self._metrics.missed_rows(record.partition, applied.missed)
         self._core.rows_read(record.partition, record.offset + 1)
-        return 0 if rows is None else len(rows)
 
     @staticmethod
     def _rows_of(record: ReadRecord) -> SharedRows | None:

@@ -276,9 +276,9 @@ class ScoreRole:
 
     async def _hear_others(self) -> None:
         """Apply what other workers tell, a few milliseconds at a time; batches come in between."""
-        more = self._rows is not None
-        while more and self._rows is not None:
-            more = await self._shell.alone(self._hear_some(self._rows))
+        if self._rows is not None:
+            while await self._shell.alone(self._hear_some(self._rows)):
+                pass
 
     async def _hear_some(self, rows: EntityRows) -> bool:
         """Apply some; returns whether more may wait."""

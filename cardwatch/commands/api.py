@@ -34,6 +34,7 @@ from cardwatch.settings import Settings, configured_toml, shipped_toml
 from cardwatch.vitals import certificate_files
 from casework.errors import CaseworkError, StoreAccessError, StoreEmptyError, StoreSetupError, StoreUnavailableError
 from detector.errors import DetectorError
+from streams.access import file_problem
 from telemetry.exposition import process_registry
 from telemetry.metric import Process
 from telemetry.process import ProcessMetrics
@@ -102,8 +103,8 @@ def _require_certificate(settings: Settings) -> None:
             own.tls_certificate, own.tls_key, lambda: ""
         )
     except OSError as error:  # an SSLError is one
-        why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-        message = f"api.tls_certificate, api.tls_key: {why}; right are a certificate and its key, both in PEM"
+        what = file_problem(error)
+        message = f"api.tls_certificate, api.tls_key: {what}; right are a certificate and its key, both in PEM"
         raise SettingsError(message) from None
 
 
