@@ -6,16 +6,16 @@ taken at batch boundaries, so that a batch sees one state of the world.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from streams.errors import BroadcastError
-from streams.plain_consumer import ends_of, plain_consumer, read_record
+from streams.plain_consumer import ends_of, read_record
+from streams.reader_thread import ReaderThread
 from streams.records import ReadRecord, TopicPartition
 from streams.settings import StreamSettings
 from streams.topics import MODELS
@@ -26,25 +26,16 @@ _METADATA_TIMEOUT_S = 10.0
 # What may wait to be taken; beyond it the thread waits, and Kafka keeps the rest.
 _WAITING_RECORDS = 100_000
 
-logger = logging.getLogger(__name__)
 
-
-class Broadcast:
+class Broadcast(ReaderThread):
     """Reads some topics from their beginning, for ever."""
 
     def __init__(self, topics: tuple[str, ...], settings: StreamSettings) -> None:
         """Prepare to read `topics`; nothing connects before `start`."""
+        super().__init__("broadcast", ", ".join(topics), settings)
         self._topics = topics
-        self._settings = settings
         self._waiting: deque[ReadRecord] = deque()
         self._caught_up = threading.Event()
-        self._closing = threading.Event()
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="broadcast", daemon=True)
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
 
     def wait_caught_up(self) -> None:
         """Return when everything is read that was there at the start; blocks.
@@ -56,7 +47,7 @@ class Broadcast:
         while not self._caught_up.wait(_POLL_S):
             self._raise_failure()
             if time.monotonic() > deadline_s:
-                message = f"{', '.join(self._topics)} could not be read to their ends in time"
+                message = f"{self._subject} could not be read to their ends in time"
                 raise BroadcastError(message)
         self._raise_failure()
 
@@ -73,38 +64,20 @@ class Broadcast:
         models = [record for record in taken if record.topic == MODELS]
         return [record for record in taken if record.topic != MODELS] + models[-1:]
 
-    def close(self) -> None:
-        """Stop reading; blocks until the thread has ended."""
-        self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            message = f"cannot read {', '.join(self._topics)}"
-            raise BroadcastError(message) from self._failure
-
-    def _run(self) -> None:
-        """Read until closed."""
-        consumer = plain_consumer(self._settings, "broadcast")
-        try:
-            ends = self._assign(consumer)
-            while not self._closing.is_set():
-                for message in consumer.consume(_FETCH_RECORDS, timeout=_POLL_S):
-                    self._waiting.append(read_record(message))
-                if ends and not self._caught_up.is_set():
-                    places = consumer.position([KafkaPartition(*partition) for partition in ends])
-                    passed = {TopicPartition(place.topic, place.partition): place.offset for place in places}
-                    ends = {partition: end for partition, end in ends.items() if passed[partition] < end}
-                if not ends:
-                    self._caught_up.set()
-                while len(self._waiting) > _WAITING_RECORDS and not self._closing.wait(_POLL_S):
-                    pass
-        except KafkaException as error:
-            self._failure = error
-            logger.exception("broadcast ended")
-        finally:
-            consumer.close()
+    def _read(self, consumer: Consumer) -> None:
+        """See `ReaderThread`."""
+        ends = self._assign(consumer)
+        while not self._closing.is_set():
+            for message in consumer.consume(_FETCH_RECORDS, timeout=_POLL_S):
+                self._waiting.append(read_record(message))
+            if ends and not self._caught_up.is_set():
+                places = consumer.position([KafkaPartition(*partition) for partition in ends])
+                passed = {TopicPartition(place.topic, place.partition): place.offset for place in places}
+                ends = {partition: end for partition, end in ends.items() if passed[partition] < end}
+            if not ends:
+                self._caught_up.set()
+            while len(self._waiting) > _WAITING_RECORDS and not self._closing.wait(_POLL_S):
+                pass
 
     def _assign(self, consumer: Consumer) -> dict[TopicPartition, int]:
         """Start at the beginning of every partition; returns where each non-empty one ends now."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from streams.errors import BroadcastError
-from streams.plain_consumer import plain_consumer, read_record
+from streams.plain_consumer import read_record
+from streams.reader_thread import ReaderThread
 from streams.records import ReadRecord
 from streams.settings import StreamSettings
 from streams.topics import ENTITY_ROWS
@@ -22,8 +20,6 @@ _FETCH_RECORDS = 200
 # What may wait to be taken; beyond it the thread waits, and Kafka keeps the rest.
 _WAITING_BYTES = 64 << 20
 
-logger = logging.getLogger(__name__)
-
 
 class _Course(NamedTuple):
     """What is followed since some moment; records of an earlier course are not wanted any more."""
@@ -32,24 +28,17 @@ class _Course(NamedTuple):
     positions: Mapping[int, int]
 
 
-class RowFollower:
+class RowFollower(ReaderThread):
     """Reads in a thread of its own; what it read waits to be taken."""
 
     def __init__(self, settings: StreamSettings) -> None:
         """Prepare; nothing connects before `start`."""
-        self._settings = settings
+        super().__init__("entity-rows", ENTITY_ROWS, settings)
         self._course = _Course(0, {})
         self._waiting: deque[tuple[int, ReadRecord]] = deque()
         # Each is changed by one thread only.
         self._read_bytes = 0
         self._taken_bytes = 0
-        self._closing = threading.Event()
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="entity rows", daemon=True)
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
 
     def follow(self, positions: Mapping[int, int]) -> None:
         """Read these partitions from these offsets on, instead of what was followed; what waits is forgotten."""
@@ -61,9 +50,7 @@ class RowFollower:
         Raises:
             BroadcastError: reading has failed.
         """
-        if self._failure is not None:
-            message = f"cannot read {ENTITY_ROWS}"
-            raise BroadcastError(message) from self._failure
+        self._raise_failure()
         while self._waiting:
             number, record = self._waiting.popleft()
             self._taken_bytes += len(record.value or b"")
@@ -71,34 +58,21 @@ class RowFollower:
                 return record
         return None
 
-    def close(self) -> None:
-        """Stop reading; blocks until the thread has ended."""
-        self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        """Read until closed."""
-        consumer = plain_consumer(self._settings, "entity-rows")
+    def _read(self, consumer: Consumer) -> None:
+        """See `ReaderThread`."""
         assigned = 0
-        try:
-            while not self._closing.is_set():
-                course = self._course
-                if course.number != assigned:
-                    self._assign(consumer, course)
-                    assigned = course.number
-                if not course.positions or self._read_bytes - self._taken_bytes > _WAITING_BYTES:
-                    self._closing.wait(_POLL_S)
-                    continue
-                for message in consumer.consume(_FETCH_RECORDS, timeout=_POLL_S):
-                    record = read_record(message)
-                    self._read_bytes += len(record.value or b"")
-                    self._waiting.append((assigned, record))
-        except KafkaException as error:
-            self._failure = error
-            logger.exception("reading %s ended", ENTITY_ROWS)
-        finally:
-            consumer.close()
+        while not self._closing.is_set():
+            course = self._course
+            if course.number != assigned:
+                self._assign(consumer, course)
+                assigned = course.number
+            if not course.positions or self._read_bytes - self._taken_bytes > _WAITING_BYTES:
+                self._closing.wait(_POLL_S)
+                continue
+            for message in consumer.consume(_FETCH_RECORDS, timeout=_POLL_S):
+                record = read_record(message)
+                self._read_bytes += len(record.value or b"")
+                self._waiting.append((assigned, record))
 
     @staticmethod
     def _assign(consumer: Consumer, course: _Course) -> None:
