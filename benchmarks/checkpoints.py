@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from benchmarks import results, workload
+from benchmarks import portfolio, results, workload
 from benchmarks.options import Options
+from benchmarks.portfolio import PARTITIONS, Paying
 from cardwatch.settings import shipped_toml
 from detector.models import ModelsConfig, Trainer
 from detector.models.version import ModelVersion
@@ -45,8 +46,6 @@ PURPOSE = "what checkpoints cost the stream, what they write, and how long a res
 
 _KEY = bytes(range(16))
 _CARDS = (10_000, 100_000, 1_000_000)
-_PARTITIONS = 8
-_BATCH = 4_096
 _PAYMENTS_BEFORE = 2
 _APART_MS = 250
 # Payments between two checkpoints: five seconds of 40,000 a second, which is as fast as one worker goes, and of 5,000.
@@ -121,7 +120,7 @@ class _Worker:
         self._cards = cards
         self._clock_ms = workload.START_MS
         self._number = 0
-        self._offsets = dict.fromkeys(range(_PARTITIONS), 0)
+        self._offsets = dict.fromkeys(range(PARTITIONS), 0)
         self.pauses = _Pauses()
         self._registry = CollectorRegistry()
         metrics = StreamMetrics(self._registry)
@@ -136,7 +135,7 @@ class _Worker:
     def take_over(self, generation: int) -> float:
         """Open all partitions as a restart does; returns the seconds."""
         started_s = time.perf_counter()
-        opened = self.ownership.keep(frozenset(range(_PARTITIONS)), generation)
+        opened = self.ownership.keep(frozenset(range(PARTITIONS)), generation)
         found = self.store.load(opened, generation, self.core.new_room)
         answered = {partition: Answered() for partition in opened}
         positions = dict.fromkeys(opened, Position(0, 0))
@@ -170,19 +169,13 @@ class _Worker:
         owned.position = Position(self._offsets[partition], 0)
         self.checkpointer.batch_done(self.ownership, count)
 
-    def all_cards(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    def all_cards(self) -> Iterator[Paying]:
         """Every card once, in batches of its partition."""
-        for partition in range(_PARTITIONS):
-            cards = self._rng.permutation(np.arange(partition, self._cards, _PARTITIONS))
-            for start in range(0, len(cards), _BATCH):
-                yield partition, cards[start : start + _BATCH]
+        return portfolio.all_cards(self._cards, self._rng)
 
-    def some_cards(self, payments: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    def some_cards(self, payments: int) -> Iterator[Paying]:
         """Random cards, the partitions in turn."""
-        for start in range(0, payments, _BATCH):
-            partition = start // _BATCH % _PARTITIONS
-            count = min(_BATCH, payments - start)
-            yield partition, _PARTITIONS * self._rng.integers(0, self._cards // _PARTITIONS, count) + partition
+        return portfolio.some_cards(self._cards, payments, self._rng)
 
     async def checkpoint(self) -> None:
         """Take a checkpoint; the base that may be due is read to its end beside it."""
@@ -262,7 +255,7 @@ def _restart(folder: Path, cards: int, model: ModelVersion, before: _Worker) -> 
     """How long a new worker reads; what it then has is what the other one has."""
     after = _Worker(folder, cards, model)
     seconds = after.take_over(2)
-    for subject in (*range(_PARTITIONS), None):
+    for subject in (*range(PARTITIONS), None):
         arrays = dict(before.core.changes(subject).base_arrays())
         for name, array in after.core.changes(subject).base_arrays():
             if name.startswith("at.") and not np.array_equal(array, arrays[name]):

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import results, workload
+from benchmarks import portfolio, results, workload
 from benchmarks.one_core import one_core
 from benchmarks.options import Options
+from benchmarks.portfolio import BATCH, PARTITIONS
 from benchmarks.small_bank import shipped_models
 from cardwatch.settings import shipped_toml
 from detector.catalogue import DAY_MS
@@ -36,7 +37,6 @@ PURPOSE = "what a payment costs and a card takes, from 10,000 cards to 5,000,000
 PAGE = results.REPOSITORY / "docs" / "scale.md"
 _KEY = bytes(range(16))
 _CARDS = (10_000, 100_000, 1_000_000, 5_000_000)
-_PARTITIONS, _BATCH = 8, 4_096
 _A_DAY = 2
 # Few batches: where there are few cards, each has soon paid more often than the others have.
 _PAYMENTS_BEFORE, _TIMED_BATCHES = 2, 12
@@ -64,20 +64,20 @@ class _Bank:
     """An engine whose cards pay when they are told to; nothing of Kafka."""
 
     def __init__(self, cards: int, events: int) -> None:
-        a_partition = cards // _PARTITIONS
+        a_partition = cards // PARTITIONS
         config = StateConfig(
-            _KEY, cards=a_partition + a_partition // 4 + 64, events=events // _PARTITIONS + 65_536, payments=65_536,
+            _KEY, cards=a_partition + a_partition // 4 + 64, events=events // PARTITIONS + 65_536, payments=65_536,
             entities=2 * (_MERCHANTS + _TERMINALS) + int(2 * _DEVICES_PER_CARD * cards), buckets=32_000_000,
         )  # fmt: skip
         self.state = EngineState(config, RateTable.from_mapping(shipped_toml("rates.toml")))
-        for partition in range(_PARTITIONS):
+        for partition in range(PARTITIONS):
             self.state.open_partition(partition)
         self._policy = Policy.from_mapping(shipped_toml("policy.toml"))
         self._model = Trainer(shipped_models()).scorer("m-000000")
         self._rng = np.random.default_rng(29)
         self._cards, self._apart_us = cards, DAY_MS * 1_000 // (_A_DAY * cards)
         self._clock_us = workload.START_MS * 1_000
-        self._offsets = dict.fromkeys(range(_PARTITIONS), 0)
+        self._offsets = dict.fromkeys(range(PARTITIONS), 0)
 
     def batch(self, partition: int, cards: NDArray[np.int64]) -> TransactionBatch:
         """Payments of cards of a partition, each at one of many merchants and on the card's own device."""
@@ -104,18 +104,12 @@ class _Bank:
 
     def all_cards(self) -> Iterator[TransactionBatch]:
         """Every card once, partition by partition."""
-        for partition in range(_PARTITIONS):
-            cards = self._rng.permutation(np.arange(partition, self._cards, _PARTITIONS))
-            for start in range(0, len(cards), _BATCH):
-                yield self.batch(partition, cards[start : start + _BATCH])
+        return (self.batch(*paying) for paying in portfolio.all_cards(self._cards, self._rng))
 
     def some_cards(self, batches: int) -> Iterator[TransactionBatch]:
         """Random cards, the partitions in turn."""
-        for number in range(batches):
-            partition = number % _PARTITIONS
-            yield self.batch(
-                partition, _PARTITIONS * self._rng.integers(0, self._cards // _PARTITIONS, _BATCH) + partition
-            )
+        paying = portfolio.some_cards(self._cards, batches * BATCH, self._rng)
+        return (self.batch(*each) for each in paying)
 
 
 def run(options: Options) -> None:
@@ -126,7 +120,7 @@ def run(options: Options) -> None:
     results.save(NAME, {"costs": [asdict(each) for each in costs], "used": [asdict(each) for each in used]})
     head = ("cards", "assess_batch, µs a payment", "beside the fewest", "memory of the process, MiB")
     said = (
-        f"Batches of {_BATCH:,} over {_PARTITIONS} partitions of one process, {_MERCHANTS:,} merchants, "
+        f"Batches of {BATCH:,} over {PARTITIONS} partitions of one process, {_MERCHANTS:,} merchants, "
         f"{_TERMINALS:,} terminals and a device for every second card; processor time:"
     )
     table = results.table(head, [each.row(costs[0]) for each in costs])
@@ -147,7 +141,7 @@ def _cost(cards: int, options: Options) -> Cost:
         bank.assess(batch)
         spent_s.append(time.thread_time() - started_s)
     # The median: now and then a table grows, or the system has something else to do on this core.
-    cost = Cost(cards, float(np.median(spent_s)) / _BATCH * 1e6, _rss_mib())
+    cost = Cost(cards, float(np.median(spent_s)) / BATCH * 1e6, _rss_mib())
     options.say(f"{cost.us:.2f} µs a payment, {cost.rss_mib:,.0f} MiB")
     del bank
     gc.collect()
