@@ -11,12 +11,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _DEADLINE_SECONDS = 60.0
+# What Chromium answers to a question whose page went away before it could.
+_PAGE_WENT = "Inspected target navigated or closed"
 _CTRL = 2
 # Windows' code and the text of each, as the protocol wants them.
 _NAMED_KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Escape": (27, "")}
@@ -30,6 +32,10 @@ _FLAGS = (
 def browser_program() -> str | None:
     """Path of the browser, or None where there is none."""
     return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+
+
+class PageWentError(RuntimeError):
+    """The page that was asked was left before it answered."""
 
 
 class Browser:
@@ -72,7 +78,8 @@ class Browser:
     def submit(self, selector: str) -> None:
         """Press a button the way a person does, and wait for the page that follows."""
         self._mark_page()
-        self.evaluate(f"void document.querySelector({json.dumps(selector)}).click()")
+        with suppress(PageWentError):
+            self.evaluate(f"void document.querySelector({json.dumps(selector)}).click()")
         self._wait_for_other_page()
 
     def fill(self, selector: str, text: str) -> None:
@@ -135,8 +142,10 @@ class Browser:
     def _wait_for_other_page(self) -> None:
         deadline = time.monotonic() + _DEADLINE_SECONDS
         while time.monotonic() < deadline:
-            if self.evaluate("!window.cardwatchOldPage && document.readyState === 'complete'"):
-                return
+            # A page that goes away while it is asked is what is waited for: the next one is asked.
+            with suppress(PageWentError):
+                if self.evaluate("!window.cardwatchOldPage && document.readyState === 'complete'"):
+                    return
             time.sleep(0.05)
         message = "the next page did not load"
         raise TimeoutError(message)
@@ -153,7 +162,8 @@ class Browser:
                 self._refused.append(answer["params"]["entry"]["text"])
             if answer.get("id") == self._number:
                 if "error" in answer:
-                    raise RuntimeError(json.dumps(answer["error"]))
+                    kind = PageWentError if answer["error"]["message"] == _PAGE_WENT else RuntimeError
+                    raise kind(json.dumps(answer["error"]))
                 result: dict[str, Any] = answer["result"]
                 return result
 
