@@ -10,6 +10,7 @@ VENV ?= .venv
 ARGS ?=
 
 BIN := $(VENV)/bin
+PACKAGES := $(VENV)/.packages
 INSTALLED := $(VENV)/.installed
 # Where kafka_2.13 and what it needs are put; ignored by git.
 export CARDWATCH_KAFKA_LIBS ?= $(CURDIR)/.kafka/4.1.0
@@ -30,8 +31,8 @@ RUN ?= python -m
 
 .PHONY: test
 test: $(INSTALLED) ## Run the tests on embedded services, and the kernels once more as plain Python
-	@mkdir -p .cache; $(MAKE) --no-print-directory --keep-going $(BESIDE) > .cache/test-beside.log 2>&1 & beside=$$!; \
-	ended=0; $(MAKE) --no-print-directory test-most || ended=1; \
+	@mkdir -p .cache; $(MAKE) --no-print-directory -j1 --keep-going $(BESIDE) > .cache/test-beside.log 2>&1 & beside=$$!; \
+	ended=0; $(MAKE) --no-print-directory -j1 test-most || ended=1; \
 	echo "== the other half, which ran meanwhile"; wait $$beside || ended=1; cat .cache/test-beside.log; exit $$ended
 
 .PHONY: coverage
@@ -41,18 +42,18 @@ coverage: $(INSTALLED) ## Run the tests as `make test` does, and report what the
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-# Two halves, for two cores: the second computes or waits for alerts to fire, and disturbs the first but little.
+# Two halves, for two cores: the second computes, or waits for demos and alerts, and disturbs the first but little.
 .PHONY: test-most test-others
 test-most: $(INSTALLED)
 	CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/$(RUN) pytest --durations=15 \
-		$(if $(ARGS),$(ARGS),--ignore=tests/sim --ignore=tests/integration)
-	$(if $(ARGS),,CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/python -m pytest --durations=5 tests/sim)
+		$(if $(ARGS),$(ARGS),--ignore=tests/sim --ignore=tests/integration --ignore=tests/cardwatch/test_demo.py)
 
 test-others: $(INSTALLED)
 	CARDWATCH_TEST_JIT=off NUMBA_DISABLE_JIT=1 $(BIN)/$(RUN) pytest --durations=5 \
 		-m "not kafka and not compiled and not slow" tests/detector tests/style/test_jit.py \
 		tests/streams/test_scanning.py tests/streams/test_plain_decisions.py
-	$(if $(ARGS),,CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/python -m pytest --durations=5 tests/integration)
+	$(if $(ARGS),,CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/python -m pytest --durations=15 \
+		tests/sim tests/cardwatch/test_demo.py tests/integration)
 
 # The first seed that `make sim` plays; with ARGS="--count 1000" it plays many.
 SEED ?= 0
@@ -62,7 +63,7 @@ sim: $(INSTALLED) ## Play one seed of the simulation and show what happened (SEE
 	@$(BIN)/python -W ignore -m tests.sim $(SEED) $(ARGS)
 
 .PHONY: check
-check: $(INSTALLED) ## Lint, format check, types, floors, tidiness
+check: $(PACKAGES) ## Lint, format check, types, floors, tidiness
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -94,7 +95,7 @@ test-kafka: $(INSTALLED) $(CARDWATCH_KAFKA_LIBS)/.fetched ## Run the integration
 test-faults: $(INSTALLED) $(CARDWATCH_KAFKA_LIBS)/.fetched ## Inflict every fault of the matrix on a real Kafka and Redis, and count (CARDWATCH_FAULTS=300 for more)
 	CARDWATCH_TEST_JIT=on $(BIN)/python -m pytest -s -m faults $(ARGS)
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(PACKAGES): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "cardwatch needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what requirements.lock names into $(VENV) ..."
@@ -103,6 +104,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@# pip would compile on one core. What does not compile is a template or test that some package carries along.
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(INSTALLED): $(PACKAGES)
 	@echo "Compiling the kernels and training the demo's first model (once) ..."
 	@$(BIN)/cardwatch warm
 	@touch $@

@@ -134,7 +134,7 @@ def first_met(memory: Memory, at: int) -> int:
 
 
 @kernel
-def _count(memory: Memory, half: NDArray[np.uint32], at: int, entry: int, window: int, step: int) -> None:
+def count_entry(memory: Memory, half: NDArray[np.uint32], at: int, entry: int, window: int, step: int) -> None:
     """Count a payment into (1) or out of (-1) a window."""
     base = at + CARD_WINDOWS + window * CARD_WINDOW_WORDS
     attributes = np.int64(half[column_start(memory, at, ATTRIBUTES) + entry])
@@ -156,7 +156,7 @@ def expire(memory: Memory, half: NDArray[np.uint32], at: int, time_ms: int) -> N
         age = time_ms - _WINDOWS[window] - memory[at + BASE_MS]
         while entry < count and np.int64(half[times + entry]) <= age:
             if not np.int64(half[attributes + entry]) & ATTRIBUTE_REVERSED:
-                _count(memory, half, at, entry, window, -1)
+                count_entry(memory, half, at, entry, window, -1)
             entry += 1
         memory[start] = entry
 
@@ -218,7 +218,7 @@ def drop_oldest(memory: Memory, half: NDArray[np.uint32], at: int, time_ms: int)
         start = at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + START
         while memory[start] < limit:
             if not np.int64(half[attributes + memory[start]]) & ATTRIBUTE_REVERSED:
-                _count(memory, half, at, memory[start], window, -1)
+                count_entry(memory, half, at, memory[start], window, -1)
             memory[start] += 1
     save(memory, memory[at + BLOCK], UNIT_WORDS << memory[at + ORDER])
     _move_entries(memory, half, at, memory[at + BLOCK], memory[at + ORDER], time_ms)
@@ -232,7 +232,7 @@ def _set_bit(memory: Memory, half: NDArray[np.uint32], place: int, bit: int, on:
 
 
 @kernel
-def _last_at_merchant(memory: Memory, half: NDArray[np.uint32], at: int, merchant: int, stop: int, first: int) -> int:
+def last_at_merchant(memory: Memory, half: NDArray[np.uint32], at: int, merchant: int, stop: int, first: int) -> int:
     """The last entry in `first` to `stop` of a payment at this merchant that was not taken back, or -1."""
     merchants, attributes = column_start(memory, at, MERCHANT), column_start(memory, at, ATTRIBUTES)
     for entry in range(stop - 1, first - 1, -1):
@@ -277,7 +277,7 @@ def forget_usual(memory: Memory, at: int) -> None:
 
 
 @kernel
-def _fade_usual(memory: Memory, at: int) -> None:
+def fade_usual(memory: Memory, at: int) -> None:
     """Let every payment count half once there are many, so that the usual amount follows slow changes."""
     if usual_count(memory, at) >= _USUAL_PAYMENTS:
         count, logs = usual_count(memory, at) // 2, usual_logs(memory, at) // 2
@@ -298,7 +298,7 @@ def append(
     """
     entry = memory[at + COUNT]
     if met_merchant > 0:
-        before = _last_at_merchant(memory, half, at, tokens[0], entry, first_met(memory, at))
+        before = last_at_merchant(memory, half, at, tokens[0], entry, first_met(memory, at))
         _set_bit(memory, half, column_start(memory, at, ATTRIBUTES) + before, ATTRIBUTE_SUPERSEDED, 1)
     half[column_start(memory, at, TIME) + entry] = time_ms - memory[at + BASE_MS]
     half[column_start(memory, at, AMOUNT) + entry] = amount
@@ -311,10 +311,10 @@ def append(
     for column in range(_COLUMNS):
         mark(memory, (column_start(memory, at, column) + entry) >> 1, 1)
     for window in range(WINDOW_COUNT):
-        _count(memory, half, at, entry, window, 1)
+        count_entry(memory, half, at, entry, window, 1)
     if attributes & ATTRIBUTE_TRUSTED:
         _trust(memory, at, amount, 1)
-        _fade_usual(memory, at)
+        fade_usual(memory, at)
     memory[at + COUNT] = entry + 1
     memory[at + CLOCK] = time_ms
     return memory[at + FIRST_NUMBER] + entry
@@ -335,12 +335,12 @@ def reverse(memory: Memory, half: NDArray[np.uint32], at: int, number: int) -> N
         return
     for window in range(WINDOW_COUNT):
         if entry >= memory[at + CARD_WINDOWS + window * CARD_WINDOW_WORDS + START]:
-            _count(memory, half, at, entry, window, -1)
+            count_entry(memory, half, at, entry, window, -1)
     place = column_start(memory, at, ATTRIBUTES) + entry
     merchant = int(half[column_start(memory, at, MERCHANT) + entry])
     if merchant != 0 and not np.int64(half[place]) & ATTRIBUTE_SUPERSEDED:
         first = max(memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START], entry - CARD_MEMORY_PAYMENTS)
-        before = _last_at_merchant(memory, half, at, merchant, entry, first)
+        before = last_at_merchant(memory, half, at, merchant, entry, first)
         if before >= 0:
             _set_bit(memory, half, column_start(memory, at, ATTRIBUTES) + before, ATTRIBUTE_SUPERSEDED, 0)
     if np.int64(half[place]) & ATTRIBUTE_TRUSTED:
@@ -382,7 +382,7 @@ def set_label(memory: Memory, half: NDArray[np.uint32], at: int, number: int, is
         _set_bit(memory, half, place, ATTRIBUTE_TRUSTED, 0)
     elif not is_fraud and not attributes & ATTRIBUTE_TRUSTED:
         _trust(memory, at, amount, 1)
-        _fade_usual(memory, at)
+        fade_usual(memory, at)
         _set_bit(memory, half, place, ATTRIBUTE_TRUSTED, 1)
 
 

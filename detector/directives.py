@@ -83,13 +83,15 @@ class Directives:
         self._travellers: _Known | None = None
         self._allowed_at: dict[str, dict[str, int]] = {}
         self._allowed_cards: _Known | None = None
+        # New cards by those that they replace.
+        self._heirs: dict[str, str] = {}
         self._allowed: dict[str, dict[str, int]] = {column: {} for column in ALLOWED_COLUMNS}
         self._allowed_words: dict[str, _Known] = {}
 
     def travel(self, card_token: str, countries: Sequence[str], until_ms: int) -> None:
         """The cardholder is in one of these countries (ISO 3166-1 alpha-2) until `until_ms` of event time.
 
-        It replaces what was said before; no country takes it back.
+        It replaces what was said before; no country takes it back. For the card that replaces this one it holds too.
         """
         self._travellers = None
         if countries:
@@ -99,11 +101,36 @@ class Directives:
             )
         else:
             self._travel.pop(card_token, None)
+        if card_token in self._heirs:
+            self.travel(self._heirs[card_token], countries, until_ms)
 
     def allow_merchant(self, card_token: str, merchant_id: str, until_ms: int) -> None:
-        """Let the card pay at a merchant until `until_ms` of event time, whatever models and reviewing rules say."""
+        """Let the card pay at a merchant until `until_ms` of event time, whatever models and reviewing rules say.
+
+        The card that replaces it may as well.
+        """
         self._allowed_cards = None
         self._allowed_at.setdefault(card_token, {})[merchant_id] = until_ms
+        if card_token in self._heirs:
+            self.allow_merchant(self._heirs[card_token], merchant_id, until_ms)
+
+    def inherit(self, card_token: str, new_card_token: str) -> None:
+        """Let what was said of the cardholder's journeys and merchants hold for the card that replaces this one.
+
+        What was said of the old number, that it is watched or what is damped on it, ends with it. A card that would
+        inherit from itself, over however many, inherits nothing.
+        """
+        heir: str | None = new_card_token
+        while heir is not None:
+            if heir == card_token:
+                return
+            heir = self._heirs.get(heir)
+        self._heirs[card_token] = new_card_token
+        if card_token in self._travel and new_card_token not in self._travel:
+            self._travel[new_card_token] = self._travel[card_token]
+            self._travellers = None
+        for merchant_id, until_ms in self._allowed_at.get(card_token, {}).items():
+            self.allow_merchant(new_card_token, merchant_id, until_ms)
 
     def allow(self, column: str, value: str, until_ms: int) -> None:
         """Let everything with this card, merchant, terminal, device or country pay until then; 0 takes it back.

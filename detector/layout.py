@@ -18,11 +18,12 @@ LONGEST = constants(WINDOW_COUNT)[-1]
 # A card. Fields 0 to 2 are the key; field 3, which links rows that are free, holds FIRST_NUMBER in one that is not. Its
 # payments lie in a block of the arena, and what has the number n in the card's life is entry n - FIRST_NUMBER of it.
 # The usual amount is kept as a sum, the sum of squared logarithms, and in one word how many payments and the sum of
-# their logarithms. A window is four words from CARD_WINDOWS on.
+# their logarithms. INHERITED is 1 once the card was given the history of the one that it replaces, or went without. A
+# window is four words from CARD_WINDOWS on.
 (
     FIRST_NUMBER, GENERATION, CLOCK, LAST_PLACE, LAST_PLACE_TIME, BLOCK, ORDER, COUNT, BASE_MS, USUAL_SUM, USUAL_COUNTS,
-    USUAL_SQUARES, CARD_WINDOWS,
-) = constants(16)[3:]  # fmt: skip
+    USUAL_SQUARES, INHERITED, CARD_WINDOWS,
+) = constants(17)[3:]  # fmt: skip
 USUAL_SHIFT = 32
 # COUNTED holds two counts: payments, and of them the refused ones above REFUSED_SHIFT.
 START, COUNTED, SPENDS, SPEND_SUM = constants(4)

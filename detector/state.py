@@ -65,7 +65,7 @@ from detector.saved import Index, Shape, StateChanges, StateImage, Texts
 from detector.segments import Segments
 from detector.tokens import KEY_BYTES
 
-FORMAT = 7
+FORMAT = 8
 # A batch of 16,384 records saves about 150 words a record; more where blocks grow. Committed only as used.
 _JOURNAL_WORDS = 1 << 26
 # A segment is written at once: 15 MB.

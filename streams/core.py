@@ -212,6 +212,13 @@ class ScoringCore(Protocol):
         """What decisions are made with now."""
         ...
 
+    def bequests(self) -> list[tuple[str, bytes]]:
+        """What cards that were replaced leave to the new ones, as far as it is here and nobody has told it yet.
+
+        Pairs of the new card's token and the record in which all workers are told.
+        """
+        ...
+
     def take_over(self, topic: str, value: bytes | None) -> None:
         """Take over a record of a broadcast topic.
 

@@ -13,6 +13,7 @@ from detector.assessments import Assessments
 from detector.desk_lists import DeskLists
 from detector.engine import adopt_decision, assess_batch
 from detector.errors import ModelError
+from detector.inheritance import Histories, history_of
 from detector.label_kernel import APPLIED, CORRECTED, REPEATED, TOO_LATE, UNKNOWN
 from detector.labels import Matured, apply_labels, build_label_batch, mature
 from detector.layout import SOURCE_POSITION
@@ -36,8 +37,9 @@ from detector.vocabulary import CardStatus, Kind
 from streams.checkpoint_objects import Room
 from streams.core import AssessedBatch, LabelOutcome, Progress, StateChanges, StateUse, UnusableBroadcastError
 from streams.encoding import Versions
+from streams.histories import decode_history, encode_history
 from streams.recovery import StandingDecision
-from streams.topics import CARD_STATES, CONTROL, MODELS
+from streams.topics import CARD_STATES, CONTROL, HISTORIES, MODELS
 
 _STATUSES = CardStatus.by_wire()
 _WARM_UP_MS = 1_700_000_000_000
@@ -121,6 +123,10 @@ class DetectorCore:
         self._tried = tried
         # A second one, since each keeps what it has laid over one policy.
         self._tried_lists = DeskLists()
+        self._histories = Histories(state.config.fingerprint_key)
+        # New cards by the old ones whose histories are to be told, and whether any of those may be here unseen.
+        self._heirs: dict[str, str] = {}
+        self._may_tell = False
 
     def warm_up(self) -> None:
         """See `ScoringCore`. Compiling takes most of a minute where nothing is cached, and lets nothing else run."""
@@ -173,6 +179,7 @@ class DetectorCore:
             self._state.open_partition(partition)
         else:
             self._state.restore(partition, cast("StateImage", saved))
+        self._may_tell = True
 
     def drop(self, partition: int) -> None:
         """See `ScoringCore`."""
@@ -201,6 +208,7 @@ class DetectorCore:
 
     def assess(self, batch: TransactionBatch) -> AssessedBatch:
         """See `ScoringCore`."""
+        self._histories.hand_over(self._state, batch)
         times = batch.event_time_ms
         latest_ms = int(times.max()) if len(times) else 0
         policy = self._lists.over(self._policy, latest_ms)
@@ -273,15 +281,37 @@ class DetectorCore:
             directives.allow_merchant(directive.card_token, directive.merchant_id, directive.until_ms)
         elif isinstance(directive, _Travel):
             directives.travel(directive.card_token, directive.countries, directive.until_ms)
-        elif isinstance(directive, _ListEntry) and directive.effect == "allow":
+        elif isinstance(directive, _Inherit):
+            directives.inherit(directive.card_token, directive.new_card_token)
+            self._heirs[directive.card_token] = directive.new_card_token
+            self._may_tell = True
+        elif directive.effect == "allow":
             directives.allow(directive.subject, directive.value, directive.until_ms)
-        elif isinstance(directive, _ListEntry):
+        else:
             self._put(_LIST_NAMES[directive.effect, directive.subject], directive.value, directive.until_ms)
 
     def _put(self, name: str, value: str, until_ms: int) -> None:
         """Put an entry of the desk's on a list of both policies."""
         for lists in (self._lists, self._tried_lists):
             lists.put(name, value, until_ms)
+
+    def bequests(self) -> list[tuple[str, bytes]]:
+        """See `ScoringCore`."""
+        if not self._may_tell:
+            return []
+        self._may_tell = False
+        told, digest = [], self._state.config.digest()
+        for card_token, new_card_token in list(self._heirs.items()):
+            if new_card_token in self._histories:
+                del self._heirs[card_token]
+                continue
+            for partition in self._state.partitions.values():
+                history = history_of(partition, card_token, self._state.config.fingerprint_key)
+                if history is not None:
+                    told.append((new_card_token, encode_history(new_card_token, history, digest)))
+                    del self._heirs[card_token]
+                    break
+        return told
 
     def take_over(self, topic: str, value: bytes | None) -> None:
         """See `ScoringCore`."""
@@ -298,6 +328,8 @@ class DetectorCore:
                 self._state.directives.set_card_state(state.card_token, status, state.command_time_ms)
             elif topic == CONTROL:
                 self._obey(_directives.decode(value))
+            elif topic == HISTORIES:
+                self._histories.put(*decode_history(value, self._state.config.digest()))
         except (ModelError, msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
             # What was read is not repeated: it may hold anything.
             message = f"{topic}: {type(error).__name__}"

@@ -157,6 +157,7 @@ class StreamMetrics:
         self.checkpoints_damaged = made.counter("cardwatch_checkpoints_damaged_total")
         self.rows_applied = made.counter("cardwatch_entity_rows_applied_total")
         self.rows_missed = made.counter("cardwatch_entity_rows_missed_total")
+        self.histories_told = made.counter("cardwatch_histories_told_total")
         self._rows_staleness = made.histogram("cardwatch_entity_rows_staleness_seconds")
         self.commits_refused = made.counter("cardwatch_commits_refused_total")
 

@@ -18,6 +18,7 @@ from streams.core import ScoringCore, UnusableBroadcastError
 from streams.doors import Doors, KafkaDoors
 from streams.entity_rows import EntityRows
 from streams.errors import SettingsError, TopicError
+from streams.events import Outgoing
 from streams.labelling import Labeller
 from streams.metrics import StreamMetrics
 from streams.ownership import Ownership
@@ -36,12 +37,14 @@ from streams.topics import (
     DECISIONS,
     ENTITY_ROWS,
     EXAMPLES,
+    HISTORIES,
     LABELS,
     MODELS,
     TRANSACTIONS,
 )
 
-_TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_LETTERS, EXAMPLES, MODELS, CONTROL, CARD_STATES)
+_BROADCASTS = (MODELS, CONTROL, CARD_STATES, HISTORIES)
+_TOPICS = (TRANSACTIONS, LABELS, DECISIONS, ALERTS, DEAD_LETTERS, EXAMPLES, *_BROADCASTS)
 _TOPICS_SHARING = (*_TOPICS, ENTITY_ROWS)
 # Between fetches: how often labels are released, directives applied and lags shown.
 _TICK_S = 0.1
@@ -69,7 +72,7 @@ class ScoreRole:
         self._clock = clock
         self._doors = doors or KafkaDoors(settings, metrics.vitals)
         self._producer = self._doors.producer()
-        self._broadcast = self._doors.broadcasts((MODELS, CONTROL, CARD_STATES))
+        self._broadcast = self._doors.broadcasts(_BROADCASTS)
         check = CardNumberCheck(settings.issuer_token_pattern)
         transactions = TransactionCodec(check, settings.future_bound_ms)
         self._topics = _TOPICS_SHARING if settings.share_entities else _TOPICS
@@ -236,6 +239,12 @@ class ScoreRole:
             if self._core.versions().model != before:
                 self._metrics.model_in_use(self._core.versions().model)
 
+    async def _tell_heirs(self) -> None:
+        """Tell all workers what cards of ours that were replaced leave to the new ones, wherever those pay."""
+        for card_token, value in self._core.bequests():
+            await self._producer.send(Outgoing(HISTORIES, None, card_token.encode(), value))
+            self._metrics.histories_told.inc()
+
     async def _is_foreign(self, gap: Gap) -> bool:
         """Whether another worker has written decisions between ours."""
         return await asyncio.to_thread(has_decisions, self._doors.open_tails, gap.partition, gap.offsets)
@@ -290,6 +299,7 @@ class ScoreRole:
             return False
         await self._producer.examine_gaps()
         self._take_broadcast()
+        await self._tell_heirs()
         for owned in self._ownership.partitions.values():
             await self._labeller.release(owned, self._transactions_read)
         self._show_lags()

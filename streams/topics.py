@@ -18,6 +18,7 @@ EXAMPLES = "cardwatch.examples.v1"
 MODELS = "cardwatch.models.v1"
 CONTROL = "cardwatch.control.v1"
 ENTITY_ROWS = "cardwatch.entity-rows.v1"
+HISTORIES = "cardwatch.histories.v1"
 AUDIT = "cardwatch.audit.v1"
 ACCESS = "cardwatch.access.v1"
 
@@ -143,6 +144,14 @@ TOPICS: tuple[TopicSpec, ...] = (
         "what score workers tell each other of terminals, merchants and devices",
         "a worker that was away for longer misses what happened there meanwhile, and scores without it",
         retention_ms=2 * _DAY_MS,
+    ),
+    # Windows of cards reach back 30 days, and events may be late.
+    TopicSpec(
+        HISTORIES,
+        "what a card that was replaced leaves to the new one",
+        "a new card begins without what is usual for its holder, whose first payments look unusual",
+        partitions=1,
+        retention_ms=40 * _DAY_MS,
     ),
     # What people did to the system itself: kept for ten years unless an operator decides otherwise.
     TopicSpec(

@@ -240,6 +240,12 @@ _STATE = (
         "SRE: EntityRowsStale",
         _SCORE,
     ),
+    _counter(
+        "histories_told_total",
+        "Histories of cards that were replaced, told to all score workers for the new cards.",
+        "support and SRE: does a new card begin with what is usual for its holder",
+        _SCORE,
+    ),
     _counter("checkpoints_damaged_total", "Damaged parts of checkpoints, passed over.", "SRE: storage", _SCORE),
     _counter("commits_refused_total", "Commits that the group refused.", "SRE: workers thought dead", _SCORE),
     _gauge(

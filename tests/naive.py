@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from tests.naive_payment import (
     microdegrees,
     outcome_value,
     over_mean,
+    place_taken_off,
     says_outcome,
     streak_points,
 )
@@ -76,6 +77,8 @@ class NaiveEngine:
     identities: list[tuple[int, tuple[str, str], int, Payment | None]] = field(default_factory=list)
     # By card: how many payments make up the usual amount, their sum, the sums of their logarithms and of the squares.
     usual: dict[str, list[int]] = field(default_factory=dict)
+    # By card that replaced another: copies of that one's payments, which count for the card and nowhere else.
+    inherited: dict[str, list[Payment]] = field(default_factory=dict)
 
     def observe(self, record: Record, partition: int = 0, *, with_features: bool = True) -> NaiveAssessment:
         """Take the next record of a partition; without its features where nobody looks at them."""
@@ -92,7 +95,7 @@ class NaiveEngine:
             time_ms = max(event_ms, floor)
             self.identities.append((partition, identity, time_ms, None))
             return NaiveAssessment(None, time_ms, late=event_ms < time_ms, duplicate=False)
-        own = [p for p in self.payments if p.record["card_token"] == record["card_token"]]
+        own = self._own(record["card_token"])
         time_ms = max([event_ms, floor, *(p.time_ms for p in own)])
         amount = min(self.to_reference(record["amount_minor"], record["currency"]), LARGEST_AMOUNT)
         payment = Payment(record, partition, time_ms, amount, is_refused(record))
@@ -118,6 +121,32 @@ class NaiveEngine:
         if payment.time_ms > clock_ms - MEMORY_MS and not payment.reversed and payment.spends:
             self._trust(payment, trusted=payment.label == "genuine")
         return True
+
+    def inherit(self, card_token: str, new_card_token: str, partition: int) -> None:
+        """Let a new card go on with the history of one of this partition, but for what may have been a thief's."""
+        old, own = self._own(card_token), self._own(new_card_token)
+        if new_card_token in self.inherited or not old:
+            return
+        kept = [
+            replace(p, record={**place_taken_off(p.record), "card_token": new_card_token})
+            for p in old
+            if p.time_ms > max(old[-1].time_ms, self.watermark_ms[partition]) - MEMORY_MS
+            and not (p.reversed or p.refused or p.label == "fraud" or (p.high and p.label != "genuine"))
+        ]
+        if not kept:
+            return
+        oldest_ms = max([kept[-1].time_ms, *(p.time_ms for p in own)]) - MEMORY_MS
+        youngest_ms = min((p.time_ms for p in own if p.time_ms > oldest_ms), default=kept[-1].time_ms)
+        taken = [p for p in kept if oldest_ms < p.time_ms <= youngest_ms]
+        self.inherited[new_card_token] = taken
+        if taken:
+            added = zip(self.usual.get(new_card_token, [0] * 4), self.usual[card_token], strict=True)
+            usual = [sum(each) for each in added]
+            self.usual[new_card_token] = [value // 2 for value in usual] if usual[0] >= 256 else usual
+
+    def _own(self, card_token: str) -> list[Payment]:
+        """All payments of a card, those that it inherited first."""
+        return self.inherited.get(card_token, []) + [p for p in self.payments if p.record["card_token"] == card_token]
 
     def _compare_with_usual(self, payment: Payment) -> None:
         """Compare a payment with the card's usual amount; what is not high becomes part of it."""
@@ -211,15 +240,13 @@ class NaiveEngine:
         """Payments of the card in (t - W, t], this one included, those taken back left out."""
         return [
             p
-            for p in self.payments
-            if p.record["card_token"] == payment.record["card_token"]
-            and payment.time_ms - window_ms < p.time_ms <= payment.time_ms
-            and not p.reversed
+            for p in self._own(payment.record["card_token"])
+            if payment.time_ms - window_ms < p.time_ms <= payment.time_ms and not p.reversed
         ]
 
     def _recent(self, payment: Payment, window_ms: int) -> list[Payment]:
         """Those of the window among the card's last payments that it looks back at: those taken back take a place."""
-        own = [p for p in self.payments if p.record["card_token"] == payment.record["card_token"]]
+        own = self._own(payment.record["card_token"])
         last = {id(p) for p in own[-CARD_MEMORY_PAYMENTS - 1 :]}
         return [p for p in self._on_card(payment, window_ms) if id(p) in last]
 
@@ -342,7 +369,7 @@ class NaiveEngine:
 
     def _last_value(self, feature: Feature, payment: Payment) -> float:
         """Time and place since the card's last payment, whether or not that was taken back since."""
-        own = [p for p in self.payments if p.record["card_token"] == payment.record["card_token"] and p is not payment]
+        own = [p for p in self._own(payment.record["card_token"]) if p is not payment]
         recent = [p for p in own if p.time_ms > payment.time_ms - MEMORY_MS]
         here = microdegrees(payment.record)
         if feature.aggregate == Aggregate.SECONDS_SINCE_LAST:

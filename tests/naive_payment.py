@@ -153,6 +153,11 @@ def microdegrees(record: Record, prefix: str = "") -> tuple[int, int] | None:
     return round(latitude * 1e6), round(longitude * 1e6)
 
 
+def place_taken_off(record: Record) -> dict[str, Any]:
+    """The record as if nobody had said where it was."""
+    return {name: value for name, value in record.items() if name not in ("latitude", "longitude")}
+
+
 def kilometres(a: tuple[int, int], b: tuple[int, int]) -> float:
     """Great-circle distance by the haversine formula."""
     radians = math.pi / 180e6

@@ -287,6 +287,9 @@ class StandInCore:
     def versions(self) -> Versions:
         return Versions(self.model, "policy-1", "rates-1", ("rule-1",))
 
+    def bequests(self) -> list[tuple[str, bytes]]:
+        return []
+
     def take_over(self, topic: str, value: bytes | None) -> None:
         self.broadcast.append((topic, value))
         if topic == "cardwatch.models.v1" and value is not None:

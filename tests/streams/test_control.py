@@ -16,7 +16,7 @@ from detector.state import EngineState, StateConfig
 from detector.vocabulary import Action
 from streams.core import UnusableBroadcastError
 from streams.detector_core import DetectorCore
-from streams.topics import CONTROL
+from streams.topics import CONTROL, HISTORIES
 from tests.detector.policy_inputs import shipped
 
 pytestmark = pytest.mark.compiled
@@ -112,8 +112,36 @@ def test_what_is_no_directive_changes_nothing(scorer: Scorer, value: bytes) -> N
         scorer.core.take_over(CONTROL, value)
 
 
-def test_travel_and_inheritance_are_understood(scorer: Scorer) -> None:
-    """They do not disturb the stream."""
+def test_travel_is_understood(scorer: Scorer) -> None:
+    """It does not disturb the stream."""
     scorer.tell(kind="travel", countries=["JP"], until_ms=LATER_MS)
-    scorer.tell(kind="inherit", new_card_token="card-new")
     assert scorer.pay(country="JP", card_token="card-8") is Action.ALLOW
+
+
+@pytest.mark.parametrize("first", ["allowed", "inherited"])
+def test_allowed_merchants_hold_for_the_new_card_and_watching_does_not(scorer: Scorer, first: str) -> None:
+    """Whichever of the two was said first; also over two replacements, and a card never inherits from itself."""
+    old, new, newest = (f"{name}-{first}" for name in ("old", "new", "newest"))
+    inheriting = (
+        {"kind": "inherit", "card_token": old, "new_card_token": new},
+        {"kind": "inherit", "card_token": new, "new_card_token": newest},
+        {"kind": "inherit", "card_token": newest, "new_card_token": old},
+    )
+    said: list[dict[str, Any]] = [
+        {"kind": "allow_merchant", "card_token": old, "merchant_id": "m-7", "until_ms": LATER_MS},
+        {"kind": "watch", "card_token": old, "until_ms": LATER_MS},
+    ]
+    for directive in [*said, *inheriting] if first == "allowed" else [*inheriting, *said]:
+        scorer.tell(**directive)
+    assert scorer.pay(card_token=old) is Action.REVIEW
+    for card in (new, newest):
+        assert scorer.pay(card_token=card) is Action.ALLOW
+        scorer.tell(kind="watch", card_token=card, until_ms=LATER_MS)
+        assert scorer.pay(card_token=card, merchant_id="m-2") is Action.REVIEW
+        assert scorer.pay(card_token=card, merchant_id="m-7") is Action.ALLOW
+
+
+def test_a_history_that_cannot_be_read_changes_nothing(scorer: Scorer) -> None:
+    """Another key's for instance: counted by the caller, and the new card begins without."""
+    with pytest.raises(UnusableBroadcastError, match="no history"):
+        scorer.core.take_over(HISTORIES, b"x")
