@@ -33,7 +33,7 @@ from tests.services.process import wait_until
 from tests.services.redis_server import RedisServer
 from tests.streams.kafka_world import World, real_world
 
-BEFORE = os.environ.get("CARDWATCH_UPGRADE_FROM", "80dac67")
+BEFORE = os.environ.get("CARDWATCH_UPGRADE_FROM", "bdb6461")
 SEED = 20261128
 _DONE_WITHIN_S = 300.0
 # In the order of docs/runbooks/upgrade.md; docs/runbooks/rollback.md is the same backwards.
