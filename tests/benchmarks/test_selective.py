@@ -10,7 +10,7 @@ import pytest
 from benchmarks.selective import ALERTS, EVERYTHING, SILENCE, UNWEIGHTED, WAYS, WEIGHTED, Learned, Setting, simulate
 
 pytestmark = [pytest.mark.compiled, pytest.mark.slow]
-_SETTING = Setting(days=90, payments_a_day=5_000)
+_SETTING = Setting(days=90, payments_a_day=3_000)
 
 
 @pytest.fixture(scope="module")
