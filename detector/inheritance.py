@@ -151,6 +151,8 @@ class Histories:
         self._by_card: dict[str, History] = {}
         self._words = np.zeros((0, 2), dtype=np.uint64)
         self._in_order: list[History] = []
+        # Many come at once where a worker starts: they are put in order when a batch asks.
+        self._is_arranged = True
 
     def __contains__(self, card_token: object) -> bool:
         """Whether one waits for this card."""
@@ -158,14 +160,19 @@ class Histories:
 
     def put(self, card_token: str, history: History) -> None:
         """Let one wait for a card that replaces another, in place of any before."""
-        oldest_ms = history.clock_ms - _KEPT_MS
-        self._by_card = {card: kept for card, kept in self._by_card.items() if kept.clock_ms > oldest_ms}
         self._by_card[card_token] = history
+        self._is_arranged = False
+
+    def _arrange(self) -> None:
+        """Let go of what is of no use any more, and put the rest in the order of fingerprints."""
+        oldest_ms = max(history.clock_ms for history in self._by_card.values()) - _KEPT_MS
+        self._by_card = {card: history for card, history in self._by_card.items() if history.clock_ms > oldest_ms}
         tokens = list(self._by_card)
         words = fingerprint_many(tokens, self._key)
         order = np.lexsort((words[:, 1], words[:, 0]))
         self._words = np.ascontiguousarray(words[order])
         self._in_order = [self._by_card[tokens[number]] for number in order.tolist()]
+        self._is_arranged = True
 
     def hand_over(self, state: EngineState, batch: Cards) -> int:
         """Let the cards of a batch take over what waits for them, before it is assessed; returns how many did.
@@ -174,8 +181,10 @@ class Histories:
             StateError: the batch's partition is not open.
             CapacityError: there is no room for it at all; nothing has changed.
         """
-        if not self._in_order:
+        if not self._by_card:
             return 0
+        if not self._is_arranged:
+            self._arrange()
         places = np.unique(matching(batch.card, self._words))
         partition, taken = state.partition(batch.partition), 0
         for place in places[places >= 0].tolist():
