@@ -47,6 +47,7 @@ def _rows(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
     yield "Redis", "what became of notices", _span(MEMORY_MS), "cardwatch"
     lines = f"the last {LINES_KEPT:,}, and {UNTOLD_KEPT:,} that failed"
     yield "Redis", "what each endpoint of webhooks was told", lines, "cardwatch"
+    yield "Redis", "the last order to tell each of them again", "until the next", "cardwatch"
     yield "Redis", "outboxes", "until Kafka has acknowledged them", "the relay"
     yield "Redis", "sessions of the console", f"{settings.api.session_hours} hours", "`api.session_hours`"
     yield "SQLite or PostgreSQL", "every case with its events, for search", "for ever", "whoever owns the database"

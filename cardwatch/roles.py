@@ -35,6 +35,7 @@ from streams.history import HistoryRole
 from streams.metrics import StreamMetrics
 from streams.notify import NOTICES_AT_ONCE, NotifyRole
 from streams.reconciliation import Reconciler
+from streams.replaying import ReplayRole
 from streams.respond import RespondRole
 from streams.scoring import epoch_ms
 from streams.settings import StreamSettings
@@ -282,17 +283,21 @@ class WebhookWithLog:
         self._poster = wiring.endpoint_poster(settings, endpoint)
         give_up_ms = settings.webhooks.give_up_hours * _HOUR_MS
         self._role = WebhookRole(endpoint, self._poster, self._log, give_up_ms, streams, metrics)
+        self._replays = wiring.replays(settings)
+        self._again = ReplayRole(endpoint, self._poster, self._log, self._replays, streams, metrics)
 
     async def start(self) -> None:
         """Begin; an endpoint or a Redis that is away is waited for with the first event."""
         await self._role.start()
+        await self._again.start()
 
     async def stop(self) -> None:
         """Leave the group, then the endpoint and the log."""
-        await self._role.stop()
+        await asyncio.gather(self._again.stop(), self._role.stop())
         await self._poster.close()
         await self._log.close()
+        await self._replays.close()
 
     async def wait_broken(self) -> None:
         """Return only by raising."""
-        await self._role.wait_broken()
+        await asyncio.gather(self._role.wait_broken(), self._again.wait_broken())

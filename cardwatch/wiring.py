@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import SecretStr
@@ -22,6 +23,7 @@ from casework.adapters.posting import Poster
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisClient, RedisConnection, connect
 from casework.adapters.redis_notices import RedisNotices
 from casework.adapters.redis_outboxes import RedisStoreSettings
+from casework.adapters.redis_replays import RedisReplays
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.adapters.redis_webhooks import RedisWebhooks
 from casework.adapters.smtp_sender import MailServer, SmtpSender
@@ -35,6 +37,7 @@ from casework.links import Links
 from casework.notices import Messages, NoticeSender
 from casework.playbook import Playbook
 from casework.verification import Method
+from casework.webhook_book import Configured
 from casework.webhooks import Endpoint, kinds_of, secret_of
 
 if TYPE_CHECKING:
@@ -330,6 +333,20 @@ def webhook_log(settings: Settings) -> RedisWebhooks:
     """What was told to endpoints; it connects on first use, and its owner closes it."""
     redis = settings.redis
     return RedisWebhooks(RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas))
+
+
+def replays(settings: Settings) -> RedisReplays:
+    """Where orders to tell endpoints again wait; it connects on first use, and its owner closes it."""
+    redis = settings.redis
+    return RedisReplays(RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas))
+
+
+def configured_endpoints(settings: Settings) -> list[Configured]:
+    """What people may know of all endpoints, those that are not active too; no path, query or secret is in it."""
+    return [
+        Configured(name, urlsplit(given.url).netloc, tuple(given.events), given.active)
+        for name, given in settings.webhooks.endpoints.items()
+    ]
 
 
 def history(settings: Settings) -> SqlHistory:

@@ -67,6 +67,8 @@ class Act(StrEnum):
     LISTS_READ = "lists_read"
     LISTS_EDIT = "lists_edit"
     CONTACT_EDIT = "contact_edit"
+    WEBHOOK_READ = "webhook_read"
+    WEBHOOK_OPERATE = "webhook_operate"
 
 
 @dataclass(frozen=True, slots=True)

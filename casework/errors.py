@@ -15,7 +15,9 @@ CaseworkError
 │   ├── VerificationError       identity cannot be verified this way now; says why
 │   ├── CaseLockedError         somebody else works on the case; says who and until when
 │   ├── CaseOpenError           the card has an open case already; carries its id
-│   ├── NothingWaitsError       there is nothing to approve, refuse or undo
+│   ├── EndpointNotFoundError   no such endpoint of webhooks is configured
+│   ├── ReplayUnderWayError     the endpoint is being told again already
+│   ├── NothingWaitsError       there is nothing to approve, refuse, undo or cancel
 │   ├── VersionConflictError    If-Match names an older sequence; carries what changed since
 │   └── IdempotencyConflictError  the Idempotency-Key was used for another request
 ├── LinkError                   a cardholder's link that is none of ours, is for something else, or has ended
@@ -175,8 +177,16 @@ class CaseOpenError(CommandError):
         super().__init__("the card has an open case")
 
 
+class EndpointNotFoundError(CommandError):
+    """No endpoint of webhooks has this name, or it is not active."""
+
+
+class ReplayUnderWayError(CommandError):
+    """The endpoint has an order to be told again that is not over: one at a time."""
+
+
 class NothingWaitsError(CommandError):
-    """There is nothing to approve, refuse or undo, or not any more."""
+    """There is nothing to approve, refuse, undo or cancel, or not any more."""
 
 
 class VersionConflictError(CommandError, Generic[Change]):

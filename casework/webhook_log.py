@@ -10,6 +10,8 @@ import msgspec
 # Lines of an endpoint that are kept, and events that it was not told: the oldest go. All of them can be read again from
 # Kafka, where they stand.
 LINES_KEPT, UNTOLD_KEPT = 1_000, 10_000
+# Workers speak every few seconds: who has said nothing for so long is gone.
+STANDING_KEPT_MS = 60_000
 
 
 class Outcome(StrEnum):
@@ -52,6 +54,22 @@ class Disabled(msgspec.Struct, frozen=True):
     why: str
 
 
+class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How it goes with an endpoint, as a worker that tells it says every few seconds.
+
+    Attributes:
+        time_ms: when it says so.
+        oldest_waiting_ms: when the earliest event happened that was not taken yet; None where what comes is taken.
+        failed_ms: when the endpoint last did not take an event; None where the worker knows of none.
+        failure: what it answered then: a status or the class of an error.
+    """
+
+    time_ms: int
+    oldest_waiting_ms: int | None = None
+    failed_ms: int | None = None
+    failure: str = ""
+
+
 class WebhookLog(Protocol):
     """The log; every implementation passes `tests/contracts/test_webhook_log.py`.
 
@@ -66,6 +84,15 @@ class WebhookLog(Protocol):
 
     async def untold(self, endpoint: str) -> list[Line]:
         """Events that the endpoint was not told and has not been told since, the earliest event first."""
+
+    async def untold_span(self, endpoint: str) -> tuple[int, int | None]:
+        """How many events `untold` gives, and when the earliest of them happened; None where there is none."""
+
+    async def say(self, endpoint: str, worker: str, standing: Standing) -> None:
+        """Say how it goes with the endpoint; what others said more than `STANDING_KEPT_MS` before is forgotten."""
+
+    async def standings(self, endpoint: str) -> list[Standing]:
+        """What workers said last, each once, in any order."""
 
     async def disable(self, endpoint: str, disabled: Disabled) -> None:
         """Tell the endpoint nothing any more."""

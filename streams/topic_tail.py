@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -16,7 +16,7 @@ from streams.topics import CARD_STATES
 _METADATA_TIMEOUT_S = 10.0
 
 
-def read_since(settings: StreamSettings, topics: tuple[str, ...], since_ms: int) -> Iterator[ReadRecord]:
+def read_since(settings: StreamSettings, topics: tuple[str, ...], since_ms: int) -> Generator[ReadRecord, None, None]:
     """Read every partition of some topics, each in its order; blocks while it reads.
 
     Args:

@@ -24,7 +24,7 @@ import msgspec
 from confluent_kafka import KafkaException
 
 from casework.errors import PostError, StoreError
-from casework.webhook_log import Disabled, Line, Outcome, WebhookLog
+from casework.webhook_log import Disabled, Line, Outcome, Standing, WebhookLog
 from casework.webhooks import TOLD_TOPICS, Answer, Endpoint, WebhookEvent, answer_of, headers_of, pause_s, webhook_of
 from streams.cluster import look_at
 from streams.errors import WorkerError
@@ -44,6 +44,7 @@ UNREADABLE = "unreadable"
 _HOLD_S = 1.0
 _LOOK_AGAIN_S = 5.0
 _STOP_WITHIN_S = 20.0
+_SAY_EVERY_S = 5.0
 _Result = TypeVar("_Result")
 
 logger = logging.getLogger(__name__)
@@ -138,6 +139,9 @@ class WebhookRole:
         self._untold = Untold(pause_of)
         self._committed: dict[TopicPartition, int] = {}
         self._away_since_ms: int | None = None
+        self._failed_ms: int | None = None
+        self._failure = ""
+        self._said_s = -_SAY_EVERY_S
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -175,6 +179,7 @@ class WebhookRole:
                     await self._ask_those_due(consumer)
                     await self._commit(consumer)
                     self._show_waiting()
+                    await self._say()
         except KafkaException as error:
             message = f"webhooks to {self._endpoint.name}: Kafka cannot be read: {error}"
             raise WorkerError(message) from error
@@ -242,6 +247,8 @@ class WebhookRole:
         waiting.attempts += 1
         answer, waiting.detail = await post_once(self._endpoint, self._posting, waiting.event, self._clock())
         self._metrics.webhook_attempts.labels(self._endpoint.name, answer.value).inc()
+        if answer is not Answer.DELIVERED:
+            self._failed_ms, self._failure = self._clock(), waiting.detail
         return answer
 
     async def _end(self, chain: Chain, outcome: Outcome) -> None:
@@ -269,12 +276,25 @@ class WebhookRole:
             while (left_s := until_s - asyncio.get_running_loop().time()) > 0:
                 await self._wait(consumer, min(left_s, _HOLD_S))
                 self._show_waiting()
+                await self._say()
         self._metrics.webhook_disabled.labels(name).set(0)
 
     async def _disable(self, why: str) -> None:
         name = self._endpoint.name
         logger.error("endpoint %s is disabled: %s; `cardwatch webhooks enable %s` tells it again", name, why, name)
         await self._patiently(lambda: self._log.disable(name, Disabled(self._clock(), why)))
+
+    async def _say(self) -> None:
+        """Say now and then how it goes, for those who look; where the log does not answer, the next time."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._said_s < _SAY_EVERY_S:
+            return
+        self._said_s = now_s
+        standing = Standing(self._clock(), self._untold.oldest_failed_ms(), self._failed_ms, self._failure)
+        try:
+            await self._log.say(self._endpoint.name, self._settings.worker_name, standing)
+        except StoreError as error:
+            self._metrics.store_failed(error)
 
     async def _commit(self, consumer: GroupConsumer) -> None:
         """Commit how far everything has ended."""

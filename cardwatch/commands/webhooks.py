@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -18,11 +18,11 @@ from cardwatch.roles import stream_settings
 from cardwatch.services import connected
 from cardwatch.settings import Settings
 from casework.adapters.posting import Poster
+from casework.replays import Replay, ReplayOf
 from casework.webhook_log import WebhookLog
 from casework.webhooks import TOLD_TOPICS, Answer, Endpoint, trial_webhook
-from streams.records import ReadRecord
 from streams.topic_tail import read_since
-from streams.webhook_replay import Place, Replayed, of_places, of_span, replay
+from streams.webhook_replay import in_batches, meant_by, replay
 from streams.webhooks import post_once
 
 _Result = TypeVar("_Result")
@@ -160,29 +160,19 @@ async def _replay(settings: Settings, endpoint: Endpoint, log: WebhookLog, args:
         message = "--before: only with --since"
         raise SettingsError(message)
     streams = stream_settings(settings, "cardwatch-webhooks")
-    places: set[Place] = set()
-    if args.untold:
-        untold = await log.untold(endpoint.name)
-        places = {Place(line.topic, line.partition, line.offset) for line in untold}
-        since_ms = min((line.event_time_ms for line in untold), default=now_ms())
-        records = of_places(read_since(streams, TOLD_TOPICS, since_ms), places)
-    else:
-        before_ms = args.before or now_ms()
-        records = of_span(
-            read_since(streams, TOLD_TOPICS, args.since), lambda time_ms: args.since <= time_ms < before_ms
-        )
-    done = await _with_poster(settings, endpoint, lambda poster: _replayed(endpoint, poster, log, records))
-    # A state of a card that later ones have replaced, or a kind that is not wanted any more.
-    missing = max(len(places) - done.told - done.refused, 0) if not done.stopped_by else 0
+    of = ReplayOf.UNTOLD if args.untold else ReplayOf.SPAN
+    order = Replay("", of, "", "", now_ms(), since_ms=args.since or 0, before_ms=args.before or 0)
+    meant = await meant_by(order, endpoint.name, log)
+    batches = in_batches(read_since(streams, TOLD_TOPICS, meant.since_ms), asyncio.to_thread)
+    done = await _with_poster(
+        settings, endpoint, lambda poster: replay(endpoint, poster, log, batches, meant.is_meant, now_ms)
+    )  # fmt: skip
+    missing = meant.missing(done)
     more = f", {missing} no longer to be told" if missing else ""
     print(f"{endpoint.name}: {done.told} told, {done.refused} refused{more}")
     if done.stopped_by:
         message = f"{endpoint.name}: {done.stopped_by}; what comes behind was not told, do it again later"
         raise CardwatchError(message)
-
-
-async def _replayed(endpoint: Endpoint, poster: Poster, log: WebhookLog, records: Iterator[ReadRecord]) -> Replayed:
-    return await replay(endpoint, poster, log, records, now_ms)
 
 
 def _text(time_ms: int) -> str:

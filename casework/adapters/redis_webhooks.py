@@ -2,7 +2,8 @@
 
 Keys of an endpoint, each with the prefix and, for a cluster, its name as the hash tag: `webhook-lines:{name}` a list,
 `webhook-untold:{name}` a sorted set of ids by the time of their events with `webhook-untold-lines:{name}` what became
-of them, `webhook-disabled:{name}` since when and why it is told nothing.
+of them, `webhook-disabled:{name}` since when and why it is told nothing, `webhook-standings:{name}` a hash of what each
+worker said last.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import msgspec
 
 from casework.adapters.redis_connection import RedisConnection
-from casework.webhook_log import LINES_KEPT, UNTOLD_KEPT, Disabled, Line, Outcome
+from casework.adapters.redis_documents import score_pairs
+from casework.webhook_log import LINES_KEPT, STANDING_KEPT_MS, UNTOLD_KEPT, Disabled, Line, Outcome, Standing
 
 _encode = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(Line).decode
 _decode_disabled = msgspec.json.Decoder(Disabled).decode
+_decode_standing = msgspec.json.Decoder(Standing).decode
 
 
 class RedisWebhooks:
@@ -53,6 +56,29 @@ class RedisWebhooks:
         """See `WebhookLog`."""
         found = await self._redis.command("HVALS", self._key("untold-lines", endpoint))
         return sorted(map(_decode_line, found), key=lambda line: (line.event_time_ms, line.webhook_id))
+
+    async def untold_span(self, endpoint: str) -> tuple[int, int | None]:
+        """See `WebhookLog`."""
+        key = self._key("untold", endpoint)
+        count, earliest = await self._redis.pipelined([("ZCARD", key), ("ZRANGE", key, 0, 0, "WITHSCORES")])
+        return int(count), next((round(score) for score, _ in score_pairs(earliest)), None)
+
+    async def say(self, endpoint: str, worker: str, standing: Standing) -> None:
+        """See `WebhookLog`."""
+        key = self._key("standings", endpoint)
+        found = await self._standings(endpoint)
+        oldest_ms = standing.time_ms - STANDING_KEPT_MS
+        gone = [name for name, each in found.items() if each.time_ms < oldest_ms]
+        forgetting: list[tuple[object, ...]] = [("HDEL", key, *gone)] if gone else []
+        await self._redis.pipelined([*forgetting, ("HSET", key, worker, _encode(standing))])
+
+    async def standings(self, endpoint: str) -> list[Standing]:
+        """See `WebhookLog`."""
+        return list((await self._standings(endpoint)).values())
+
+    async def _standings(self, endpoint: str) -> dict[bytes, Standing]:
+        found = await self._redis.command("HGETALL", self._key("standings", endpoint))
+        return {name: _decode_standing(body) for name, body in found.items()}
 
     async def disable(self, endpoint: str, disabled: Disabled) -> None:
         """See `WebhookLog`."""

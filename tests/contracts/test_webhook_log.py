@@ -11,7 +11,7 @@ import pytest
 from casework.adapters import memory_webhooks, redis_webhooks
 from casework.adapters.memory_webhooks import MemoryWebhooks
 from casework.adapters.redis_webhooks import RedisWebhooks
-from casework.webhook_log import Disabled, Line, Outcome
+from casework.webhook_log import STANDING_KEPT_MS, Disabled, Line, Outcome, Standing
 from tests.casework.examples import NOW_MS
 from tests.contracts.conftest import REDIS_KINDS, Run, Servers, connection_to
 
@@ -49,9 +49,12 @@ def test_what_was_not_told_stays_until_it_was(log: Log, run: Run) -> None:
     for number, outcome in ((7, Outcome.REFUSED), (3, Outcome.EXPIRED), (5, Outcome.DELIVERED), (3, Outcome.REFUSED)):
         run(log.write("bank", line(number, outcome)))
     assert run(log.untold("bank")) == [line(3, Outcome.REFUSED), line(7, Outcome.REFUSED)]
+    assert run(log.untold_span("bank")) == (2, NOW_MS + 3)
     assert run(log.untold("ledger")) == []
+    assert run(log.untold_span("ledger")) == (0, None)
     run(log.write("bank", line(3)))
     assert run(log.untold("bank")) == [line(7, Outcome.REFUSED)]
+    assert run(log.untold_span("bank")) == (1, NOW_MS + 7)
     assert run(log.newest("bank", 1)) == [line(3)]
 
 
@@ -75,3 +78,17 @@ def test_one_that_is_disabled_stays_so_until_it_is_enabled(log: Log, run: Run) -
     run(log.enable("bank"))
     run(log.enable("bank"))
     assert run(log.disabled("bank")) is None
+
+
+def test_each_worker_says_how_it_goes(log: Log, run: Run) -> None:
+    """The last that each said; who has said nothing for long is forgotten."""
+    assert run(log.standings("bank")) == []
+    early = Standing(NOW_MS, NOW_MS - 5_000, NOW_MS - 10, "HTTP 503")
+    run(log.say("bank", "worker-1", early))
+    run(log.say("bank", "worker-2", Standing(NOW_MS + 1)))
+    run(log.say("bank", "worker-2", Standing(NOW_MS + 2)))
+    run(log.say("ledger", "worker-1", Standing(NOW_MS)))
+    assert sorted(run(log.standings("bank")), key=lambda each: each.time_ms) == [early, Standing(NOW_MS + 2)]
+    later = Standing(NOW_MS + 1 + STANDING_KEPT_MS)
+    run(log.say("bank", "worker-3", later))
+    assert sorted(run(log.standings("bank")), key=lambda each: each.time_ms) == [Standing(NOW_MS + 2), later]

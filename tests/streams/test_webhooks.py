@@ -24,12 +24,14 @@ from casework.cases import CaseEvent
 from casework.errors import StoreUnavailableError
 from casework.outbox import messages_of
 from casework.records import case_event_draft
+from casework.replays import Replay, ReplayOf
 from casework.webhook_log import Disabled, Line, Outcome
+from casework.webhooks import TOLD_TOPICS, Endpoint
 from streams.metrics import StreamMetrics
 from streams.topic_tail import read_since
 from streams.topics import CARD_STATES, CASES
 from streams.untold import MOST_REFUSALS
-from streams.webhook_replay import Place, of_places, of_span, replay
+from streams.webhook_replay import Meant, Replayed, in_batches, meant_by, replay
 from tests.casework.examples import NOW_MS
 from tests.contracts.test_history import story
 from tests.services.webhook_receiver import HANG, NO_HTTP, RESET, SLOW_BODY, Received, Receiver, Reply, receiving
@@ -237,6 +239,18 @@ def test_one_that_fails_for_too_long_is_disabled(world: World) -> None:
     assert log._disabled["bank"] == Disabled(LATER_MS + GIVE_UP_MS + 1, "it has not answered for too long")
 
 
+def order(of: ReplayOf, **fields: Any) -> Replay:
+    return Replay("replay-1", of, "ann", "They lost it.", LATER_MS, **fields)
+
+
+async def replayed(world: World, told: Endpoint, log: MemoryWebhooks, meant: Meant) -> Replayed:
+    posting = Poster(told.url, 20.0, may_be_private=True)
+    records = read_since(world.settings, TOLD_TOPICS, meant.since_ms)
+    return await replay(
+        told, posting, log, in_batches(records, asyncio.to_thread), meant.is_meant, lambda: LATER_MS
+    )  # fmt: skip
+
+
 def test_what_is_refused_for_good_is_given_up_and_can_be_replayed(world: World) -> None:
     """Asked six times; others go on; what was given up is written down, and told by a replay under the same id."""
     log, metrics, refuses = MemoryWebhooks(), StreamMetrics(CollectorRegistry()), True
@@ -258,11 +272,9 @@ def test_what_is_refused_for_good_is_given_up_and_can_be_replayed(world: World) 
             ]
             assert counted(metrics) == {"delivered": 7, "refused": 2, "expired": 0, "unreadable": 0}
             refuses, asked = False, len(receiver.received)
-            places = {Place(line.topic, line.partition, line.offset) for line in untold}
-            posting = Poster(told.url, 20.0, may_be_private=True)
-            records = await asyncio.to_thread(lambda: list(read_since(world.settings, (CASES, CARD_STATES), 0)))
-            done = await replay(told, posting, log, of_places(records, places), lambda: LATER_MS)
-            assert (done.told, done.refused, done.stopped_by) == (2, 0, "")
+            meant = await meant_by(order(ReplayOf.UNTOLD), "bank", log)
+            done = await replayed(world, told, log, meant)
+            assert (done.told, done.refused, done.stopped_by, meant.missing(done)) == (2, 0, "", 0)
             assert receiver.ids()[asked:] == [line.webhook_id for line in untold]
             assert await log.untold("bank") == []
 
@@ -276,11 +288,8 @@ def test_a_replay_of_a_span_ends_where_the_endpoint_is_away(world: World) -> Non
     async def play() -> None:
         async with receiving(Receiver(lambda _received: answers.pop(0))) as receiver:
             ids = tell(world)
-            records = await asyncio.to_thread(lambda: list(read_since(world.settings, (CASES, CARD_STATES), 0)))
-            late_ms = STORY[-1].time_ms
-            posting = Poster(receiver.url, 20.0, may_be_private=True)
-            chosen = of_span(records, lambda time_ms: time_ms < late_ms)
-            done = await replay(endpoint(receiver.url), posting, log, chosen, lambda: LATER_MS)
+            meant = await meant_by(order(ReplayOf.SPAN, before_ms=STORY[-1].time_ms), "bank", log)
+            done = await replayed(world, endpoint(receiver.url), log, meant)
             assert (done.told, done.refused, done.stopped_by) == (2, 0, "HTTP 503")
             assert set(receiver.ids()) <= set(ids)
             assert len(receiver.received) == 3
