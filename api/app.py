@@ -26,7 +26,7 @@ from api.keys import ApiKeys
 from api.middleware import HttpMetrics, RequestGuard
 from api.oidc.provider import Provider
 from api.oidc.sign_ins import SignIns
-from api.ports import DeskPort, NoticesPort, ScoringPort, SessionMemory
+from api.ports import DeskPort, NoticesPort, ScoringPort, SessionMemory, WebhooksPort
 from api.problems import ProblemDocument
 from api.roles import Permission
 from api.routes.acting import command_schemas
@@ -35,6 +35,7 @@ from api.routes.breakers import router as breakers_router
 from api.routes.cards import router as cards_router
 from api.routes.cases import router as cases_router
 from api.routes.contacts import router as contacts_router
+from api.routes.endpoints import router as endpoints_router
 from api.routes.history import router as history_router
 from api.routes.lists import router as lists_router
 from api.routes.notices import router as notices_router
@@ -55,8 +56,8 @@ Lists are paged by cursor. Money is in minor units, times are UTC epoch millisec
 # Every route there is; `tests/api/test_access.py` walks over them.
 ROUTERS = (
     cards_router, cases_router, acting_router, breakers_router, lists_router, notices_router, contacts_router,
-    history_router, transactions_router, operations_router, sign_in_router, console_router, desk_console_router,
-    console_history_router, console_shift_router, self_service_router,
+    endpoints_router, history_router, transactions_router, operations_router, sign_in_router, console_router,
+    desk_console_router, console_history_router, console_shift_router, self_service_router,
 )  # fmt: skip
 
 
@@ -72,6 +73,7 @@ def create_app(
     history: History | None = None,
     notices: NoticesPort | None = None,
     provider: Provider | None = None,
+    webhook_book: WebhooksPort | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -90,6 +92,7 @@ def create_app(
         history: closed cases, search and statistics; None answers that they cannot be looked up.
         notices: what became of notices; None answers that it cannot be looked up.
         provider: where agents sign in; None lets them sign in with API keys.
+        webhook_book: the endpoints that are told of cases and cards; None knows of none.
 
     Raises:
         SessionSecretError: the session secret is too short.
@@ -103,14 +106,9 @@ def create_app(
     sign_ins = None
     if provider is not None:
         sign_ins = SignIns(
-            provider,
-            sessions,
-            memory,
-            settings.session_secret,
-            auth.names,
-            lambda person: desk.authority.require(person, Permission.CONSOLE),
-            metrics.count_sign_in,
-        )
+            provider, sessions, memory, settings.session_secret, auth.names,
+            lambda person: desk.authority.require(person, Permission.CONSOLE), metrics.count_sign_in,
+        )  # fmt: skip
     app.state.context = Context(
         desk=desk,
         keys=auth,
@@ -125,6 +123,7 @@ def create_app(
         scoring=scoring,
         history=history,
         notices=notices,
+        webhooks=webhook_book,
     )
     limits = {BULK_PATH: settings.max_bulk_bytes}
     app.add_middleware(RequestGuard, metrics, settings.max_body_bytes, limits)

@@ -16,7 +16,7 @@ from api.console.sessions import Sessions
 from api.health import Health
 from api.keys import ApiKeys
 from api.oidc.sign_ins import SignIns
-from api.ports import DeskPort, NoticesPort, ScoringPort
+from api.ports import DeskPort, NoticesPort, ScoringPort, WebhooksPort
 from casework.history import History
 from casework.links import Links
 
@@ -75,6 +75,7 @@ class Context:
         feed: tells the console's pages that the queue has changed.
         history: closed cases, search and statistics; None where the service has no such memory.
         notices: what became of notices; None where the service has no such memory.
+        webhooks: the endpoints that are told of cases and cards; None where the service knows of none.
         sign_ins: those at the identity provider; None where people sign in with API keys.
         scoring: decides payments for callers that wait; None where the service has no Kafka.
     """
@@ -92,6 +93,7 @@ class Context:
     scoring: ScoringPort | None = None
     history: History | None = None
     notices: NoticesPort | None = None
+    webhooks: WebhooksPort | None = None
 
 
 def context_of(request: HTTPConnection) -> Context:

@@ -16,6 +16,7 @@ from casework.deliveries import Deliveries
 from casework.lists import ListEntry, ListKey
 from casework.playbook import Playbook
 from casework.views import CardView, CaseFilters, CaseView, Opening, Override, Page, Preview, RelatedCase
+from casework.webhook_book import Asked, EndpointView, LinePage, ReplayView
 from detector.vocabulary import CardStatus
 
 
@@ -113,6 +114,28 @@ class DeskPort(Protocol):
 
 class NoticesPort(Deliveries, Contacts, Protocol):
     """What became of notices, and how cardholders want to be reached. `RedisNotices` fills it."""
+
+
+class WebhooksPort(Protocol):
+    """Endpoints of webhooks. `casework.webhook_book.WebhookBook` fills it; its docstrings say what each raises."""
+
+    async def endpoints(self, now_ms: int) -> list[EndpointView]:
+        """List the endpoints, and how it goes with each."""
+
+    async def lines(self, name: str, cursor: str | None, limit: int, *, only_untold: bool) -> LinePage:
+        """List what became of events at an endpoint."""
+
+    async def enable(self, name: str, by: Person, reason: str, now_ms: int) -> EndpointView:
+        """Tell a disabled endpoint again."""
+
+    async def order(self, name: str, asked: Asked, by: Person, now_ms: int, replay_id: str) -> ReplayView:
+        """Have an endpoint told again what it was told, or was not."""
+
+    async def replay(self, name: str) -> ReplayView | None:
+        """Show the endpoint's last order."""
+
+    async def cancel(self, name: str, by: Person, reason: str, now_ms: int) -> ReplayView:
+        """Cancel the order that is not over."""
 
 
 class SessionMemory(Protocol):

@@ -39,6 +39,7 @@ from casework.errors import (
     CaseLockedError,
     CaseNotFoundError,
     CaseOpenError,
+    EndpointNotFoundError,
     HistoryError,
     IdempotencyConflictError,
     IdentityNotVerifiedError,
@@ -48,6 +49,7 @@ from casework.errors import (
     LinkError,
     NotAuthorisedError,
     NothingWaitsError,
+    ReplayUnderWayError,
     StoreError,
     VerificationError,
     VersionConflictError,
@@ -179,8 +181,12 @@ CASE_OPEN = Problem(
     "case-open", 409, "A case is open", "The card has an open case, `case_id`: one at a time. Work on that one."
 )
 NOTHING_WAITS = Problem(
-    "nothing-waits", 409, "Nothing waits", "There is nothing to approve, refuse or undo here, or not any more."
+    "nothing-waits", 409, "Nothing waits", "There is nothing to approve, refuse, undo or cancel here, or not any more."
 )
+REPLAY_UNDER_WAY = Problem(
+    "replay-under-way", 409, "It is told again already",
+    "This endpoint has a replay that is not over: one at a time. Wait for its end, or cancel it.",
+)  # fmt: skip
 VERIFICATION_REFUSED = Problem(
     "verification-refused",
     409,
@@ -266,6 +272,8 @@ _BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
     (BodyIncompleteError, BAD_REQUEST),
     (CaseNotFoundError, NOT_FOUND),
     (LinkError, NOT_FOUND),
+    (EndpointNotFoundError, NOT_FOUND),
+    (ReplayUnderWayError, REPLAY_UNDER_WAY),
     (IdempotencyConflictError, IDEMPOTENCY_CONFLICT),
     (IdentityNotVerifiedError, NOT_VERIFIED),
     (NothingWaitsError, NOTHING_WAITS),
@@ -359,6 +367,8 @@ _RULES = {
     "string_pattern_mismatch": "must not hold control characters",
     "literal_error": "must be one of {expected}",
     "enum": "must be one of {expected}",
+    "union_tag_invalid": "must be one of {expected_tags}",
+    "union_tag_not_found": "is required",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
     "float_type": "must be a number",

@@ -33,6 +33,7 @@ from cardwatch.services import connected
 from cardwatch.settings import Settings, configured_toml, shipped_toml
 from cardwatch.vitals import certificate_files
 from casework.errors import CaseworkError, StoreAccessError, StoreEmptyError, StoreSetupError, StoreUnavailableError
+from casework.webhook_book import WebhookBook
 from detector.errors import DetectorError
 from streams.access import file_problem
 from telemetry.exposition import process_registry
@@ -193,6 +194,7 @@ def application(settings: Settings) -> FastAPI:
         history = wiring.history(settings)
         notices = wiring.notice_memory(settings)
         memory = wiring.session_memory(settings)
+        told, replays = wiring.webhook_log(settings), wiring.replays(settings)
         ProcessMetrics(registry, Process.API, certificate_files(settings))
         app = create_app(
             desk,
@@ -216,6 +218,7 @@ def application(settings: Settings) -> FastAPI:
             history,
             notices,
             wiring.identity_provider(settings, now_ms),
+            WebhookBook(wiring.configured_endpoints(settings), told, replays, store, desk.authority),
         )
     except (ApiError, CaseworkError, DetectorError, ValueError) as error:
         raise SettingsError(str(error)) from error
@@ -229,8 +232,8 @@ def application(settings: Settings) -> FastAPI:
             await waiting.stop()
         await asyncio.to_thread(history.close)
         await notices.close()
-        await memory.close()
-        await store.close()
+        for each in (memory, told, replays, store):
+            await each.close()
 
     app.router.lifespan_context = lifespan
     return app

@@ -27,7 +27,9 @@ from api.keys import KEY_ROLES, ApiKey, ApiKeys, hash_key
 from api.oidc.provider import Provider
 from api.ports import DeskPort, NoticesPort, Refusal, ScoringPort
 from api.roles import Role
+from casework.adapters.memory_replays import MemoryReplays
 from casework.adapters.memory_store import MemoryStore
+from casework.adapters.memory_webhooks import MemoryWebhooks
 from casework.adapters.sql_history.store import SqlHistory
 from casework.alerts import Alert, parse_alert
 from casework.authority import Authority
@@ -37,11 +39,16 @@ from casework.history import History, HistoryFilters, HistoryPage, Statistics, T
 from casework.outbox import CASES_TOPIC
 from casework.playbook import Playbook
 from casework.records import case_event_of
+from casework.webhook_book import Configured, WebhookBook
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CODE_KEY = b"k" * 32
 NOW_MS = 1_760_000_000_000
 SECRETS: dict[Role, str] = {role: f"cw-test-{role.value}-0123456789abcdef" for role in KEY_ROLES}
+ENDPOINTS = (
+    Configured("bank", "hooks.bank.example", ("card.*", "case.closed")),
+    Configured("ledger", "ledger.example:8443", ("case.*",), is_active=False),
+)
 # Well-known test numbers of Visa and Mastercard; both pass the Luhn check.
 CARD_NUMBER = "4111111111111111"
 OTHER_CARD_NUMBER = "5555555555554444"
@@ -240,6 +247,8 @@ class World:
     clock: Clock
     registry: CollectorRegistry
     history: History | None = None
+    told: MemoryWebhooks = field(default_factory=MemoryWebhooks)
+    replays: MemoryReplays = field(default_factory=MemoryReplays)
 
     def remember(self) -> None:
         """Let the memory of closed cases take in what the desk has told, as the history role does."""
@@ -306,8 +315,9 @@ def world(
     shipped: dict[str, Any] = {"session_secret": b"s" * 32, "languages": languages, "rates": {"EUR": 1.0}}
     chosen = ApiSettings(**(shipped | settings))
     health = Health(checks or {"redis": made.ping})
-    memory = MemorySessions(clock)
+    memory, told, replays = MemorySessions(clock), MemoryWebhooks(), MemoryReplays()
+    book = WebhookBook(ENDPOINTS, told, replays, made._store, made.authority)
     app = create_app(
-        desk_port or made, keys(), health, registry, clock, chosen, memory, scoring, history, notices, provider
+        desk_port or made, keys(), health, registry, clock, chosen, memory, scoring, history, notices, provider, book
     )
-    return World(Client(app), made, clock, registry, history)
+    return World(Client(app), made, clock, registry, history, told, replays)

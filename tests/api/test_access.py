@@ -113,6 +113,12 @@ SHOW_NO_CARD = {
     "POST /v1/transactions": "a payment and its decision, which topics hold, to the system that brought it",
     "POST /v1/transactions/bulk": "the same",
     "GET /v1/history/statistics": "counts",
+    "GET /v1/webhooks": "endpoints of webhooks, and how it goes with each",
+    "GET /v1/webhooks/{endpoint}/events": "ids and kinds of events, and what became of them; no card, no case",
+    "POST /v1/webhooks/{endpoint}/enable": "the endpoint; told to cardwatch.audit.v1",
+    "GET /v1/webhooks/{endpoint}/replay": "which events, by id or time, and counts",
+    "POST /v1/webhooks/{endpoint}/replay": "the same; told to cardwatch.audit.v1",
+    "POST /v1/webhooks/{endpoint}/replay/cancel": "the same; told to cardwatch.audit.v1",
     "GET /livez": "one word",
     "GET /startupz": "one word",
     "GET /readyz": "names of dependencies",
@@ -180,7 +186,13 @@ class Site:
         method, _, template = route.partition(" ")
         purpose = Purpose.SETTINGS if "settings" in template else Purpose.ANSWER
         link = LINKS.sign(Link(str(self.case_id), purpose, NOW_MS // 1000 + 3_600))
-        places = {"card_token:card_token": CARD, "case_id": str(self.case_id), "visit": link, "policy_version": "p-1"}
+        places = {
+            "card_token:card_token": CARD,
+            "case_id": str(self.case_id),
+            "visit": link,
+            "policy_version": "p-1",
+            "endpoint": "bank",
+        }
         path = re.sub(r"\{([^}]+)\}", lambda place: places[place[1]], template)
         options: dict[str, Any] = {"headers": {"traceparent": TRACEPARENT}}
         if template.startswith("/console"):

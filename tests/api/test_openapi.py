@@ -48,6 +48,8 @@ def test_no_answer_is_undocumented(case: schemathesis.Case[Any], role: Role) -> 
     parameters = case.path_parameters or {}
     if "case_id" in parameters and len(str(parameters["case_id"])) % 2:
         parameters["case_id"] = CASE_ID
+    if "endpoint" in parameters and len(str(parameters["endpoint"])) % 2:
+        parameters["endpoint"] = "bank"
     case.call_and_validate(headers={"Authorization": f"Bearer {SECRETS[role]}"}, checks=CHECKS)
 
 
@@ -78,11 +80,14 @@ def test_every_operation_is_described() -> None:
 def test_headers_are_documented() -> None:
     """Writes on cards and cases announce Idempotency-Key and If-Match; what has a version announces its ETag.
 
-    Releasing a breaker is the same however often it is done, and a payment is its own key; neither has versions.
+    Releasing a breaker is the same however often it is done, and a payment is its own key; neither has versions, nor
+    has an endpoint of webhooks.
     """
     paths = _document()["paths"]
     for path, methods in paths.items():
-        of_desk = not path.startswith(("/v1/breakers", "/v1/lists", "/v1/transactions", "/v1/history", "/v1/contacts"))
+        of_desk = not path.startswith(
+            ("/v1/breakers", "/v1/lists", "/v1/transactions", "/v1/history", "/v1/contacts", "/v1/webhooks")
+        )
         # A case that is opened has no version yet; what is taken is whatever is next; a preview changes nothing.
         unconditional = path in {"/v1/cases", "/v1/cases/next"} or path.endswith("/preview")
         for method, operation in methods.items():
@@ -95,7 +100,7 @@ def test_headers_are_documented() -> None:
                 and of_desk
                 and not path.endswith(("/related", "/notices"))
             )
-            assert ("ETag" in operation["responses"]["200"].get("headers", {})) is versioned
+            assert ("ETag" in operation["responses"].get("200", {}).get("headers", {})) is versioned
 
 
 def test_webhooks_are_documented_with_what_is_really_told() -> None:
