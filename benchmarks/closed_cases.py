@@ -188,6 +188,7 @@ def fill(url: str, cases: int, folder: Path, say: Callable[[str], None]) -> Fill
                 _write(connection, written, columns, (row for number in numbers for row in rows.copy(table, number)))
             if copy % (10 * per_write) == 0:
                 say(f"{copy * _PLAYED:,} of {copies * _PLAYED:,} cases")
+        connection.execute(text(_CLOSED_DAYS))
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT setval(pg_get_serial_sequence('cases', 'number'), max(number)) FROM cases"))
     _settle(engine)
@@ -222,6 +223,10 @@ def _settle(engine: Any) -> None:
             connection.execute(text("VACUUM ANALYZE"))
 
 
+_CLOSED_DAYS = (
+    "INSERT INTO closed_days (day, first_number, last_number) SELECT closed_ms / 86400000, min(number), max(number) "
+    "FROM cases WHERE closed_ms IS NOT NULL GROUP BY closed_ms / 86400000"
+)
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "cases": tuple(schema.cases.c.keys()),
     "case_terms": ("term", "number"),

@@ -287,11 +287,17 @@ def _searches(address: str, agents: Agents, filled: Filled) -> list[Question]:
     ]
     narrowed = f"closed=true&disposition=confirmed_fraud&closed_from_ms={START_MS + filled.cases * 30_000}"
     texts = (COMMON_WORD, RARE_WORDS[0], filled.merchant_id)
+    # What stands at the far end of everything that holds the words.
+    old = f"closed_from_ms={START_MS}&closed_before_ms={START_MS + 30 * 86_400_000}&closed_by=agent-07"
     return [
         *questions,
         Question(
             "search, narrowed by outcome and time",
             [http_load.get(f"/v1/history?q={quote(each)}&{narrowed}", host, bearer) for each in texts],
+        ),
+        Question(
+            "search, narrowed to one person's oldest cases",
+            [http_load.get(f"/v1/history?q={quote(each)}&{old}", host, bearer) for each in texts],
         ),
         Question("closed cases, newest first", [http_load.get("/v1/history?closed=true", host, bearer)]),
     ]

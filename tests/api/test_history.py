@@ -12,7 +12,8 @@ from casework.adapters.sql_history.store import SqlHistory
 from casework.errors import HistoryUnavailableError
 from tests.api.support import CARD_NUMBER, SECRETS, World, world
 from tests.casework.examples import NOW_MS
-from tests.contracts.test_history import NOTES, ORIGIN, story, told
+from tests.contracts.conftest import ORIGIN
+from tests.contracts.test_history import NOTES, story, told
 
 DAY_MS = 86_400_000
 

@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from casework.adapters.memory_store import MemoryStore
 from casework.adapters.redis_connection import ConnectionPolicy, RedisAddress, RedisConnection, connect
 from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.adapters.redis_store import RedisStore
+from casework.adapters.sql_history.store import SqlHistory
 from casework.desk import Desk
 from casework.store import Store
 from tests.casework.examples import desk_on
 from tests.contracts.servers import bundled_server, cluster, debian_server, guarded_server
+from tests.services.postgres_server import postgres_programs, running_postgres
 from tests.services.redis_server import redis_program
 
 Result = TypeVar("Result")
@@ -32,6 +35,8 @@ _OPEN_KINDS = ("bundled", "debian", "cluster")
 _SERVERS = {
     "bundled": bundled_server, "debian": debian_server, "guarded": guarded_server, "cluster": cluster,
 }  # fmt: skip
+# Of the topic that a history was read from.
+ORIGIN = "cluster/topic"
 # Slow machines are not what the contract is about.
 _POLICY = ConnectionPolicy(timeout_s=20.0, budget_s=60.0)
 
@@ -143,3 +148,33 @@ def bench(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Be
 def new_redis_bench(request: pytest.FixtureRequest, servers: Servers) -> Callable[[asyncio.Runner], Bench]:
     """Makes benches of each kind of Redis, each on fresh keys."""
     return partial(redis_bench, kind=request.param, url=servers.url(request.param))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.skipif(postgres_programs() is None, reason="no PostgreSQL here")),
+    ]
+)
+def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlHistory]:
+    """An empty history."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/history.db"
+    else:
+        url = request.getfixturevalue("postgres")
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+        engine.dispose()
+    made = SqlHistory(url)
+    made.open()
+    made.positions(ORIGIN)
+    yield made
+    made.close()

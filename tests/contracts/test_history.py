@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
 
 from casework.adapters.memory_store import MemoryStore
 from casework.adapters.sql_history.store import SqlHistory
@@ -29,45 +28,14 @@ from casework.promptness import Deed
 from casework.records import case_event_of
 from casework.views import CardAction, Override
 from tests.casework.examples import AGENT, NOW_MS, SENIOR, alert, desk_on, verify
-from tests.services.postgres_server import postgres_programs, running_postgres
+from tests.contracts.conftest import ORIGIN
 
 MINUTE_MS = 60_000
-ORIGIN = "cluster/topic"
 NOTES = {
     "fraud": "Cardholder was at home; the laptop was never hers.",
     "genuine": "Ang may-ari ang bumili, tumawag siya.",
     "valuable": "持卡人确认在上海购物",
 }
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with running_postgres() as url:
-        yield url
-
-
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param("postgres", marks=pytest.mark.skipif(postgres_programs() is None, reason="no PostgreSQL here")),
-    ]
-)
-def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlHistory]:
-    """An empty history."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/history.db"
-    else:
-        url = request.getfixturevalue("postgres")
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
-    made = SqlHistory(url)
-    made.open()
-    made.positions(ORIGIN)
-    yield made
-    made.close()
 
 
 def story(count: int = 3, start_ms: int = NOW_MS) -> list[CaseEvent]:

@@ -50,6 +50,15 @@ cases = Table(
     sqlite_autoincrement=True,
 )
 
+# Between which numbers the cases lie that were closed on a day since 1970, some of which may be open again.
+closed_days = Table(
+    "closed_days",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("first_number", BigInteger, nullable=False),
+    Column("last_number", BigInteger, nullable=False),
+)
+
 terms = Table(
     "case_terms",
     metadata,

@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Select, create_engine, delete, event, insert, select, update
+from sqlalchemy import Connection, Engine, Select, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from casework.adapters.sql_history import schema
 from casework.adapters.sql_history.figures import statistics
+from casework.adapters.sql_history.narrowing import DAY_MS, LARGEST_NUMBER, Narrowed, conditions, narrowed
 from casework.adapters.sql_history.words import PostgresWords, SqliteWords, has_words
 from casework.cards import SYSTEM_ACTOR
 from casework.cases import Case, CaseEvent, CaseEventType, fold
@@ -37,7 +38,6 @@ from casework.promptness import Done, Promptness
 
 _LOCK_WAIT_S = 30
 _POOL_CONNECTIONS = 5
-_LARGEST_NUMBER = 2**62
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Case)
@@ -149,7 +149,9 @@ class SqlHistory:
             for each in events:
                 if _took(rows, each, done):
                     changed.setdefault(each.case_id, []).append(each)
-            _store(connection, [rows[case_id] for case_id in changed])
+            stored = [rows[case_id] for case_id in changed]
+            _store(connection, stored)
+            _note_days(connection, stored)
             self._index(connection, rows, changed)
         return Taken(sum(map(len, changed.values())), tuple(done))
 
@@ -186,15 +188,34 @@ class SqlHistory:
         self, connection: Connection, filters: HistoryFilters, below: int, limit: int
     ) -> list[Select[tuple[int]]]:
         """Numbers of the newest cases that pass: one query for each way in which the text may be found."""
-        number = schema.cases.c.number
-        plain = select(number).where(number < below, *_conditions(filters))
+        left = narrowed(connection, filters)
+        if left.few is not None:
+            return self._among(left.few, left, filters.text, below, limit)
+        number, terms = schema.cases.c.number, schema.terms
+        plain = select(number).where(*left.within(number, below), *conditions(filters))
         if filters.text is None:
             return [plain.order_by(number.desc()).limit(limit)]
-        terms = schema.terms
         found = plain.join(terms, terms.c.number == number).where(terms.c.term == filters.text)
-        queries = [found.where(terms.c.number < below).order_by(terms.c.number.desc()).limit(limit)]
+        found = found.where(*left.within(terms.c.number, below))
+        queries = [found.order_by(terms.c.number.desc()).limit(limit)]
         if has_words(filters.text):
-            queries.append(self._words.numbers(connection, plain, filters.text, below).limit(limit))
+            queries.append(self._words.numbers(connection, plain, filters.text, below, left).limit(limit))
+        return queries
+
+    def _among(
+        self, few: Select[tuple[int]], left: Narrowed, text: str | None, below: int, limit: int
+    ) -> list[Select[tuple[int]]]:
+        """The same, where the filters leave few cases."""
+        if not left.count:
+            return []
+        if text is None:
+            found = few.subquery()
+            return [select(found.c.number).where(found.c.number < below).order_by(found.c.number.desc()).limit(limit)]
+        terms = schema.terms.c
+        known = select(terms.number).where(terms.term == text, terms.number < below, terms.number.in_(few))
+        queries = [known.order_by(terms.number.desc()).limit(limit)]
+        if has_words(text):
+            queries.append(self._words.among(few, left, text, below, limit))
         return queries
 
     def _move(self, connection: Connection, told: Sequence[Told]) -> None:
@@ -330,31 +351,42 @@ def _add_new(connection: Connection, table: Any, rows: Sequence[tuple[Any, ...]]
     if not rows:
         return
     names = [column.name for column in table.primary_key]
-    # The same clause in both dialects, which SQLAlchemy has in neither's common part.
+    made = _inserting(connection)(table).on_conflict_do_nothing()
+    connection.execute(made, [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def _inserting(connection: Connection) -> Any:
+    """`insert` with ON CONFLICT: the same clause in both dialects, which SQLAlchemy has in neither's common part."""
     if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as insert_new  # noqa: PLC0415
+        from sqlalchemy.dialects.postgresql import insert as inserting  # noqa: PLC0415
     else:
-        from sqlalchemy.dialects.sqlite import insert as insert_new  # type: ignore[assignment] # noqa: PLC0415
-    connection.execute(insert_new(table).on_conflict_do_nothing(), [dict(zip(names, row, strict=True)) for row in rows])
+        from sqlalchemy.dialects.sqlite import insert as inserting  # type: ignore[assignment] # noqa: PLC0415
+    return inserting
 
 
-def _conditions(filters: HistoryFilters) -> list[Any]:
-    """What a case must be, without the text."""
-    table = schema.cases.c
-    conditions: list[Any] = []
-    if filters.is_closed is not None:
-        conditions.append(table.closed_ms.is_not(None) if filters.is_closed else table.closed_ms.is_(None))
-    if filters.kind is not None:
-        conditions.append(table.kind == filters.kind.value)
-    if filters.disposition is not None:
-        conditions.append(table.disposition == filters.disposition.value)
-    if filters.closed_by is not None:
-        conditions.append(table.closed_by == filters.closed_by)
-    if filters.closed_from_ms is not None:
-        conditions.append(table.closed_ms >= filters.closed_from_ms)
-    if filters.closed_before_ms is not None:
-        conditions.append(table.closed_ms < filters.closed_before_ms)
-    return conditions
+def _note_days(connection: Connection, rows: Sequence[_Row]) -> None:
+    """Note between which numbers the cases of each day lie."""
+    days: dict[int, list[int]] = {}
+    for row in rows:
+        if row.case.closed_ms is not None and row.number is not None:
+            days.setdefault(row.case.closed_ms // DAY_MS, []).append(row.number)
+    if not days:
+        return
+    table, is_postgres = schema.closed_days, connection.dialect.name == "postgresql"
+    least, most = (func.least, func.greatest) if is_postgres else (func.min, func.max)
+    made = _inserting(connection)(table)
+    widened = made.on_conflict_do_update(
+        index_elements=["day"],
+        set_={
+            "first_number": least(table.c.first_number, made.excluded.first_number),
+            "last_number": most(table.c.last_number, made.excluded.last_number),
+        },
+    )
+    # In order, so that two writers never wait for each other crosswise.
+    connection.execute(
+        widened,
+        [{"day": day, "first_number": min(each), "last_number": max(each)} for day, each in sorted(days.items())],
+    )
 
 
 def _number_of(cursor: str | None) -> int:
@@ -364,8 +396,8 @@ def _number_of(cursor: str | None) -> int:
         InvalidCursorError: no list gave it out.
     """
     if cursor is None:
-        return _LARGEST_NUMBER
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < len(str(_LARGEST_NUMBER))):
+        return LARGEST_NUMBER
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < len(str(LARGEST_NUMBER))):
         message = "the cursor was not given out by this list"
         raise InvalidCursorError(message)
     return int(cursor)
