@@ -7,8 +7,8 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Response
-from starlette.responses import RedirectResponse
+from fastapi import APIRouter, Depends, Response
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from api.console.rendering import static_file
 from api.console.routes import SEE_OTHER, Form, idempotency_key_of
@@ -17,22 +17,33 @@ from api.dependencies import ContextOf
 from api.errors import FormError
 from api.routes.acting import fresh_nonce
 from api.routes.notices import notices_of
+from api.self_service.described import (
+    ANSWER_FORM,
+    CHOSEN,
+    CODE_FORM,
+    DONE,
+    LOST_FORM,
+    SETTINGS_FORM,
+    SHOWN,
+    Done,
+    Lang,
+    LinkText,
+)
 from api.self_service.pages import SELF_SERVICE_PATH, Shown, answer_page, settings_page
 from api.self_service.service import CARDHOLDER, Moment, answer, code_sent_lately, report_lost, send_code
 from api.watching import Watch, WatchOf
 from casework.access import AccessTo
 from casework.contacts import CHANNELS, LOCALES, ContactRecord
 from casework.errors import CommandError, LinkError, VerificationError
-from casework.links import LONGEST_LINK, Link, Purpose
+from casework.links import Link, Purpose
 from casework.proof import answers_of
 from casework.views import CaseView
 from detector.vocabulary import CardStatus
 
-router = APIRouter(prefix=SELF_SERVICE_PATH, include_in_schema=False)
+router = APIRouter(prefix=SELF_SERVICE_PATH, tags=["cardholder"])
 
 _ONE_YEAR_S = 31_536_000
 _CODE = re.compile(r"\s*[0-9]{6}\s*", re.ASCII)
-LinkText = Annotated[str, Path(max_length=LONGEST_LINK)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +72,11 @@ class Visit:
         await self.watch.tell(CARDHOLDER, AccessTo.OWN_CASE, [case.card_token], case.case_id)
 
 
-async def _answering(context: ContextOf, watch: WatchOf, visit: LinkText, lang: str = "") -> Visit:
+async def _answering(context: ContextOf, watch: WatchOf, visit: LinkText, lang: Lang = "") -> Visit:
     return await _visit(context, watch, visit, Purpose.ANSWER, lang)
 
 
-async def _choosing(context: ContextOf, watch: WatchOf, visit: LinkText, lang: str = "") -> Visit:
+async def _choosing(context: ContextOf, watch: WatchOf, visit: LinkText, lang: Lang = "") -> Visit:
     return await _visit(context, watch, visit, Purpose.SETTINGS, lang)
 
 
@@ -99,22 +110,22 @@ Answering = Annotated[Visit, Depends(_answering)]
 Choosing = Annotated[Visit, Depends(_choosing)]
 
 
-@router.get("/page.css")
+@router.get("/page.css", include_in_schema=False)
 async def css() -> Response:
     """The style sheet; its address changes with its content."""
     headers = {"cache-control": f"public, max-age={_ONE_YEAR_S}, immutable"}
     return Response(static_file("self_service.css"), media_type="text/css", headers=headers)
 
 
-@router.get("/{visit}")
-async def show(context: ContextOf, visit: Answering) -> Response:
-    """Was this you?"""
+@router.get("/{visit}", response_class=HTMLResponse, responses=SHOWN)
+async def show_own_case(context: ContextOf, visit: Answering) -> Response:
+    """Show the cardholder what happened and ask "Was this you?"; to look changes nothing."""
     return await _page(context, visit, visit.view)
 
 
-@router.post("/{visit}/answer")
-async def take_answer(context: ContextOf, visit: Answering, form: Form) -> Response:
-    """YES or NO to a payment, with a code where the cardholder has one."""
+@router.post("/{visit}/answer", response_class=HTMLResponse, responses=DONE, openapi_extra=ANSWER_FORM)
+async def answer_for_payment(context: ContextOf, visit: Answering, form: Form) -> Response:
+    """Take YES or NO to a payment, with a code where the cardholder has one; the page says what came of it."""
     mine = {"yes": True, "no": False}.get(form.get("mine", ""))
     transaction_id, code = form.get("transaction_id", ""), form.get("code", "").strip()
     if mine is None or transaction_id not in visit.view.case.transaction_ids:
@@ -145,9 +156,9 @@ def _yes_said(view: CaseView) -> str:
     return "said_yes_more" if is_more else "said_yes_verified"
 
 
-@router.post("/{visit}/code")
-async def ask_code(context: ContextOf, visit: Answering, form: Form) -> Response:
-    """Send a one-time code to the cardholder."""
+@router.post("/{visit}/code", response_class=HTMLResponse, responses=DONE, openapi_extra=CODE_FORM)
+async def ask_for_code(context: ContextOf, visit: Answering, form: Form) -> Response:
+    """Send a one-time code to the cardholder, at most one a minute."""
     try:
         view = await send_code(context.desk, visit.view, _moment(context, form))
     except CommandError:
@@ -155,9 +166,9 @@ async def ask_code(context: ContextOf, visit: Answering, form: Form) -> Response
     return await _page(context, visit, view, "code_sent")
 
 
-@router.post("/{visit}/lost")
-async def take_lost(context: ContextOf, visit: Answering, form: Form) -> Response:
-    """Stop the card at once."""
+@router.post("/{visit}/lost", response_class=HTMLResponse, responses=DONE, openapi_extra=LOST_FORM)
+async def report_card_lost(context: ContextOf, visit: Answering, form: Form) -> Response:
+    """Stop the card at once; a person confirms it later."""
     try:
         view = await report_lost(context.desk, visit.view, _moment(context, form))
     except CommandError:
@@ -166,15 +177,21 @@ async def take_lost(context: ContextOf, visit: Answering, form: Form) -> Respons
     return await _page(context, visit, replace(visit.view, card_state=view.card_state), "said_lost")
 
 
-@router.get("/{visit}/settings")
-async def show_settings(visit: Choosing, done: str = "") -> Response:
-    """Language and channel."""
+@router.get("/{visit}/settings", response_class=HTMLResponse, responses=SHOWN)
+async def show_contact_choices(visit: Choosing, done: Done = "") -> Response:
+    """Show language and channel; the link is one for this purpose, as the other page has it."""
     await visit.tell()
     return settings_page(visit.contact, visit.text, visit.locale, done=done == "1")
 
 
-@router.post("/{visit}/settings")
-async def take_settings(context: ContextOf, visit: Choosing, form: Form) -> Response:
+@router.post(
+    "/{visit}/settings",
+    status_code=SEE_OTHER,
+    response_class=RedirectResponse,
+    responses=CHOSEN,
+    openapi_extra=SETTINGS_FORM,
+)
+async def choose_contact(context: ContextOf, visit: Choosing, form: Form) -> Response:
     """Keep language and channel; everything else of the record stays."""
     locale, channel = form.get("locale", ""), form.get("channel", "")
     if locale not in LOCALES or channel not in CHANNELS:

@@ -280,3 +280,25 @@ def test_the_page_is_not_there_without_links() -> None:
     page = Page()
     bare = world(notices=page.memory)
     assert bare.client.get(page.path).status_code == 404
+
+
+def test_every_example_of_the_document_is_carried_out() -> None:
+    """As a browser would send it; each form has one, and what is answered is what the document says."""
+    described = {
+        path.removeprefix("/s/{visit}"): methods
+        for path, methods in Page().world.client.get("/openapi.json").json()["paths"].items()
+        if path.startswith("/s/")
+    }
+    assert described.keys() == {"", "/answer", "/code", "/lost", "/settings"}
+    for path, methods in described.items():
+        purpose = Purpose.SETTINGS if path == "/settings" else Purpose.ANSWER
+        content = methods["post"]["requestBody"]["content"] if "post" in methods else {}
+        forms = content.get("application/x-www-form-urlencoded", {"examples": {}})["examples"].values()
+        for method, form in [("get", None), *(("post", each["value"]) for each in forms)]:
+            if method in methods:
+                page = Page()
+                answer = page.world.client.request(method, f"/s/{page.link(purpose)}{path}", data=form)
+                assert answer.status_code == (303 if (path, method) == ("/settings", "post") else 200), answer.text
+                documented = methods[method]["responses"][str(answer.status_code)]
+                assert ("content" in documented) is (answer.status_code == 200)
+                assert ("location" in answer.headers) is ("headers" in documented)
