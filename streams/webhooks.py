@@ -141,9 +141,9 @@ class WebhookRole:
         self._away_since_ms: int | None = None
         self._failed_ms: int | None = None
         self._failure = ""
-        self._said_s = -_SAY_EVERY_S
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._saying: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Find the topics, and begin.
@@ -154,13 +154,14 @@ class WebhookRole:
         await asyncio.to_thread(_check_topics, self._settings)
         self._show_zeros()
         self._task = asyncio.create_task(self._tell_for_ever(), name=self._name)
+        self._saying = asyncio.create_task(self._say_for_ever(), name=f"{self._name}-standing")
 
     async def stop(self) -> None:
         """End the posts in hand, commit, and leave the group."""
         self._stopping.set()
-        if self._task is not None:
+        if self._task is not None and self._saying is not None:
             await asyncio.wait([self._task], timeout=_STOP_WITHIN_S)
-            await end_tasks([self._task])
+            await end_tasks([self._task, self._saying])
         self._thread.shutdown(wait=False)
 
     async def wait_broken(self) -> None:
@@ -179,7 +180,6 @@ class WebhookRole:
                     await self._ask_those_due(consumer)
                     await self._commit(consumer)
                     self._show_waiting()
-                    await self._say()
         except KafkaException as error:
             message = f"webhooks to {self._endpoint.name}: Kafka cannot be read: {error}"
             raise WorkerError(message) from error
@@ -276,7 +276,6 @@ class WebhookRole:
             while (left_s := until_s - asyncio.get_running_loop().time()) > 0:
                 await self._wait(consumer, min(left_s, _HOLD_S))
                 self._show_waiting()
-                await self._say()
         self._metrics.webhook_disabled.labels(name).set(0)
 
     async def _disable(self, why: str) -> None:
@@ -284,17 +283,18 @@ class WebhookRole:
         logger.error("endpoint %s is disabled: %s; `cardwatch webhooks enable %s` tells it again", name, why, name)
         await self._patiently(lambda: self._log.disable(name, Disabled(self._clock(), why)))
 
-    async def _say(self) -> None:
-        """Say now and then how it goes, for those who look; where the log does not answer, the next time."""
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._said_s < _SAY_EVERY_S:
-            return
-        self._said_s = now_s
-        standing = Standing(self._clock(), self._untold.oldest_failed_ms(), self._failed_ms, self._failure)
-        try:
-            await self._log.say(self._endpoint.name, self._settings.worker_name, standing)
-        except StoreError as error:
-            self._metrics.store_failed(error)
+    async def _say_for_ever(self) -> None:
+        """Say now and then how it goes, for those who look, also while an endpoint hangs.
+
+        Where the log does not answer it is said the next time.
+        """
+        while True:
+            standing = Standing(self._clock(), self._untold.oldest_failed_ms(), self._failed_ms, self._failure)
+            try:
+                await self._log.say(self._endpoint.name, self._settings.worker_name, standing)
+            except StoreError as error:
+                self._metrics.store_failed(error)
+            await asyncio.sleep(_SAY_EVERY_S)
 
     async def _commit(self, consumer: GroupConsumer) -> None:
         """Commit how far everything has ended."""

@@ -25,8 +25,9 @@ from casework.errors import StoreUnavailableError
 from casework.outbox import messages_of
 from casework.records import case_event_draft
 from casework.replays import Replay, ReplayOf
-from casework.webhook_log import Disabled, Line, Outcome
+from casework.webhook_log import Disabled, Line, Outcome, Standing
 from casework.webhooks import TOLD_TOPICS, Endpoint
+from streams import webhooks
 from streams.metrics import StreamMetrics
 from streams.topic_tail import read_since
 from streams.topics import CARD_STATES, CASES
@@ -159,6 +160,32 @@ def test_an_endpoint_that_is_away_holds_up_nobody(world: World, bad: Reply) -> N
             await eventually(lambda: counted(metrics, "dead")["delivered"] == len(ids), "it has everything")
             await eventually(lambda: metrics.webhook_waiting.labels("dead")._value.get() == 0, "nothing waits")
             assert by_card(good) == in_order()
+
+    asyncio.run(play())
+
+
+def test_how_it_goes_is_said_while_an_endpoint_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since when something waits and what the last answer was; once all is taken, that nothing waits."""
+    monkeypatch.setattr(webhooks, "_SAY_EVERY_S", 0.05)
+    reply: Reply = HANG
+
+    def said() -> Standing:
+        return log._standings["bank"].get(world.settings.worker_name, Standing(0))
+
+    log = MemoryWebhooks()
+
+    async def play() -> None:
+        nonlocal reply
+        async with receiving(Receiver(lambda _received: reply)) as receiver:
+            tell(world)
+            told = endpoint(receiver.url)
+            posting = Poster(told.url, 0.5, may_be_private=True)
+            async with running(role(told, world.settings, log=log, posting=posting)):
+                await eventually(lambda: said() == Standing(LATER_MS), "it says that it is there")
+                await eventually(lambda: said().oldest_waiting_ms == STORY[0].time_ms, "the first event waits")
+                assert (said().failed_ms, bool(said().failure)) == (LATER_MS, True)
+                reply = 204
+                await eventually(lambda: said().oldest_waiting_ms is None, "nothing waits")
 
     asyncio.run(play())
 
