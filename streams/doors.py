@@ -87,6 +87,10 @@ class Follower(Protocol):
         """The next record that waits."""
         ...
 
+    def ends(self) -> Mapping[int, int]:
+        """The next offset of each partition that is followed, as far as is known."""
+        ...
+
     def close(self) -> None:
         """Stop reading; blocks."""
         ...

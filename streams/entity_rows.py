@@ -78,6 +78,7 @@ class EntityRows:
         self._follower = follower
         self._metrics = metrics
         self._partitions: frozenset[int] = frozenset()
+        self._others: frozenset[int] = frozenset()
 
     def start(self, partitions: int) -> None:
         """Begin: the source has so many partitions."""
@@ -102,8 +103,15 @@ class EntityRows:
 
     def follow_others(self, owned: Iterable[int]) -> None:
         """Hear of all partitions but these, from where shared entities stand."""
-        others = self._partitions - frozenset(owned)
-        self._follower.follow({number: self._core.rows_position(number) for number in others})
+        self._others = self._partitions - frozenset(owned)
+        self._follower.follow({number: self._core.rows_position(number) for number in self._others})
+
+    def lag(self) -> int | None:
+        """Records of other workers that are in the topic and not applied; None until all ends are known."""
+        ends = self._follower.ends()
+        if self._others - ends.keys():
+            return None
+        return sum(max(0, ends[number] - self._core.rows_position(number)) for number in self._others)
 
     async def catch_up(self, partitions: Iterable[int], open_tails: OpenTails) -> None:
         """Apply all rows of some partitions, just opened, that there are now.

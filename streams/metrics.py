@@ -159,6 +159,7 @@ class StreamMetrics:
         self.rows_missed = made.counter("cardwatch_entity_rows_missed_total")
         self.histories_told = made.counter("cardwatch_histories_told_total")
         self._rows_staleness = made.histogram("cardwatch_entity_rows_staleness_seconds")
+        self._rows_lag = made.gauge("cardwatch_entity_rows_lag_records")
         self.commits_refused = made.counter("cardwatch_commits_refused_total")
 
     def decided(self, action: str, policy: str, count: int = 1) -> None:
@@ -225,6 +226,10 @@ class StreamMetrics:
     def rows_heard(self, timestamp_ms: int, now_ms: int) -> None:
         """Note how old rows of shared entities were, by their record's Kafka timestamp, when they were applied."""
         self._rows_staleness.observe(max(now_ms - timestamp_ms, 0) / 1000)
+
+    def show_rows_lag(self, records: int | None) -> None:
+        """Show how many records of rows wait to be applied; None where that is not known, which is not zero."""
+        self._rows_lag.set(math.nan if records is None else records)
 
     def missed_rows(self, partition: int, records: int) -> None:
         """Say that shared entities lack for good what so many records of a partition did."""

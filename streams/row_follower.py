@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from streams.topics import ENTITY_ROWS
 
 _POLL_S = 0.05
 _FETCH_RECORDS = 200
+# How often it is noted where the partitions end; the last answers to fetches say it, so nothing is asked.
+_ENDS_EVERY_S = 0.5
 # What may wait to be taken; beyond it the thread waits, and Kafka keeps the rest.
 _WAITING_BYTES = 64 << 20
 
@@ -28,6 +31,13 @@ class _Course(NamedTuple):
     positions: Mapping[int, int]
 
 
+class _Ends(NamedTuple):
+    """Where partitions end, as far as is known in a course."""
+
+    course: int
+    offsets: Mapping[int, int]
+
+
 class RowFollower(ReaderThread):
     """Reads in a thread of its own; what it read waits to be taken."""
 
@@ -35,6 +45,7 @@ class RowFollower(ReaderThread):
         """Prepare; nothing connects before `start`."""
         super().__init__("entity-rows", ENTITY_ROWS, settings)
         self._course = _Course(0, {})
+        self._ends = _Ends(0, {})
         self._waiting: deque[tuple[int, ReadRecord]] = deque()
         # Each is changed by one thread only.
         self._read_bytes = 0
@@ -58,14 +69,21 @@ class RowFollower(ReaderThread):
                 return record
         return None
 
+    def ends(self) -> Mapping[int, int]:
+        """The next offset of each partition that is followed, by the last fetch; without those not fetched yet."""
+        ends = self._ends
+        return ends.offsets if ends.course == self._course.number else {}
+
     def _read(self, consumer: Consumer) -> None:
         """See `ReaderThread`."""
-        assigned = 0
+        assigned, noted_s = 0, 0.0
         while not self._closing.is_set():
             course = self._course
             if course.number != assigned:
                 self._assign(consumer, course)
-                assigned = course.number
+                assigned, noted_s = course.number, 0.0
+            if time.monotonic() - noted_s > _ENDS_EVERY_S:
+                self._ends, noted_s = _Ends(assigned, self._known_ends(consumer, course)), time.monotonic()
             if not course.positions or self._read_bytes - self._taken_bytes > _WAITING_BYTES:
                 self._closing.wait(_POLL_S)
                 continue
@@ -82,3 +100,10 @@ class RowFollower(ReaderThread):
             consumer.assign(places)
         else:
             consumer.unassign()
+
+    @staticmethod
+    def _known_ends(consumer: Consumer, course: _Course) -> dict[int, int]:
+        """What the last answers to fetches said of the ends of partitions."""
+        places = (KafkaPartition(ENTITY_ROWS, number) for number in course.positions)
+        ends = {place.partition: consumer.get_watermark_offsets(place, cached=True)[1] for place in places}
+        return {number: end for number, end in ends.items() if end >= 0}

@@ -311,6 +311,8 @@ class ScoreRole:
     def _show_lags(self) -> None:
         """Bring the gauges of lag up to date."""
         self._metrics.show_lags(self._shell.lag())
+        if self._rows is not None:
+            self._metrics.show_rows_lag(self._rows.lag())
         self._metrics.show_producer(self._producer.waiting, self._producer.errors)
         now_ms = self._clock()
         for number, owned in self._ownership.partitions.items():

@@ -246,6 +246,13 @@ _STATE = (
         "support and SRE: does a new card begin with what is usual for its holder",
         _SCORE,
     ),
+    _gauge(
+        "entity_rows_lag_records",
+        "records",
+        "Records of rows of other score workers that are not applied yet; NaN until their number is known.",
+        "SRE: EntityRowsStale",
+        _SCORE,
+    ),
     _counter("checkpoints_damaged_total", "Damaged parts of checkpoints, passed over.", "SRE: storage", _SCORE),
     _counter("commits_refused_total", "Commits that the group refused.", "SRE: workers thought dead", _SCORE),
     _gauge(

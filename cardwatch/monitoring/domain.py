@@ -182,8 +182,10 @@ def _machines(limits: AlertLimits, windows: Windows) -> list[Alert]:
             "EntityRowsStale", TICKET, 2 * MINUTE_S,
             f'sum by (instance) (rate({rows_s}_bucket{{le="{_ROWS_LATE_S}"}}[{minutes_5}]))\n'
             f"< {_ROWS_IN_TIME:.6g} * sum by (instance) (rate({rows_s}_count[{minutes_5}]))\n"
-            f"or sum by (instance) (increase(cardwatch_entity_rows_missed_total[{hour}])) > 0",
-            "A scorer hears late of what others do to terminals and merchants, or has missed it",
+            f"or sum by (instance) (increase(cardwatch_entity_rows_missed_total[{hour}])) > 0\n"
+            f"or min by (instance) (min_over_time(cardwatch_entity_rows_lag_records[{minutes_5}])) > 0\n"
+            f"unless sum by (instance) (rate({rows_s}_count[{minutes_5}])) > 0",
+            "A scorer hears late or not at all of what others do to terminals and merchants, or has missed it",
             "Frauds at places that other scorers know to be bad are scored as if nothing were known.",
         ),
         Alert(

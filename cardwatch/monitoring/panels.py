@@ -299,6 +299,9 @@ PROCESSES = (
             "Rows of other scorers: how late", "s", *_quantiles("cardwatch_entity_rows_staleness_seconds"),
             alert="EntityRowsStale",
         ),
+        _panel("Rows of other scorers: records not applied", "short", (
+            "cardwatch_entity_rows_lag_records", "{{instance}}",
+        )),
         _panel("Size of the checkpoint", "bytes", ("cardwatch_checkpoint_bytes", "{{instance}}")),
         _panel("State in use", "percentunit", (
             "sum by (table) (cardwatch_state_rows) / sum by (table) (cardwatch_state_capacity_rows)", "{{table}}",

@@ -268,6 +268,9 @@ class SimFollower:
                 return found[0]
         return None
 
+    def ends(self) -> Mapping[int, int]:
+        return {number: self._logs.end(TopicPartition(ENTITY_ROWS, number)) for number in self._next}
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -25,6 +25,7 @@ class Topic:
     def __init__(self, values: Sequence[bytes], first: int = 0) -> None:
         self.records = [ReadRecord(ENTITY_ROWS, 0, first + n, 1_000, None, value, ()) for n, value in enumerate(values)]
         self._next = 0
+        self.known_ends: dict[int, int] = {}
 
     def start(self) -> None:
         """Nothing has to be started."""
@@ -35,6 +36,9 @@ class Topic:
     def take(self) -> ReadRecord | None:
         self._next += 1
         return self.records[self._next - 1] if self._next <= len(self.records) else None
+
+    def ends(self) -> Mapping[int, int]:
+        return self.known_ends
 
     def close(self) -> None:
         """Nothing is open."""
@@ -124,3 +128,18 @@ def test_rows_are_applied_some_at_a_time() -> None:
     while worker.rows.apply_waiting():
         assert worker.core.shared_payments > heard
     assert worker.core.shared_payments == 2_000
+
+
+def test_what_waits_is_shown_as_lag() -> None:
+    """Records that are in the topic and not applied; nothing is said until its end is known, own partitions apart."""
+    topic = Topic([rows(2 * n, 2 * n + 2).to_bytes() for n in range(5)])
+    worker = Worker(topic)
+    worker.rows.follow_others([])
+    assert worker.rows.lag() is None
+    topic.known_ends = {0: 5}
+    assert worker.rows.lag() == 5
+    assert not worker.rows.apply_waiting()
+    assert worker.rows.lag() == 0
+    worker.rows.follow_others([0])
+    topic.known_ends = {}
+    assert worker.rows.lag() == 0

@@ -33,6 +33,7 @@ CHECKPOINT_AGE = 'cardwatch_checkpoint_age_seconds{instance="a"}'
 ROWS_SOON = 'cardwatch_entity_rows_staleness_seconds_bucket{le="10.0",instance="a"}'
 ROWS_HEARD = 'cardwatch_entity_rows_staleness_seconds_count{instance="a"}'
 ROWS_MISSED = 'cardwatch_entity_rows_missed_total{instance="a"}'
+ROWS_LAG = 'cardwatch_entity_rows_lag_records{instance="a"}'
 REDIS_CLOCK = "cardwatch_store_clock_offset_seconds"
 CERTIFICATE = 'cardwatch_certificate_expiry_timestamp_seconds{setting="kafka.client.ssl.ca.location"}'
 FAST, DECIDED = 'cardwatch_decision_latency_seconds_bucket{le="0.25"}', "cardwatch_decision_latency_seconds_count"
@@ -210,7 +211,10 @@ SCENARIOS = [
         "EntityRowsStale", "ticket", "10m",
         (FIRES, True, {ROWS_SOON: "0+50x20", ROWS_HEARD: "0+100x20"}),
         (FIRES, True, {ROWS_SOON: "0+100x20", ROWS_HEARD: "0+100x20", ROWS_MISSED: "0x5 7x15"}),
+        (FIRES, True, {ROWS_SOON: "100x20", ROWS_HEARD: "100x20", ROWS_LAG: "3x20"}),
         (NEARLY, False, {ROWS_SOON: "0+95x20", ROWS_HEARD: "0+100x20", ROWS_MISSED: "7x20"}),
+        (NEARLY, False, {ROWS_SOON: "0+100x20", ROWS_HEARD: "0+100x20", ROWS_LAG: "3x20"}),
+        (NEARLY, False, {ROWS_SOON: "100x20", ROWS_HEARD: "100x20", ROWS_LAG: "3 3 0 3 3 3 0 3 3 3 0"}),
         (NEARLY, False, {ROWS_SOON: "10x20", ROWS_HEARD: "100x20"}),
         (RESET, False, {ROWS_SOON: "0+100x5 0+100x15", ROWS_HEARD: "0+100x5 0+100x15", ROWS_MISSED: "9x5 0x15"}),
         (MISSING, False, {}),
