@@ -11,7 +11,7 @@ from benchmarks.options import Options
 from benchmarks.results import PAGE
 
 _NAMES = (
-    "engine", "replay", "checkpoints", "end_to_end", "waiting", "kept", "quality", "worlds", "models",
+    "engine", "replay", "checkpoints", "failover", "end_to_end", "waiting", "kept", "quality", "worlds", "models",
     "selective", "poisoning", "contest", "drift", "watching", "alerts", "desk", "growth",
 )  # fmt: skip
 _RECORDS = 1_000_000

@@ -71,12 +71,12 @@ class Fleet:
             self._places[name] = place
             self._start(name)
 
-    def dismiss(self, name: str) -> int:
-        """SIGTERM, and not started again; the exit code."""
+    def dismiss(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
+        """A signal that ends a process, which is not started again; the exit code."""
         with self._lock:
             del self._places[name]
             process = self._processes.pop(name)
-        process.terminate()
+        process.send_signal(number)
         return process.wait(60)
 
     def wait_ready(self, name: str) -> None:

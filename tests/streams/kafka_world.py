@@ -114,18 +114,18 @@ async def eventually(check: Callable[[], bool], what: str, *, deadline_s: float 
 
 
 @contextmanager
-def real_world(servers: str, checkpoint_url: str) -> Iterator[World]:
+def real_world(servers: str, checkpoint_url: str, partitions: int = PARTITIONS) -> Iterator[World]:
     """Topics made anew on a real broker, and consumer groups of their own."""
     admin = AdminClient({"bootstrap.servers": servers})
     known = admin.list_topics(timeout=10).topics.keys() & TOPICS_BY_NAME.keys()
     if known:
         _wait_for(admin.delete_topics(list(known)))
     _poll(lambda: not admin.list_topics(timeout=10).topics.keys() & TOPICS_BY_NAME.keys())
-    wanted = [NewTopic(spec.name, spec.partition_count(PARTITIONS), 1, config=spec.kafka_settings()) for spec in TOPICS]
+    wanted = [NewTopic(spec.name, spec.partition_count(partitions), 1, config=spec.kafka_settings()) for spec in TOPICS]
     _wait_for(admin.create_topics(wanted))
-    _poll(lambda: _have_leaders(admin.list_topics(timeout=10)))
+    _poll(lambda: _have_leaders(admin.list_topics(timeout=10), partitions))
     settings = StreamSettings(
-        servers, checkpoint_url, KEY, partitions=PARTITIONS, checkpoint_interval_s=0.5, session_timeout_s=4.0,
+        servers, checkpoint_url, KEY, partitions=partitions, checkpoint_interval_s=0.5, session_timeout_s=4.0,
         recovery_timeout_s=20.0, group_prefix=f"test-{uuid.uuid4().hex[:8]}",
     )  # fmt: skip
     writer = Producer({"bootstrap.servers": servers, "linger.ms": 2, "partitioner": "murmur2_random"})
@@ -143,10 +143,10 @@ def _poll(check: Callable[[], bool], deadline_s: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def _have_leaders(found: ClusterMetadata) -> bool:
-    partitions = [found.topics[spec.name].partitions for spec in TOPICS if spec.name in found.topics]
-    leaders = [partition.leader for by_number in partitions for partition in by_number.values()]
-    return len(leaders) == sum(spec.partition_count(PARTITIONS) for spec in TOPICS) and min(leaders) >= 0
+def _have_leaders(found: ClusterMetadata, partitions: int) -> bool:
+    by_topic = [found.topics[spec.name].partitions for spec in TOPICS if spec.name in found.topics]
+    leaders = [partition.leader for by_number in by_topic for partition in by_number.values()]
+    return len(leaders) == sum(spec.partition_count(partitions) for spec in TOPICS) and min(leaders) >= 0
 
 
 def _wait_for(futures: Mapping[str, Future[None]]) -> None:
