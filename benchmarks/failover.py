@@ -37,7 +37,6 @@ _PARTITIONS = 12
 _RATE_PER_S = 300.0
 _SEED = 20261128
 _WORKERS = ("s0", "s1", "s2")
-_ROUNDS = 2
 _LOOK_S = 0.2
 # Owners have been the same for so long before something happens, and again before the next thing does.
 _STEADY_S = 3.0
@@ -209,13 +208,14 @@ def _play(world: World, folder: Path, options: Options) -> list[Happened]:
     with fleet.running():
         watch.start()
         load.start()
-        trial = _Trial(fleet, watch, options)
-        trial.start()
-        options.say(f"{len(_WORKERS)} workers answer {_RATE_PER_S:.0f} payments a second")
-        for _ in range(_ROUNDS):
+        try:
+            trial = _Trial(fleet, watch, options)
+            trial.start()
+            options.say(f"{len(_WORKERS)} workers answer {_RATE_PER_S:.0f} payments a second")
             trial.play()
-        load.finish()
-        watch.finish()
+        finally:
+            load.finish()
+            watch.finish()
         wait_until(
             lambda: len(world.read(DECISIONS)) >= load.acknowledged, seconds=_WITHIN_S, what="all payments are answered"
         )

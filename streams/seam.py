@@ -60,6 +60,7 @@ PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
     (AIOKafkaConsumer, "verify_event_path"): ("self", "now", "tp"),
     (AIOKafkaConsumerThread, "_create_worker_consumer"): ("self", "transport"),
     (AIOKafkaConsumerThread, "call_thread"): ("self", "fun", "args", "kwargs"),
+    (AIOKafkaConsumerThread, "_fetch_records"): ("self", "consumer", "active_partitions", "timeout", "max_records"),
     (GroupCoordinator, "check_errors"): ("self",),
 }
 
@@ -102,6 +103,26 @@ class _ConsumerThread(AIOKafkaConsumerThread):
         embedded = _shell_of(self.app).settings.embedded
         consumer._fetch_max_wait_ms = _EMBEDDED_FETCH_WAIT_MS if embedded else _FETCH_WAIT_MS  # noqa: SLF001
         return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: Any,
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's name
+        max_records: int | None = None,
+    ) -> Any:
+        """Fetch; what comes while nothing may be delivered is put back.
+
+        A fetch may wait through a rebalance and end between its seek and the end of the flow's pause: what it brings
+        would be dropped, and the seek that goes back to it is over. Seeks are made in this thread as well.
+        """
+        records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        if self.consumer.flow_active:
+            return records
+        for tp, found in records.items():
+            if tp in consumer.assignment():
+                consumer.seek(tp, found[0].offset)
+        return {}
 
     async def take_coordinator_error(self) -> Exception | None:
         """Take the error that aiokafka's coordinator holds out to its user, so that it goes on.
@@ -366,6 +387,9 @@ class StreamShell:
 
     async def _on_revoked(self, _app: Any, revoked: Any, **_: Any) -> None:
         """Wait for the batch in hand, then let the handler save what it loses."""
+        # Faust stops the flow only where something is assigned: what comes first to a member that had nothing would be
+        # delivered before anybody has taken it over.
+        self._app.consumer.stop_flow()
         await self.turns.give_up(frozenset(TopicPartition(tp.topic, tp.partition) for tp in revoked))
 
     async def _on_before_shutdown(self, _app: Any, **_: Any) -> None:
