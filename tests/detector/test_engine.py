@@ -174,6 +174,7 @@ def test_an_adopted_answer_is_learned_as_it_was_scored() -> None:
         assert kept == bisect_right([np.float32(edge) for edge in CATALOGUE[column].grid], np.float32(score))
 
 
+@pytest.mark.compiled
 def test_a_full_table_forgets_the_stalest_and_goes_on() -> None:
     """More cards, merchants and payments than there is room for never stop the stream; it is counted."""
     config = replace(CONFIG, cards=64, events=256, payments=64, entities=64, buckets=1024)

@@ -143,6 +143,7 @@ def test_what_is_usual_equals_naive_twin(rows: int) -> None:
     assert model.learned.usual_rows[0] == total
 
 
+@pytest.mark.compiled
 def test_what_is_usual_fades() -> None:
     """Counts are halved each time that 8,192 rows have gone in: what is usual is what was usual lately."""
     model = BinnedLogisticRegression(fields())
