@@ -42,18 +42,18 @@ coverage: $(INSTALLED) ## Run the tests as `make test` does, and report what the
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-# Two halves, for two cores: the second computes, or waits for demos and alerts, and disturbs the first but little.
+# Two halves, for two cores: the second computes, or waits for alerts to fire, and disturbs the first but little.
 .PHONY: test-most test-others
 test-most: $(INSTALLED)
 	CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/$(RUN) pytest --durations=15 \
-		$(if $(ARGS),$(ARGS),--ignore=tests/sim --ignore=tests/integration --ignore=tests/cardwatch/test_demo.py)
+		$(if $(ARGS),$(ARGS),--ignore=tests/sim --ignore=tests/integration)
 
 test-others: $(INSTALLED)
 	CARDWATCH_TEST_JIT=off NUMBA_DISABLE_JIT=1 $(BIN)/$(RUN) pytest --durations=5 \
 		-m "not kafka and not compiled and not slow" tests/detector tests/style/test_jit.py \
 		tests/streams/test_scanning.py tests/streams/test_plain_decisions.py
 	$(if $(ARGS),,CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/python -m pytest --durations=15 \
-		tests/sim tests/cardwatch/test_demo.py tests/integration)
+		tests/sim tests/integration)
 
 # The first seed that `make sim` plays; with ARGS="--count 1000" it plays many.
 SEED ?= 0
