@@ -93,16 +93,18 @@ class Directives:
 
         It replaces what was said before; no country takes it back. For the card that replaces this one it holds too.
         """
+        packed = frozenset(pack_code(country, COUNTRY_LETTERS) for country in countries)
+        self._set_travel(card_token, (packed, until_ms) if countries else None)
+
+    def _set_travel(self, card_token: str, said: tuple[frozenset[int], int] | None) -> None:
+        """Note where a cardholder is, for the card and those that replace it; None takes it back."""
         self._travellers = None
-        if countries:
-            self._travel[card_token] = (
-                frozenset(pack_code(country, COUNTRY_LETTERS) for country in countries),
-                until_ms,
-            )
-        else:
+        if said is None:
             self._travel.pop(card_token, None)
+        else:
+            self._travel[card_token] = said
         if card_token in self._heirs:
-            self.travel(self._heirs[card_token], countries, until_ms)
+            self._set_travel(self._heirs[card_token], said)
 
     def allow_merchant(self, card_token: str, merchant_id: str, until_ms: int) -> None:
         """Let the card pay at a merchant until `until_ms` of event time, whatever models and reviewing rules say.
@@ -127,8 +129,7 @@ class Directives:
             heir = self._heirs.get(heir)
         self._heirs[card_token] = new_card_token
         if card_token in self._travel and new_card_token not in self._travel:
-            self._travel[new_card_token] = self._travel[card_token]
-            self._travellers = None
+            self._set_travel(new_card_token, self._travel[card_token])
         for merchant_id, until_ms in self._allowed_at.get(card_token, {}).items():
             self.allow_merchant(new_card_token, merchant_id, until_ms)
 

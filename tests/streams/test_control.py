@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from casework.orders import directive_draft
+from detector.directives import Directives
 from detector.models import ModelsConfig, Trainer
 from detector.policy import Policy
 from detector.rates import RateTable
 from detector.state import EngineState, StateConfig
+from detector.transactions import build_batch
 from detector.vocabulary import Action
 from streams.core import UnusableBroadcastError
 from streams.detector_core import DetectorCore
@@ -139,6 +141,27 @@ def test_allowed_merchants_hold_for_the_new_card_and_watching_does_not(scorer: S
         scorer.tell(kind="watch", card_token=card, until_ms=LATER_MS)
         assert scorer.pay(card_token=card, merchant_id="m-2") is Action.REVIEW
         assert scorer.pay(card_token=card, merchant_id="m-7") is Action.ALLOW
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_a_journey_holds_for_the_cards_that_replace_the_travellers(order: tuple[int, int, int]) -> None:
+    """Over two replacements, whatever was said first."""
+    directives, key = Directives(), bytes(16)
+    said = (
+        lambda: directives.travel("old", ["JP"], LATER_MS),
+        lambda: directives.inherit("old", "new"),
+        lambda: directives.inherit("new", "newest"),
+    )
+    for number in order:
+        said[number]()
+    cards = ["old", "new", "newest", "another"]
+    columns = {
+        "transaction_id": cards, "card_token": cards, "event_time_ms": [NOW_MS] * 4, "amount_minor": [1] * 4,
+        "currency": ["EUR"] * 4, "country": ["JP"] * 4,
+    }  # fmt: skip
+    batch = build_batch(columns, key=key)
+    rows = {row for row, _ in directives.damped_reasons(batch, batch.event_time_ms, key)}
+    assert rows == {0, 1, 2}
 
 
 def test_a_history_that_cannot_be_read_changes_nothing(scorer: Scorer) -> None:
