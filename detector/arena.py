@@ -28,6 +28,7 @@ from detector.memory import (
 
 # Entries of 32 bytes in a block of order 0: an event of a card and a bucket of an entity are such entries.
 ENTRIES_PER_UNIT = 4
+_SPARE = 3
 # Links inside a free block: unit number plus one, 0 for none.
 _FOLLOWING, _PREVIOUS = 0, 1
 
@@ -45,6 +46,12 @@ def order_for(entries: int) -> int:
     while (ENTRIES_PER_UNIT << order) < entries:
         order += 1
     return order
+
+
+@kernel
+def order_with_room(entries: int) -> int:
+    """The order of a block for a history that has so many entries and will grow: it gets room for a third more."""
+    return order_for(max(ENTRIES_PER_UNIT, entries + entries // _SPARE + 1))
 
 
 @kernel

@@ -15,7 +15,7 @@ part of the state that a digest covers. Whoever calls a function that changes a 
 
 from __future__ import annotations
 
-from detector.arena import allocate_block, entries_of, free_block, order_for
+from detector.arena import allocate_block, entries_of, free_block, order_with_room
 from detector.jit import constants, kernel
 from detector.memory import Memory, mark, save
 
@@ -30,8 +30,6 @@ _HALF_MASK = (1 << _HALF_BITS) - 1
 # Bounds: the first bucket in use, the place behind the last, the first that is above the cut, and the block's order.
 _STOP_SHIFT, _INSIDE_SHIFT, _ORDER_SHIFT = 19, 38, 57
 _PLACE_MASK = (1 << 19) - 1
-_FIRST_ENTRIES = 4
-_SPARE = 3
 
 # What is added: payments, spends, labelled, frauds, spent.
 Amounts = tuple[int, int, int, int, int]
@@ -162,7 +160,7 @@ def _replace_block(memory: Memory, level: int, limit: int) -> bool:
     while first < stop and _number(memory, level, first) <= limit:
         first += 1
     live = stop - first
-    order = order_for(max(_FIRST_ENTRIES, live + live // _SPARE + 1))
+    order = order_with_room(live)
     block = allocate_block(memory, order) if entries_of(order) <= _PLACE_MASK else 0
     if block == 0:
         return False

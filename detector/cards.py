@@ -19,7 +19,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.arena import allocate_block, entries_of, free_block, order_for
+from detector.arena import allocate_block, entries_of, free_block, order_with_room
 from detector.catalogue import WINDOWS_MS
 from detector.jit import kernel
 from detector.layout import (
@@ -83,9 +83,6 @@ from detector.memory import (
 _WINDOWS = WINDOWS_MS
 _COLUMNS = 8
 _LARGEST_AGE = (1 << 32) - 1
-# A block that must be replaced gets room for a third more than it holds.
-_SPARE = 3
-_FIRST_ENTRIES = 4
 # Steps of a logarithm between a number and twice as much.
 _LOG_STEPS = 256.0
 USUAL_MASK = (1 << USUAL_SHIFT) - 1
@@ -196,7 +193,7 @@ def replace_block(memory: Memory, half: NDArray[np.uint32], at: int, time_ms: in
     The card must have been expired to `time_ms`.
     """
     live = memory[at + COUNT] - memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START]
-    order = order_for(max(_FIRST_ENTRIES, live + live // _SPARE + 1))
+    order = order_with_room(live)
     block = allocate_block(memory, order)
     if block == 0:
         return False

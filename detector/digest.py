@@ -34,7 +34,7 @@ from detector.layout import (
     LAST_TIME,
     LEVELS,
     LONGEST,
-    RATIO_BITS,
+    RATIO_MASK,
     RATIO_SHIFT,
     RISK_SHIFT,
     SHARED_LONGEST,
@@ -48,7 +48,7 @@ from detector.outcomes import list_outcomes
 from detector.shared import RESOLUTIONS_MS
 
 Line = tuple[object, ...]
-_COUNTED_ATTRIBUTES = ~(ATTRIBUTE_TRUSTED | (((1 << RATIO_BITS) - 1) << RATIO_SHIFT))
+_COUNTED_ATTRIBUTES = ~(ATTRIBUTE_TRUSTED | (RATIO_MASK << RATIO_SHIFT))
 
 
 def _events(memory: Memory, card: int, oldest: int) -> Iterator[Line]:

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.arena import allocate_block, entries_of, free_block, order_for
+from detector.arena import allocate_block, entries_of, free_block, order_with_room
 from detector.cards import (
     column_start,
     count_entry,
@@ -55,7 +55,7 @@ from detector.layout import (
     ORDER,
     PAYMENTS,
     PROGRESS,
-    RATIO_BITS,
+    RATIO_MASK,
     RATIO_SHIFT,
     RING,
     START,
@@ -73,9 +73,6 @@ from detector.tokens import fingerprint_many, matching
 # Columns that travel: amounts to categories.
 HISTORY_COLUMNS = int(CATEGORY) - int(AMOUNT) + 1
 _LEFT_BEHIND = ATTRIBUTE_REVERSED | ATTRIBUTE_REFUSED | ATTRIBUTE_FRAUD
-_RATIO_MASK = (1 << RATIO_BITS) - 1
-# A block gets room for a third more than it holds.
-_SPARE, _FEWEST_ENTRIES = 3, 4
 # Half the numbers of the ring away: the payment itself lies in the ring of another partition, and is not shown.
 _NOWHERE = 1 << 31
 _TOKEN_MASK = (1 << 32) - 1
@@ -128,7 +125,7 @@ def history_of(partition: PartitionState, card_token: str, key: bytes) -> Histor
     starts = [int(column_start(memory, at, column)) for column in range(int(CATEGORY) + 1)]
     columns = np.array([half[start + first : start + stop] for start in starts], dtype=np.uint32)
     attributes = columns[ATTRIBUTES].astype(np.int64)
-    is_high = ((attributes >> RATIO_SHIFT) & _RATIO_MASK) >= HIGH_CODE
+    is_high = ((attributes >> RATIO_SHIFT) & RATIO_MASK) >= HIGH_CODE
     times = memory[at + BASE_MS] + columns[TIME].astype(np.int64)
     goes = (attributes & _LEFT_BEHIND == 0) & (~is_high | (attributes & ATTRIBUTE_GENUINE != 0))
     goes &= times > partition.watermark_ms - MEMORY_MS
@@ -243,7 +240,7 @@ def _prepend(
     """Put payments before those that the card's longest window holds, in a new block; False where there is none."""
     first = memory[at + CARD_WINDOWS + LONGEST * CARD_WINDOW_WORDS + START]
     older, live = len(times_ms), memory[at + COUNT] - first
-    order = order_for(max(_FEWEST_ENTRIES, older + live + (older + live) // _SPARE + 1))
+    order = order_with_room(older + live)
     block = allocate_block(memory, order)
     if block == 0:
         return False

@@ -45,6 +45,7 @@ LARGEST_AMOUNT = (1 << 32) - 1
     ATTRIBUTE_TRUSTED,
 ) = (1, 2, 4, 8, 16, 32, 64)  # fmt: skip
 RATIO_SHIFT, RATIO_BITS, COUNTRY_SHIFT = 10, 12, 22
+RATIO_MASK = (1 << RATIO_BITS) - 1
 # What a card has met before (merchants, terminals, ...) is looked for among so many of its last payments.
 CARD_MEMORY_PAYMENTS = 1024
 

@@ -54,7 +54,7 @@ from detector.layout import (
     HOUR_MASK,
     HOUR_SHIFT,
     MERCHANT,
-    RATIO_BITS,
+    RATIO_MASK,
     RATIO_SHIFT,
     RISK_SHIFT,
     START,
@@ -68,7 +68,6 @@ from detector.risks import RISK_FIRST, RISK_STEP, RISKY_CLASS
 # Codes of a ratio: 0 unknown, else 1 + 2048 + 256 log2(ratio) within 12 bits.
 _LOG_STEPS = 256.0
 _EVEN = 2049
-_LARGEST_CODE = (1 << RATIO_BITS) - 1
 
 
 def _code_above(ratio: float) -> int:
@@ -84,7 +83,7 @@ _MOST_POINTS = _POINT_VALUES[-1]
 # Points by code, 0 for an unknown ratio.
 _POINT_CODES = tuple(_code_above(limit) for limit in _POINT_LIMITS)
 POINTS_OF_CODE = np.array(
-    [0, *(_POINT_VALUES[sum(code >= first for first in _POINT_CODES)] for code in range(1, _LARGEST_CODE + 1))],
+    [0, *(_POINT_VALUES[sum(code >= first for first in _POINT_CODES)] for code in range(1, RATIO_MASK + 1))],
     dtype=np.int64,
 )
 _FEWEST_USUAL, _FEWEST_HOURS = 3, 5
@@ -108,7 +107,7 @@ def ratio_code(memory: Memory, at: int, amount: int) -> int:
     if amount == 0:
         return 1
     code = _EVEN + round(_LOG_STEPS * math.log2(amount * count / total))
-    return min(max(code, 1), _LARGEST_CODE)
+    return min(max(code, 1), RATIO_MASK)
 
 
 @kernel
@@ -186,7 +185,7 @@ def fill_high_values(
         if bits & ATTRIBUTE_REVERSED:
             continue
         age_ms = time_ms - entry_time(memory, half, at, entry)
-        code = (bits >> RATIO_SHIFT) & _LARGEST_CODE
+        code = (bits >> RATIO_SHIFT) & RATIO_MASK
         genuine, fraud = bits & ATTRIBUTE_GENUINE, bits & ATTRIBUTE_FRAUD
         points = POINTS_OF_CODE[code]
         if code >= HIGH_CODE and not genuine:
