@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 from benchmarks import results
 from benchmarks.options import Options
 from streams.records import ReadRecord
+from streams.scoring import epoch_ms
 from streams.settings import StreamSettings
 from streams.topics import DECISIONS, TRANSACTIONS
 from tests.faults.fleet import Fleet, Place
@@ -170,7 +171,7 @@ class _Trial:
 
     def _do(self, event: str, act: Callable[[], object], more: int) -> None:
         before = self._watch.owners
-        happened = Happened(event, _now_ms(), owners=[before])
+        happened = Happened(event, epoch_ms(), owners=[before])
         self._watch.happened.append(happened)
         started_s = time.monotonic()
         act()
@@ -178,7 +179,7 @@ class _Trial:
         wait_until(lambda: self._watch.owners != before, seconds=_WITHIN_S, what="owners change")
         self._watch.wait_steady(self._running)
         # What came a moment ago may still wait when the next thing happens, and is not to be laid at this one's door.
-        happened.stop_ms = _now_ms() - _UNDER_WAY_MS
+        happened.stop_ms = epoch_ms() - _UNDER_WAY_MS
         self._options.say(f"{event}: steady after {time.monotonic() - started_s - _STEADY_S:.1f} s")
 
 
@@ -256,7 +257,3 @@ def table(waited: Sequence[Waited]) -> str:
         longest = (max(each.moved_ms for each in same), max(each.stayed_ms for each in same))
         rows.append([event, str(len(same)), counts, *(f"{waited_ms / 1000:.1f}" for waited_ms in longest)])
     return results.table(HEAD, rows)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -151,10 +151,15 @@ def redis_client(settings: Settings) -> RedisClient:
     return connect(address, redis_policy(settings))
 
 
+def _redis_connection(settings: Settings) -> RedisConnection:
+    """A connection of its own whose writes wait for as many replicas as configured; it connects on first use."""
+    policy, replicas = redis_policy(settings), settings.redis.replicas
+    return RedisConnection(redis_client(settings), policy, replicas=replicas)
+
+
 def redis_store(settings: Settings) -> RestorableRedisStore:
     """The store on Redis; it connects on first use."""
-    redis = settings.redis
-    connection = RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas)
+    redis, connection = settings.redis, _redis_connection(settings)
     confirm_within_s = redis.confirm_within_s if redis.confirm == "kafka" else None
     layout = RedisStoreSettings(redis.shards, redis.outbox_limit, confirm_within_s=confirm_within_s)
     return RestorableRedisStore(connection, layout)
@@ -257,8 +262,7 @@ def page_links(settings: Settings) -> PageLinks | None:
 
 def notice_memory(settings: Settings) -> RedisNotices:
     """What became of notices, and how cardholders want to be reached; it connects on first use."""
-    redis = settings.redis
-    return RedisNotices(RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas))
+    return RedisNotices(_redis_connection(settings))
 
 
 def session_memory(settings: Settings) -> RedisSessions:
@@ -331,14 +335,12 @@ def endpoint_poster(settings: Settings, endpoint: Endpoint) -> Poster:
 
 def webhook_log(settings: Settings) -> RedisWebhooks:
     """What was told to endpoints; it connects on first use, and its owner closes it."""
-    redis = settings.redis
-    return RedisWebhooks(RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas))
+    return RedisWebhooks(_redis_connection(settings))
 
 
 def replays(settings: Settings) -> RedisReplays:
     """Where orders to tell endpoints again wait; it connects on first use, and its owner closes it."""
-    redis = settings.redis
-    return RedisReplays(RedisConnection(redis_client(settings), redis_policy(settings), replicas=redis.replicas))
+    return RedisReplays(_redis_connection(settings))
 
 
 def configured_endpoints(settings: Settings) -> list[Configured]:

@@ -108,6 +108,11 @@ class ReplayView:
     state: ReplayState
     progress: ReplayProgress
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is to come."""
+        return self.state not in {ReplayState.WAITING, ReplayState.RUNNING}
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -216,7 +221,7 @@ class WebhookBook:
                 return last
             raise IdempotencyConflictError
         replay = await self._replay(name, asked, by, now_ms, replay_id)
-        if last is None or last.state not in {ReplayState.WAITING, ReplayState.RUNNING}:
+        if last is None or last.is_over:
             await self._tell("replayed", name, by, asked.reason, now_ms, replay_id, of=asked.of.value)
             if await self._replays.order(name, replay):
                 return ReplayView(ReplayState.WAITING, ReplayProgress(replay))
@@ -244,7 +249,7 @@ class WebhookBook:
         """
         self._authority.require(by, Act.WEBHOOK_OPERATE)
         found = await self.replay(name)
-        if found is None or found.state not in {ReplayState.WAITING, ReplayState.RUNNING}:
+        if found is None or found.is_over:
             raise NothingWaitsError
         await self._tell("replay_cancelled", name, by, reason, now_ms, f"cancel-{found.progress.replay.replay_id}")
         ended = msgspec.structs.replace(found.progress, cancelled_by=by.name, ended_ms=now_ms)
