@@ -42,10 +42,15 @@ pytestmark = [
 
 
 class Load(threading.Thread):
-    """Payments of a simulated world with attacks among them, until told to end."""
+    """Payments of a simulated world with attacks among them, until told to end.
 
-    def __init__(self, servers: str) -> None:
+    They begin 20 hours back. Once all up to now are sent, they come as slowly as the world's cards pay: for each 20,000
+    cards there is a load for not quite three minutes.
+    """
+
+    def __init__(self, servers: str, cards: int) -> None:
         super().__init__(name="load")
+        self._cards = cards
         self._end = threading.Event()
         self._sender = Sender(servers)
         self.failure: BaseException | None = None
@@ -70,7 +75,7 @@ class Load(threading.Thread):
             raise self.failure
 
     def _play(self) -> None:
-        simulator = Simulator(WorldSettings(seed=SEED, cards=20_000, attacks_per_thousand_cards_day=0.0))
+        simulator = Simulator(WorldSettings(seed=SEED, cards=self._cards, attacks_per_thousand_cards_day=0.0))
         stream = simulator.stream(_now_ms() - 5 * DAY_MS // 6)
         sent = attacks = 0
         with self._sender as sender:
@@ -85,8 +90,8 @@ class Load(threading.Thread):
 
 
 @contextmanager
-def loading(servers: str) -> Iterator[Load]:
-    load = Load(servers)
+def loading(servers: str, cards: int = 20_000) -> Iterator[Load]:
+    load = Load(servers, cards)
     load.start()
     try:
         yield load
