@@ -161,7 +161,7 @@ async def _endpoint_findings(settings: Settings, endpoint: Endpoint) -> list[Fin
     except StoreError:
         disabled = None  # What is wrong with Redis is told where Redis is looked at.
     if disabled is not None:
-        remedy = f"once it is right: `cardwatch webhooks enable {endpoint.name}`"
+        remedy = f"once it is right: `cardwatch webhooks enable {endpoint.name} --reason ...`"
         found.append(Finding(Grade.WRONG, f"{name}: disabled, {disabled.why}", remedy))
     await poster.close()
     await log.close()

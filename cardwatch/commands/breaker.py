@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 from datetime import UTC, datetime
 
-from cardwatch.commands.common import layers_of, now_ms
+from cardwatch.commands.common import add_who_and_why, layers_of, now_ms
 from cardwatch.commands.store import with_desk
 from cardwatch.errors import EXIT_OK, SettingsError
 from cardwatch.services import connected
@@ -21,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_parser("list", help="the breakers, one for each version of the policy that ever froze a card")
     release = what.add_parser("release", help="let a policy's freezes through again; told to cardwatch.audit.v1")
     release.add_argument("policy", help="the policy's version")
-    release.add_argument("--reason", required=True, help="why, in your words; no card numbers")
-    release.add_argument("--actor", default=getpass.getuser(), help="who you are (default: %(default)s)")
+    add_who_and_why(release)
 
 
 def run(args: argparse.Namespace) -> int:

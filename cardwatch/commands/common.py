@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import time
 from pathlib import Path
 
+from api.card_numbers import contains_card_number
 from cardwatch.services import CONFIG_VARIABLE, Layers
 from cardwatch.settings import Settings, Tree
 from telemetry.logs import configure
@@ -25,6 +27,26 @@ def layers_of(args: argparse.Namespace) -> Layers:
     if config is None and os.environ.get(CONFIG_VARIABLE):
         config = Path(os.environ[CONFIG_VARIABLE])
     return Layers(config, flags)
+
+
+def add_who_and_why(parser: argparse.ArgumentParser) -> None:
+    """Declare what the audit is told of an operator's act: `--reason` and `--actor`."""
+    parser.add_argument(
+        "--reason", type=_words, required=True, help="why, in your words, for the audit; no card numbers"
+    )
+    parser.add_argument("--actor", type=_words, default=getpass.getuser(), help="who you are (default: %(default)s)")
+
+
+def _words(text: str) -> str:
+    """Words that may be kept.
+
+    Raises:
+        ArgumentTypeError: a card number is in them; it is not repeated.
+    """
+    if contains_card_number(text):
+        message = "a card number is in it; say it without"
+        raise argparse.ArgumentTypeError(message)
+    return text
 
 
 def log_to_stderr(settings: Settings) -> None:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from cardwatch import wiring
-from cardwatch.commands.common import layers_of, now_ms
+from cardwatch.commands.common import add_who_and_why, layers_of, now_ms
 from cardwatch.commands.store import told
 from cardwatch.errors import EXIT_OK, CardwatchError, SettingsError
-from cardwatch.roles import stream_settings
 from cardwatch.services import connected
 from cardwatch.settings import Settings
-from casework.adapters.posting import Poster
-from casework.replays import Replay, ReplayOf
+from casework.authority import Person, Role
+from casework.errors import NothingWaitsError, ReplayUnderWayError
+from casework.replays import ReplayOf, ReplayState
+from casework.webhook_book import Asked, ReplayView, WebhookBook
 from casework.webhook_log import WebhookLog
-from casework.webhooks import TOLD_TOPICS, Answer, Endpoint, trial_webhook
-from streams.topic_tail import read_since
-from streams.webhook_replay import in_batches, meant_by, replay
+from casework.webhooks import Answer, Endpoint, trial_webhook
 from streams.webhooks import post_once
+
+_LOOK_EVERY_S = 0.5
+# A worker that tells endpoints looks for orders every two seconds.
+_TAKEN_WITHIN_MS = 10_000
 
 _Result = TypeVar("_Result")
 
@@ -35,17 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = what.add_parser("show", help="what an endpoint was told last")
     show.add_argument("endpoint", metavar="NAME")
     show.add_argument("--count", type=int, default=20, help="so many lines (default: %(default)s)")
-    again = what.add_parser("replay", help="tell an endpoint again, with the same ids; what it knows it drops")
-    again.add_argument("endpoint", metavar="NAME")
+    test = what.add_parser("test", help="send an event that tells nothing, from here")
+    test.add_argument("endpoint", metavar="NAME")
+    again = what.add_parser("replay", help="have an endpoint told again, with the same ids; what it knows it drops")
     chosen = again.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--untold", action="store_true", help="what it refused, or was not told in time")
     chosen.add_argument("--since", type=_moment, metavar="TIME", help="what happened from then on: 2026-11-27T10:00Z")
     again.add_argument("--before", type=_moment, metavar="TIME", help="with --since: and before then")
-    for name, meaning in (
-        ("test", "send an event that tells nothing"),
-        ("enable", "tell an endpoint again that was disabled"),
-    ):
-        what.add_parser(name, help=meaning).add_argument("endpoint", metavar="NAME")
+    cancel = what.add_parser("cancel", help="end a replay; what was told stays told")
+    enable = what.add_parser("enable", help="tell an endpoint again that was disabled")
+    for act in (again, cancel, enable):
+        act.add_argument("endpoint", metavar="NAME")
+        add_who_and_why(act)
 
 
 def _moment(text: str) -> int:
@@ -68,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
     """Run `cardwatch webhooks`.
 
     Raises:
-        CardwatchError: settings are wrong, there is no such endpoint, Redis or Kafka do not answer, or the endpoint
-            does not take it.
+        CardwatchError: settings are wrong, there is no such endpoint, Redis does not answer, or the endpoint does not
+            take it.
     """
-    settings = connected(layers_of(args), kafka=args.what == "replay", redis=args.what != "test")
+    settings = connected(layers_of(args), kafka=False, redis=args.what != "test")
     with told():
         if args.what == "list":
             asyncio.run(_with_log(settings, lambda log: _list(settings, log)))
@@ -79,13 +84,10 @@ def run(args: argparse.Namespace) -> int:
         endpoint = _named(settings, args.endpoint)
         if args.what == "show":
             asyncio.run(_with_log(settings, lambda log: _show(endpoint, log, args.count)))
-        elif args.what == "enable":
-            asyncio.run(_with_log(settings, lambda log: log.enable(endpoint.name)))
-            print(f"{endpoint.name}: is told again within seconds, first what has waited")
         elif args.what == "test":
             asyncio.run(_test(settings, endpoint))
         else:
-            asyncio.run(_with_log(settings, lambda log: _replay(settings, endpoint, log, args)))
+            asyncio.run(_with_book(settings, lambda book: _ACTS[args.what](book, endpoint.name, args)))
     return EXIT_OK
 
 
@@ -107,12 +109,17 @@ async def _with_log(settings: Settings, work: Callable[[WebhookLog], Awaitable[_
         await log.close()
 
 
-async def _with_poster(settings: Settings, endpoint: Endpoint, work: Callable[[Poster], Awaitable[_Result]]) -> _Result:
-    poster = wiring.endpoint_poster(settings, endpoint)
+async def _with_book(settings: Settings, work: Callable[[WebhookBook], Awaitable[None]]) -> None:
+    """Do something about endpoints as people do it over HTTP: it is told to the audit before it is done."""
+    store, log, replays = wiring.redis_store(settings), wiring.webhook_log(settings), wiring.replays(settings)
     try:
-        return await work(poster)
+        await store.open(create=False)
+        endpoints, authority = wiring.configured_endpoints(settings), wiring.authority(settings)
+        await work(WebhookBook(endpoints, log, replays, store, authority))
     finally:
-        await poster.close()
+        await replays.close()
+        await log.close()
+        await store.close()
 
 
 async def _list(settings: Settings, log: WebhookLog) -> None:
@@ -141,38 +148,91 @@ async def _test(settings: Settings, endpoint: Endpoint) -> None:
         CardwatchError: the endpoint does not take it.
     """
     event = trial_webhook(f"test-{uuid.uuid4().hex}", now_ms())
-    answer, detail = await _with_poster(
-        settings, endpoint, lambda poster: post_once(endpoint, poster, event, now_ms())
-    )  # fmt: skip
+    poster = wiring.endpoint_poster(settings, endpoint)
+    try:
+        answer, detail = await post_once(endpoint, poster, event, now_ms())
+    finally:
+        await poster.close()
     if answer is not Answer.DELIVERED:
         message = f"{endpoint.name}: {answer.value}, {detail}"
         raise CardwatchError(message)
     print(f"{endpoint.name}: {answer.value}, {detail}, as {event.webhook_id}")
 
 
-async def _replay(settings: Settings, endpoint: Endpoint, log: WebhookLog, args: argparse.Namespace) -> None:
-    """Tell again.
+def _operator(args: argparse.Namespace) -> Person:
+    return Person(args.actor, Role.SRE)
+
+
+async def _enable(book: WebhookBook, name: str, args: argparse.Namespace) -> None:
+    await book.enable(name, _operator(args), args.reason, now_ms())
+    print(f"{name}: is told again within seconds, first what has waited")
+
+
+async def _cancel(book: WebhookBook, name: str, args: argparse.Namespace) -> None:
+    """End a replay.
 
     Raises:
-        CardwatchError: the endpoint was away before the end.
+        CardwatchError: none is under way.
+    """
+    try:
+        view = await book.cancel(name, _operator(args), args.reason, now_ms())
+    except NothingWaitsError as error:
+        message = f"{name}: no replay is under way"
+        raise CardwatchError(message) from error
+    print(f"{name}: cancelled after {_counts(view)}")
+
+
+async def _replay(book: WebhookBook, name: str, args: argparse.Namespace) -> None:
+    """Order it, and show how it goes until it is over; the order stands also where nobody looks on.
+
+    Raises:
+        CardwatchError: another replay is under way, the endpoint was away before the end of this one, or somebody
+            cancelled it.
     """
     if args.untold and args.before:
         message = "--before: only with --since"
         raise SettingsError(message)
-    streams = stream_settings(settings, "cardwatch-webhooks")
     of = ReplayOf.UNTOLD if args.untold else ReplayOf.SPAN
-    order = Replay("", of, "", "", now_ms(), since_ms=args.since or 0, before_ms=args.before or 0)
-    meant = await meant_by(order, endpoint.name, log)
-    batches = in_batches(read_since(streams, TOLD_TOPICS, meant.since_ms), asyncio.to_thread)
-    done = await _with_poster(
-        settings, endpoint, lambda poster: replay(endpoint, poster, log, batches, meant.is_meant, now_ms)
-    )  # fmt: skip
-    missing = meant.missing(done)
-    more = f", {missing} no longer to be told" if missing else ""
-    print(f"{endpoint.name}: {done.told} told, {done.refused} refused{more}")
-    if done.stopped_by:
-        message = f"{endpoint.name}: {done.stopped_by}; what comes behind was not told, do it again later"
+    asked = Asked(of, args.reason, since_ms=args.since or 0, before_ms=args.before)
+    began_ms = now_ms()
+    try:
+        view = await book.order(name, asked, _operator(args), began_ms, f"replay-{uuid.uuid4().hex}")
+    except ReplayUnderWayError as error:
+        message = f"{name}: is being told again already; `cardwatch webhooks cancel {name}` ends that"
+        raise CardwatchError(message) from error
+    print(f"{name}: ordered; `cardwatch webhooks cancel {name}` ends it", file=sys.stderr)
+    replay_id, said = view.progress.replay.replay_id, ""
+    while not view.is_over:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        found = await book.replay(name)
+        if found is None or found.progress.replay.replay_id != replay_id:
+            break  # It is over, and another one was begun.
+        view, before = found, said
+        said = _counts(view)
+        if view.state is ReplayState.WAITING and now_ms() - began_ms > _TAKEN_WITHIN_MS:
+            said = "waits for a process that tells endpoints: cardwatch worker --roles notify"
+        if said != before and not view.is_over:
+            print(f"{name}: {said}", file=sys.stderr)
+    if view.state is ReplayState.STOPPED:
+        message = f"{name}: {view.progress.stopped_by}; what comes behind was not told, do it again later"
         raise CardwatchError(message)
+    if view.state is ReplayState.CANCELLED:
+        message = f"{name}: cancelled by {view.progress.cancelled_by} after {_counts(view)}"
+        raise CardwatchError(message)
+    print(f"{name}: {_counts(view)}")
+
+
+def _counts(view: ReplayView) -> str:
+    done = view.progress
+    more = f", {done.missing} no longer to be told" if done.missing else ""
+    return f"{done.told} told, {done.refused} refused{more}"
+
+
+_ACTS: Mapping[str, Callable[[WebhookBook, str, argparse.Namespace], Awaitable[None]]] = {
+    "enable": _enable,
+    "replay": _replay,
+    "cancel": _cancel,
+}
 
 
 def _text(time_ms: int) -> str:

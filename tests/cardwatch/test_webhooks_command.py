@@ -10,19 +10,25 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
 from cardwatch import diagnosis, wiring
 from cardwatch.cli import main
 from cardwatch.diagnosis import Grade
 from cardwatch.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, SettingsError
+from cardwatch.roles import WebhookWithLog, stream_settings
 from cardwatch.settings import load_settings
+from casework.outbox import AUDIT_TOPIC
+from casework.replays import Replay, ReplayOf
+from casework.store import Store
 from casework.webhook_log import Disabled, Line, Outcome
 from casework.webhooks import CARD_KINDS
+from streams.metrics import StreamMetrics
 from streams.topic_tail import read_since
 from streams.topics import CASES
 from tests.contracts.servers import bundled_server
 from tests.services.webhook_receiver import Receiver, receiving
-from tests.streams.kafka_world import World, mock_world
+from tests.streams.kafka_world import World, mock_world, running
 from tests.streams.stand_in import KEY
 from tests.streams.test_webhooks import STORY, tell
 
@@ -133,26 +139,86 @@ def test_an_endpoint_is_tried_shown_replayed_and_enabled(
             assert (await command("show", "bank"))[1].endswith("refused after 6: HTTP 400\n")
             code, said = await command("test", "bank")
             assert (code, receiver.received[-1].told["type"]) == (EXIT_OK, "webhook.test")
-            code, said = await command("replay", "bank", "--untold")
-            assert (code, said) == (EXIT_OK, "bank: 1 told, 0 refused\n")
+            store = wiring.redis_store(load_settings(config))
+            stack.push_async_callback(store.close)
+            await store.open(create=True)
+            (endpoint,) = wiring.endpoints(load_settings(config))
+            streams = stream_settings(load_settings(config), "notify-1")
+            telling = WebhookWithLog(
+                endpoint, load_settings(config), streams, StreamMetrics(CollectorRegistry())
+            )  # fmt: skip
+            await stack.enter_async_context(running(telling))
+            why = ("--reason", "They lost it.", "--actor", "olga")
+            code, said = await command("replay", "bank", "--untold", *why)
+            assert (code, said.splitlines()[0]) == (EXIT_OK, "bank: 1 told, 0 refused")
             assert receiver.ids()[-1] == lost.decode()
-            code, said = await command("replay", "bank", "--since", "2025-01-01T00:00Z")
-            assert (code, said) == (EXIT_OK, "bank: 4 told, 0 refused\n")
+            code, said = await command("replay", "bank", "--since", "2025-01-01T00:00Z", *why)
+            assert (code, said.splitlines()[0]) == (EXIT_OK, "bank: 4 told, 0 refused")
             assert set(receiver.ids()[2:]) <= set(ids)
             gone = msgspec.structs.replace(line, webhook_id="event-gone", offset=10**6)
             await log.write("bank", gone)
-            assert (await command("replay", "bank", "--untold"))[1].endswith("0 refused, 1 no longer to be told\n")
+            code, said = await command("replay", "bank", "--untold", *why)
+            assert said.splitlines()[0] == "bank: 0 told, 0 refused, 1 no longer to be told"
             await log.write("bank", msgspec.structs.replace(gone, outcome=Outcome.DELIVERED))
-            assert (await command("enable", "bank"))[0] == EXIT_OK
+            assert (await command("enable", "bank", *why))[0] == EXIT_OK
             assert "0 untold  told" in (await command("list"))[1]
             receiver.reply = lambda _received: 503
             code, said = await command("test", "bank")
             assert (code, said) == (EXIT_FAILED, "cardwatch webhooks: bank: unavailable, HTTP 503\n")
-            assert (await command("replay", "bank", "--since", "2025-01-01T00:00Z"))[0] == EXIT_FAILED
-            assert (await command("replay", "bank", "--untold", "--before", "2025-01-01T00:00Z"))[0] == EXIT_USAGE
+            assert (await command("replay", "bank", "--since", "2025-01-01T00:00Z", *why))[0] == EXIT_FAILED
+            assert (await command("replay", "bank", "--untold", "--before", "2025-01-01T00:00Z", *why))[0] == EXIT_USAGE
             assert (await command("show", "ledger"))[0] == EXIT_USAGE
+            kinds = [kind for kind, by, reason in await _audited(store) if (by, reason) == ("olga", "They lost it.")]
+            assert kinds == ["replayed"] * 3 + ["enabled", "replayed"]
 
     asyncio.run(play())
+
+
+async def _audited(store: Store) -> list[tuple[str, str, str]]:
+    """What the audit was told, in its order: what was done, by whom, why."""
+    entries = (await store.first_entries(range(store.shards), 100)).values()
+    told = [msgspec.json.decode(entry.value) for each in entries for entry in each if entry.topic == AUDIT_TOPIC]
+    told.sort(key=lambda event: event["time_ms"])
+    return [(event["kind"].removeprefix("webhook_endpoint_"), event["actor"], event["reason"]) for event in told]
+
+
+def test_one_replay_at_a_time_and_it_can_be_cancelled(
+    config: Path, redis: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second command says what to do; cancelling ends the first one's, where no process has taken it too."""
+    config.write_text(f'[redis]\nurl = "{redis}"\n{BANK}', "utf-8")
+    settings = load_settings(config)
+
+    async def ordered() -> None:
+        store, replays = wiring.redis_store(settings), wiring.replays(settings)
+        await store.open(create=True)
+        assert await replays.order("bank", Replay("r-1", ReplayOf.UNTOLD, "mei", "They lost it.", 5))
+        await replays.close()
+        await store.close()
+
+    def command(*words: str) -> tuple[int, str]:
+        code = main(["webhooks", "--config", str(config), *words, "--reason", "Wrong endpoint.", "--actor", "olga"])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    asyncio.run(ordered())
+    code, said = command("replay", "bank", "--untold")
+    assert (code, said) == (
+        EXIT_FAILED,
+        "cardwatch webhooks: bank: is being told again already; `cardwatch webhooks cancel bank` ends that\n",
+    )
+    assert command("cancel", "bank") == (EXIT_OK, "bank: cancelled after 0 told, 0 refused\n")
+    assert command("cancel", "bank") == (EXIT_FAILED, "cardwatch webhooks: bank: no replay is under way\n")
+
+
+def test_a_card_number_in_a_reason_is_not_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """Reasons are kept for years; and it is not repeated."""
+    for command in (["webhooks", "enable", "bank"], ["breaker", "release", "p-1"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--reason", "card 4111 1111 1111 1111"])
+        said = capsys.readouterr().err
+        assert "a card number is in it" in said
+        assert "1111" not in said
 
 
 def test_a_time_without_its_zone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
