@@ -44,13 +44,12 @@ class GroupConsumer:
         self._holds = False
         self._early: list[ReadRecord] = []
         self._lost: set[TopicPartition] = set()
-        session_ms = round(settings.session_timeout_s * 1000)
         self._consumer = Consumer(
             {
                 **plain_options(settings),
                 "group.id": settings.group(role),
-                "session.timeout.ms": session_ms,
-                "heartbeat.interval.ms": session_ms // 4,
+                "session.timeout.ms": round(settings.session_timeout_s * 1000),
+                "heartbeat.interval.ms": round(settings.heartbeat_s * 1000),
                 "partition.assignment.strategy": "range",
             },
             logger=logger,

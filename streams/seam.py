@@ -69,7 +69,6 @@ _FETCH_WAIT_S = 1.0
 # as soon as a record comes; librdkafka's mock cluster always waits to the end, which would be its latency.
 _FETCH_WAIT_MS = 500
 _EMBEDDED_FETCH_WAIT_MS = 10
-_HEARTBEATS_PER_SESSION = 4
 # A spare worker without partitions polls nothing; a short limit would throw it out of the group again and again.
 _MAXIMUM_POLL_INTERVAL_S = 24 * 3600.0
 _STALL_CHECKS = 4
@@ -222,14 +221,13 @@ def _shell_of(app: Any) -> StreamShell:
 
 def _new_app(group: str, settings: StreamSettings, data_directory: str) -> _App:
     """Configure Faust for one consumer group."""
-    heartbeat_s = settings.session_timeout_s / _HEARTBEATS_PER_SESSION
     return _App(
         group,
         broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
         broker_credentials=broker_credentials(settings.kafka_options),
         broker_client_id=settings.worker_name,
         broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=heartbeat_s,
+        broker_heartbeat_interval=settings.heartbeat_s,
         broker_request_timeout=max(settings.recovery_timeout_s, settings.session_timeout_s) + 30.0,
         broker_rebalance_timeout=settings.recovery_timeout_s,
         broker_max_poll_interval=_MAXIMUM_POLL_INTERVAL_S,

@@ -11,6 +11,9 @@ from streams.errors import SettingsError
 _KEY_BYTES = 16
 # librdkafka's mock cluster waits 3 s for a new group's members, and forgets those silent for their session timeout.
 _LEAST_EMBEDDED_SESSION_S = 4.0
+# By its heartbeat a member learns of a rebalance, and until all have learned of it nobody owns what a worker left.
+_HEARTBEAT_S = 0.5
+_LEAST_HEARTBEATS_PER_SESSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +105,8 @@ class StreamSettings:
     def group(self, role: str) -> str:
         """Name of a role's consumer group."""
         return f"{self.group_prefix}-{role}"
+
+    @property
+    def heartbeat_s(self) -> float:
+        """A member of a group tells that it lives, and hears that a member left, once in so many seconds."""
+        return min(_HEARTBEAT_S, self.session_timeout_s / _LEAST_HEARTBEATS_PER_SESSION)
