@@ -63,12 +63,13 @@ sim: $(INSTALLED) ## Play one seed of the simulation and show what happened (SEE
 	@$(BIN)/python -W ignore -m tests.sim $(SEED) $(ARGS)
 
 .PHONY: check
-check: $(PACKAGES) ## Lint, format check, types, floors, tidiness
+check: $(PACKAGES) ## Lint, format check, types, floors, tidiness, pages that are generated
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.style.tidy
+	$(BIN)/python -m pytest -q -m generated tests/cardwatch tests/dashboards tests/telemetry
 
 .PHONY: bench
 bench: $(INSTALLED) ## Run the benchmarks and write their tables into docs/

@@ -11,6 +11,7 @@ from cardwatch.case_pages import PAGES
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+@pytest.mark.generated
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_are_fresh(name: str) -> None:
     """What lies in docs/ is what `python -m cardwatch.case_pages` would write."""

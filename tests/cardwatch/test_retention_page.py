@@ -13,6 +13,7 @@ from cardwatch.settings import load_settings
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.generated
 def test_the_page_is_that_of_topics_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever changes a retention writes the page anew: python -m cardwatch.retention_page."""
     for name in list(os.environ):

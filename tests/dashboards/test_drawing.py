@@ -27,6 +27,7 @@ def panels(text: str) -> Iterator[dict[str, Any]]:
             yield panel
 
 
+@pytest.mark.generated
 def test_the_dashboards_are_fresh() -> None:
     """Whoever changes a panel writes the files anew: python -m dashboards."""
     made = dashboard_files()

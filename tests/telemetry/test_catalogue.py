@@ -46,6 +46,7 @@ def instruments_of(process: Process) -> tuple[CollectorRegistry, list[object]]:
     return registry, holders
 
 
+@pytest.mark.generated
 def test_the_page_is_fresh() -> None:
     """Whoever changes the catalogue writes the page anew: python -m telemetry.page."""
     assert (ROOT / PAGE).read_text(encoding="utf-8") == metrics_page()

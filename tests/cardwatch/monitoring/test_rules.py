@@ -26,6 +26,7 @@ PROMETHEUS = ROOT / "configs" / "prometheus"
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
 
+@pytest.mark.generated
 def test_the_rules_are_fresh() -> None:
     """Whoever changes objectives or alerts makes the rules anew: cardwatch monitoring."""
     made = rule_files(read_promises())
@@ -99,6 +100,7 @@ def test_every_alert_says_what_it_means() -> None:
         assert (ROOT / "docs" / "runbooks" / f"{alert.name}.md").is_file(), alert.name
 
 
+@pytest.mark.generated
 def test_the_page_of_alerts_is_fresh() -> None:
     """Whoever changes alerts writes the page anew: python -m benchmarks alerts."""
     text = PAGE.read_text("utf-8")
