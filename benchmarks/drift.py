@@ -26,7 +26,8 @@ from cardwatch.replay.labelling import KnownLabels
 from cardwatch.replay.mapping import FileMapping, load_mapping
 from cardwatch.replay.source import Transactions
 from detector.catalogue import DAY_MS, HOUR_MS
-from detector.models.drift import PSI_THRESHOLD, SCORE, SLOT, SLOT_MS, DriftAlarm, DriftMonitor
+from detector.models.drift import PSI_THRESHOLD, SLOT, SLOT_MS, DriftAlarm, DriftMonitor
+from detector.vocabulary import DRIFT_OF_SCORE
 
 NAME = "drift"
 PURPOSE = "drift on the handbook's file (--handbook): quiet weeks, and things that go wrong"
@@ -194,8 +195,8 @@ def quiet_text(quiet: Watched, first_ms: int, last_ms: int) -> str:
         told = [(value, name) for at, name, value in quiet.indices if begin <= at < end]
         if not told:
             continue
-        features = max((each for each in told if each[1] != SCORE), default=(0.0, "-"))
-        score = max((value for value, name in told if name == SCORE), default=0.0)
+        features = max((each for each in told if each[1] != DRIFT_OF_SCORE), default=(0.0, "-"))
+        score = max((value for value, name in told if name == DRIFT_OF_SCORE), default=0.0)
         alarms = sorted({alarm.name for alarm in quiet.alarms if begin < alarm.time_ms <= end})
         compared = len({at for at, _, _ in quiet.indices if begin <= at < end})
         lines.append(

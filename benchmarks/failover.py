@@ -21,8 +21,8 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks import results
 from benchmarks.options import Options
+from streams.clock import epoch_ms
 from streams.records import ReadRecord
-from streams.scoring import epoch_ms
 from streams.settings import StreamSettings
 from streams.topics import DECISIONS, TRANSACTIONS
 from tests.faults.fleet import Fleet, Place

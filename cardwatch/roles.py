@@ -16,8 +16,8 @@ from cardwatch.errors import ServiceError, SettingsError
 from cardwatch.metrics import write_url
 from cardwatch.settings import Settings
 from cardwatch.store_clock import StoreClock
+from cardwatch.stream_settings import stream_settings
 from cardwatch.vitals import Watched, certificate_files
-from cardwatch.wiring import fingerprint_key
 from casework.adapters.sql_history.store import SqlHistory
 from casework.courier import Courier
 from casework.errors import (
@@ -31,13 +31,13 @@ from casework.webhooks import Endpoint
 from detector.errors import DetectorError
 from streams import errors as streams_errors
 from streams.app import Role, run_worker
+from streams.clock import epoch_ms
 from streams.history import HistoryRole
 from streams.metrics import StreamMetrics
 from streams.notify import NOTICES_AT_ONCE, NotifyRole
 from streams.reconciliation import Reconciler
 from streams.replaying import ReplayRole
 from streams.respond import RespondRole
-from streams.scoring import epoch_ms
 from streams.settings import StreamSettings
 from streams.topic_tail import knows_cards, read_since
 from streams.webhooks import WebhookRole
@@ -52,37 +52,6 @@ from telemetry.vitals import Vitals
 _HOUR_MS = 3_600_000
 
 logger = logging.getLogger(__name__)
-
-
-def stream_settings(settings: Settings, worker_name: str) -> StreamSettings:
-    """What the stream roles are told.
-
-    Raises:
-        SettingsError: the fingerprint key is missing.
-        streams.errors.SettingsError: settings contradict each other.
-    """
-    score, data = settings.score, DataDirectory(settings.data.directory)
-    return StreamSettings(
-        bootstrap_servers=settings.kafka.bootstrap_servers,
-        checkpoint_url=score.checkpoint_url or data.checkpoints.absolute().as_uri(),
-        fingerprint_key=fingerprint_key(settings),
-        kafka_options=settings.kafka.client_options(),
-        embedded=settings.kafka.embedded,
-        group_prefix=settings.kafka.group_prefix,
-        worker_name=worker_name,
-        partitions=settings.kafka.partitions,
-        batch_rows=score.batch_rows,
-        linger_ms=score.linger_ms,
-        future_bound_ms=round(score.future_bound_s * 1000),
-        issuer_token_pattern=score.issuer_token_pattern or None,
-        checkpoint_interval_s=score.checkpoint_interval_s,
-        checkpoints_kept=score.checkpoints_kept,
-        session_timeout_s=score.session_timeout_s,
-        # The embedded broker keeps 5 MiB a partition, and has one worker.
-        share_entities=score.share_entities and not settings.kafka.embedded,
-        model_interval_s=settings.learn.publish_interval_s,
-        examples_per_version=settings.learn.examples_per_version,
-    )
 
 
 def run_role(role: str, settings: Settings) -> None:

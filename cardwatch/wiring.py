@@ -27,7 +27,6 @@ from casework.adapters.redis_replays import RedisReplays
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.adapters.redis_webhooks import RedisWebhooks
 from casework.adapters.smtp_sender import MailServer, SmtpSender
-from casework.adapters.sql_history.store import SqlHistory
 from casework.adapters.webhook_sender import WebhookSender
 from casework.authority import Authority
 from casework.contacts import LOCALES, Contacts
@@ -42,6 +41,7 @@ from casework.webhooks import Endpoint, kinds_of, secret_of
 
 if TYPE_CHECKING:
     from api.oidc.provider import Provider
+    from casework.adapters.sql_history.store import SqlHistory
 
 _MINUTE_MS = 60_000
 # For connecting and the whole answer; a receiver that takes longer is asked again.
@@ -357,6 +357,8 @@ def history(settings: Settings) -> SqlHistory:
     Raises:
         casework.errors.HistoryError: it is no address of a database, or its driver is not installed.
     """
+    from casework.adapters.sql_history.store import SqlHistory  # noqa: PLC0415  a second that few commands need
+
     url = settings.history.url.get_secret_value()
     if not url:
         folder = DataDirectory(settings.data.directory)

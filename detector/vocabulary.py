@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
+# What may drift beside the features, by the names that observers are told.
+DRIFT_OF_SCORE, DRIFT_OF_LABELS, DRIFT_OF_LOSS = "score", "labels", "loss"
+
 
 class WireEnum(IntEnum):
     """An integer code with a wire name: the member's name in lower case unless a class says otherwise."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from casework.alerts import Alert, decode_alert
-from streams.codecs import TRACE_HEADER
-from streams.events import TIME_HEADER, time_of
+from streams.events import TIME_HEADER, TRACE_HEADER, time_of
 from streams.records import RawRecord
 
 

@@ -14,8 +14,8 @@ from typing import Protocol
 from casework.cards import CardRecord
 from casework.cases import CaseState
 from casework.picture import TOLD_TOPICS, Difference, Held, Told, differences
+from streams.clock import Clock
 from streams.reconciliation import EVERYTHING, SLACK_MS, ReadSince, RestorableStore, add_outbox, time_of_record
-from streams.scoring import Clock
 
 _LOOKS = 4
 _BETWEEN_LOOKS_S = 2.0

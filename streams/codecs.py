@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from detector.vocabulary import Channel, EntryMode, Kind, Label, LabelSource, StepUp, WireEnum
 from streams.card_numbers import CardNumberCheck
 from streams.currencies import MINOR_UNITS
+from streams.events import TRACE_HEADER
 from streams.records import RawRecord
 from streams.rejections import UNREADABLE, Reason, Rejected, diagnose
 from streams.scanning import columns_of, scan, with_rows
 from streams.wire import LabelRecord, LenientLabelRecord, LenientTransactionRecord, TransactionRecord
 
-TRACE_HEADER = "traceparent"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _COUNTRY = re.compile(r"[A-Z]{2}|")
 _MCC = re.compile(r"\d{4}|", re.ASCII)

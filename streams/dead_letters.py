@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from streams.card_numbers import redact_bytes, redact_headers, redact_text
 from streams.events import HeaderList, Outgoing, cloud_event
+from streams.metrics import StreamMetrics
+from streams.producer import Producer
 from streams.records import TopicPartition
 from streams.rejections import Rejected
 from streams.topics import DEAD_LETTERS
@@ -45,3 +47,18 @@ def origin_of(headers: Mapping[str, bytes | None]) -> tuple[TopicPartition, int]
     if not (topic and partition and offset and partition.isdigit() and offset.isdigit()):
         return None
     return TopicPartition(topic.decode(), int(partition)), int(offset)
+
+
+async def put_aside(
+    rejected: list[Rejected],
+    source: TopicPartition,
+    known: set[tuple[str, int]],
+    producer: Producer,
+    metrics: StreamMetrics,
+    now_ms: int,
+) -> None:
+    """Send dead letters, but for those that are `known` to be there already."""
+    for item in rejected:
+        metrics.dead_letters.labels(item.reason.value).inc()
+        if (source.topic, item.record.offset) not in known:
+            await producer.send(dead_letter(item, source, now_ms))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 HeaderList = list[tuple[str, str | bytes | None]]
 SPECIFICATION = b"1.0"
 ID_HEADER, TIME_HEADER = "ce_id", "ce_time"
+# W3C Trace Context.
+TRACE_HEADER = "traceparent"
 
 
 class Outgoing(NamedTuple):

@@ -21,10 +21,10 @@ from typing import Any, Protocol
 import msgspec
 
 from detector.vocabulary import Action
-from streams.codecs import TRACE_HEADER, TransactionCodec
+from streams.codecs import TransactionCodec
 from streams.encoding import DEADLINE_PASSED, Subject, Versions, encode_late
 from streams.errors import GatewayError
-from streams.events import HeaderList, Outgoing, cloud_event
+from streams.events import TRACE_HEADER, HeaderList, Outgoing, cloud_event
 from streams.records import ReadRecord
 from streams.rejections import Reason
 from streams.topics import TRANSACTIONS

@@ -17,8 +17,10 @@ from detector.examples import Examples
 from detector.sources import SharedRows
 from detector.vocabulary import Action, Label, LabelSource
 from streams.checkpoint_format import Position
+from streams.clock import Clock
 from streams.codecs import Decoded, LabelCodec
 from streams.core import LabelOutcome, ScoringCore
+from streams.dead_letters import put_aside
 from streams.entity_rows import EntityRows
 from streams.examples import LABELLED, MATURED, Progress, examples_record
 from streams.metrics import StreamMetrics
@@ -26,7 +28,7 @@ from streams.ownership import OwnedPartition
 from streams.producer import Producer
 from streams.records import RawRecord, TopicPartition
 from streams.rejections import Reason, Rejected
-from streams.scoring import Clock, cut, put_aside
+from streams.scoring import cut
 from streams.topics import LABELS
 from telemetry.catalogue import label_age
 

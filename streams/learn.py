@@ -26,6 +26,7 @@ from detector.models.contest import Verdict
 from detector.models.drift import DriftMonitor
 from detector.models.trainer import Trainer
 from detector.vocabulary import Label
+from streams.clock import Clock, epoch_ms
 from streams.cluster import look_at
 from streams.events import Outgoing, cloud_event
 from streams.example_log import EXAMPLES_PARTITION, examples_before
@@ -34,7 +35,6 @@ from streams.metrics import StreamMetrics
 from streams.model_log import MODELS_PARTITION, last_version, model_key, models_end, name_of, number_of
 from streams.producer import open_producer
 from streams.records import RawRecord, TopicPartition
-from streams.scoring import Clock, epoch_ms
 from streams.seam import StreamShell
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks

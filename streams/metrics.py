@@ -6,18 +6,15 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Gauge
 
 from casework.promptness import Deed, Done
-from detector.models.calibration import Evidence
-from detector.models.drift import LABELS, LOSS, DriftAlarm
-from detector.shadows import Shadow
-from detector.vocabulary import Action, Flag
+from detector.vocabulary import DRIFT_OF_LABELS, DRIFT_OF_LOSS, Action, Flag
 from streams import topics
-from streams.core import StateUse
 from streams.records import TopicPartition
 from streams.rejections import Reason
 from telemetry.instruments import Instruments
@@ -25,6 +22,13 @@ from telemetry.metric import Process
 from telemetry.promptness import PROMPT_BUCKETS_S
 from telemetry.tracing import NO_SPANS, Spans
 from telemetry.vitals import Vitals
+
+# Types alone: roles that do not score shall not wait for Numba.
+if TYPE_CHECKING:
+    from detector.models.calibration import Evidence
+    from detector.models.drift import DriftAlarm
+    from detector.shadows import Shadow
+    from streams.core import StateUse
 
 # A worker with no more records before it than this counts as caught up: less than a second of work.
 _CAUGHT_UP_RECORDS = 10_000
@@ -259,9 +263,9 @@ class StreamMetrics:
 
     def drift_seen(self, name: str, value: float, *, is_wrong: bool) -> None:
         """See `DriftObserver`."""
-        if name == LABELS:
+        if name == DRIFT_OF_LABELS:
             self.drift_labels.set(value)
-        elif name == LOSS:
+        elif name == DRIFT_OF_LOSS:
             self.drift_loss.set(value)
         else:
             self.drift_index.labels(name).set(value)

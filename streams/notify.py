@@ -20,12 +20,13 @@ from casework.courier import QUIET_HOURS, Delivered
 from casework.deliveries import Deliveries, Delivery, DeliveryState, PutOff
 from casework.errors import CaseworkError, StoreError
 from casework.notices import Notice, decode_notice
+from streams.clock import Clock, epoch_ms
 from streams.committing import CommittingRole, InterruptedBatchError
+from streams.dead_letters import put_aside
 from streams.doors import Doors, KafkaDoors
 from streams.metrics import StreamMetrics
 from streams.records import Headers, RawRecord, TopicPartition
 from streams.rejections import Reason, Rejected
-from streams.scoring import Clock, epoch_ms, put_aside
 from streams.settings import StreamSettings
 from streams.topics import DEAD_LETTERS, NOTIFICATIONS
 

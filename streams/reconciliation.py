@@ -36,11 +36,11 @@ from casework.picture import TOLD_TOPICS, Held, Told, asked_outcome, bring_up, o
 from casework.store import StoredCase
 from casework.views import Outcome
 from streams.alert_records import alert_of
+from streams.clock import Clock
 from streams.errors import BroadcastError
 from streams.events import TIME_HEADER, time_of
 from streams.metrics import StreamMetrics
 from streams.records import ReadRecord
-from streams.scoring import Clock
 from streams.topics import ALERTS
 
 _LOOK_EVERY_S = 1.0

@@ -19,9 +19,9 @@ from casework.errors import StoreError
 from casework.replays import Replay, ReplayOf, ReplayProgress, Replays
 from casework.webhook_log import WebhookLog
 from casework.webhooks import TOLD_TOPICS, Answer, Endpoint, trial_webhook
+from streams.clock import Clock, epoch_ms
 from streams.errors import BroadcastError
 from streams.metrics import StreamMetrics
-from streams.scoring import Clock, epoch_ms
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
 from streams.topic_tail import read_since

@@ -23,16 +23,17 @@ from detector.vocabulary import Action
 from streams import failpoints
 from streams.alert_records import alert_of
 from streams.card_numbers import redact_text
-from streams.codecs import TRACE_HEADER
+from streams.clock import Clock, epoch_ms
 from streams.committing import CommittingRole, InterruptedBatchError
+from streams.dead_letters import put_aside
 from streams.doors import Doors, KafkaDoors
 from streams.encoding import RECORD_TIME_HEADER
+from streams.events import TRACE_HEADER
 from streams.metrics import StreamMetrics
 from streams.reconciliation import Reconciler
 from streams.records import RawRecord, TopicPartition
 from streams.rejections import Reason, Rejected
 from streams.relay import Relay
-from streams.scoring import Clock, epoch_ms, put_aside
 from streams.settings import StreamSettings
 from streams.topics import (
     ACCESS,

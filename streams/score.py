@@ -12,6 +12,7 @@ from streams.card_numbers import CardNumberCheck
 from streams.checkpoint_format import Origin
 from streams.checkpointing import Checkpointer
 from streams.checkpoints import CheckpointStore
+from streams.clock import Clock, epoch_ms
 from streams.cluster import ClusterFacts
 from streams.codecs import LabelCodec, TransactionCodec
 from streams.core import ScoringCore, UnusableBroadcastError
@@ -25,7 +26,7 @@ from streams.ownership import Ownership
 from streams.producer import Gap
 from streams.records import RawRecord, TopicPartition
 from streams.recovery import has_decisions, output_name
-from streams.scoring import Clock, Scorer, epoch_ms
+from streams.scoring import Scorer
 from streams.settings import StreamSettings
 from streams.sources import require_unchanged
 from streams.tasks import end_tasks

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from detector.errors import StateError
 from detector.vocabulary import Action
 from streams import failpoints, plain_decisions
+from streams.clock import Clock
 from streams.codecs import Decoded, TransactionCodec
 from streams.core import AssessedBatch, ScoringCore
-from streams.dead_letters import dead_letter
+from streams.dead_letters import put_aside
 from streams.encoding import Subject, Versions, encode_fallback, encode_full
 from streams.entity_rows import EntityRows
 from streams.events import Outgoing
@@ -32,14 +33,8 @@ from streams.rejections import Reason, Rejected
 from streams.topics import ALERTS, DECISIONS, TRANSACTIONS
 from telemetry.tracing import trace_id_of
 
-Clock = Callable[[], int]
 _ACTIONS = {int(action): action.wire for action in Action}
 logger = logging.getLogger(__name__)
-
-
-def epoch_ms() -> int:
-    """The wall clock, UTC epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def _place(partition: int, decoded: Decoded, row: int) -> dict[str, Any]:
@@ -51,21 +46,6 @@ def _place(partition: int, decoded: Decoded, row: int) -> dict[str, Any]:
 def cut(columns: Mapping[str, Any], rows: slice) -> dict[str, Any]:
     """A slice of every column."""
     return {name: column[rows] for name, column in columns.items()}
-
-
-async def put_aside(
-    rejected: list[Rejected],
-    source: TopicPartition,
-    known: set[tuple[str, int]],
-    producer: Producer,
-    metrics: StreamMetrics,
-    now_ms: int,
-) -> None:
-    """Send dead letters, but for those that are `known` to be there already."""
-    for item in rejected:
-        metrics.dead_letters.labels(item.reason.value).inc()
-        if (source.topic, item.record.offset) not in known:
-            await producer.send(dead_letter(item, source, now_ms))
 
 
 class Scorer:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from casework.replays import Picked, Replay, ReplayOf
 from casework.webhook_log import Line, Outcome, WebhookLog
 from casework.webhooks import Answer, Endpoint
+from streams.clock import Clock
 from streams.records import ReadRecord
-from streams.scoring import Clock
 from streams.webhooks import Posting, event_in, line_of, post_once
 
 # Some 500 kB: what is read between two looks at whether the order still stands.

@@ -26,6 +26,7 @@ from confluent_kafka import KafkaException
 from casework.errors import PostError, StoreError
 from casework.webhook_log import Disabled, Line, Outcome, Standing, WebhookLog
 from casework.webhooks import TOLD_TOPICS, Answer, Endpoint, WebhookEvent, answer_of, headers_of, pause_s, webhook_of
+from streams.clock import Clock, epoch_ms
 from streams.cluster import look_at
 from streams.errors import WorkerError
 from streams.events import ID_HEADER
@@ -33,7 +34,6 @@ from streams.group_consumer import GroupConsumer
 from streams.metrics import StreamMetrics
 from streams.producer import open_producer
 from streams.records import ReadRecord, TopicPartition
-from streams.scoring import Clock, epoch_ms
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
 from streams.untold import Chain, Untold, Waiting

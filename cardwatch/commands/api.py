@@ -248,7 +248,7 @@ def _waiting(settings: Settings, registry: CollectorRegistry) -> Waiting | None:
     """
     if not settings.kafka.bootstrap_servers:
         return None
-    from cardwatch.roles import stream_settings  # noqa: PLC0415  seconds that a desk without Kafka does not need
+    from cardwatch.stream_settings import stream_settings  # noqa: PLC0415  seconds that a desk without Kafka does not need
     from cardwatch.waiting import Waiting  # noqa: PLC0415  the same
 
     return Waiting(settings, stream_settings(settings, f"api-{socket.gethostname()}-{os.getpid()}"), registry)

@@ -14,8 +14,8 @@ import msgspec
 from cardwatch.commands.common import layers_of, now_ms
 from cardwatch.commands.store import told
 from cardwatch.errors import EXIT_OK, CardwatchError, SettingsError
-from cardwatch.roles import stream_settings
 from cardwatch.services import connected
+from cardwatch.stream_settings import stream_settings
 from streams.card_numbers import redact_text
 from streams.dead_letter_box import Letter, LetterState, Resolution, open_box, resolved, sent_again
 from streams.producer import open_producer

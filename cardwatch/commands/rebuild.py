@@ -13,9 +13,9 @@ from cardwatch import wiring
 from cardwatch.commands.common import layers_of, now_ms
 from cardwatch.commands.store import topics_and_store
 from cardwatch.errors import EXIT_OK, CardwatchError, ServiceError, SettingsError
-from cardwatch.roles import stream_settings
 from cardwatch.services import connected
 from cardwatch.settings import Settings
+from cardwatch.stream_settings import stream_settings
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.errors import HistoryConflictError, HistoryError
 from casework.playbook import Playbook

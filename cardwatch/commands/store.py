@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from cardwatch import kafka, wiring
 from cardwatch.errors import CardwatchError, ServiceError, SettingsError
-from cardwatch.roles import stream_settings
 from cardwatch.settings import Settings
+from cardwatch.stream_settings import stream_settings
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.desk import Desk
 from casework.errors import (

@@ -39,12 +39,12 @@ from detector.catalogue import DAY_MS, HOUR_MS
 from detector.jit import constants
 from detector.models import adwin
 from detector.models.bins import BIN_CODES, Binner
+from detector.vocabulary import DRIFT_OF_LABELS, DRIFT_OF_LOSS, DRIFT_OF_SCORE
 
 SLOT_MS = 12 * HOUR_MS
 SLOTS = 14
 WEEKS = 2
 ROWS = 512
-SCORE, LABELS, LOSS = "score", "labels", "loss"
 PSI_THRESHOLD = 0.1
 _YEARS_TO_A_FALSE_ALARM = 100.0
 _LARGER_THAN_USUAL = 3.0
@@ -220,7 +220,7 @@ class DriftMonitor:
             observer: who is told; of a state that is gone on from it is told at once what was told last.
             state: to go on from; it is copied.
         """
-        self.names = (*binner.names, SCORE, LABELS, LOSS)
+        self.names = (*binner.names, DRIFT_OF_SCORE, DRIFT_OF_LABELS, DRIFT_OF_LOSS)
         self._missing = [*binner.missing_bins.tolist(), _SCORE_BINS]
         self._observer = observer
         self._adwin = adwin.Adwin(_LOSS_DELTA)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from river import anomaly, base
+from river import base
 
 from detector.errors import ConfigurationError
 from detector.jit import kernel
@@ -90,6 +90,8 @@ def grow(
         (columns, limits): int32 of shape (trees, 2^height - 1), children of node i at 2i + 1 and 2i + 2; a row goes
         left where the bin of the split's column is below its limit.
     """
+    from river import anomaly  # noqa: PLC0415  brings all of scipy along, seconds that nobody but a first trainer needs
+
     forest: Any = anomaly.HalfSpaceTrees(n_trees=trees, height=height, window_size=2, seed=seed)
     forest.learn_one(dict.fromkeys(features, 0.0))
     edge_counts = np.diff(binner.edge_starts)

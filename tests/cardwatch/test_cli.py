@@ -33,6 +33,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+def test_what_an_operator_types_at_night_waits_for_no_compiler() -> None:
+    """Commands that look at a system or mend it begin within a second or two: what scores payments is not in them."""
+    names = ("audit", "breaker", "dlq", "doctor", "metrics", "rebuild", "top", "topics", "trigger", "webhooks")
+    modules = ", ".join(COMMANDS[name].module for name in names)
+    heavy = "{'numba', 'scipy', 'river', 'faust', 'fastapi', 'alembic', 'pyarrow'}"
+    code = f"import sys, {modules}\nsys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """Typing `cardwatch` alone is not an error."""
     assert main([]) == 0

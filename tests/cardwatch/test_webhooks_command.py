@@ -16,8 +16,9 @@ from cardwatch import diagnosis, wiring
 from cardwatch.cli import main
 from cardwatch.diagnosis import Grade
 from cardwatch.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, SettingsError
-from cardwatch.roles import WebhookWithLog, stream_settings
-from cardwatch.settings import load_settings
+from cardwatch.roles import WebhookWithLog
+from cardwatch.settings import Settings, load_settings
+from cardwatch.stream_settings import stream_settings
 from casework.outbox import AUDIT_TOPIC
 from casework.replays import Replay, ReplayOf
 from casework.store import Store
@@ -142,12 +143,7 @@ def test_an_endpoint_is_tried_shown_replayed_and_enabled(
             store = wiring.redis_store(load_settings(config))
             stack.push_async_callback(store.close)
             await store.open(create=True)
-            (endpoint,) = wiring.endpoints(load_settings(config))
-            streams = stream_settings(load_settings(config), "notify-1")
-            telling = WebhookWithLog(
-                endpoint, load_settings(config), streams, StreamMetrics(CollectorRegistry())
-            )  # fmt: skip
-            await stack.enter_async_context(running(telling))
+            await stack.enter_async_context(running(_telling(load_settings(config))))
             why = ("--reason", "They lost it.", "--actor", "olga")
             code, said = await command("replay", "bank", "--untold", *why)
             assert (code, said.splitlines()[0]) == (EXIT_OK, "bank: 1 told, 0 refused")
@@ -172,6 +168,14 @@ def test_an_endpoint_is_tried_shown_replayed_and_enabled(
             assert kinds == ["replayed"] * 3 + ["enabled", "replayed"]
 
     asyncio.run(play())
+
+
+def _telling(settings: Settings) -> WebhookWithLog:
+    """What the notify process runs for the endpoint."""
+    (endpoint,) = wiring.endpoints(settings)
+    return WebhookWithLog(
+        endpoint, settings, stream_settings(settings, "notify-1"), StreamMetrics(CollectorRegistry())
+    )  # fmt: skip
 
 
 async def _audited(store: Store) -> list[tuple[str, str, str]]:

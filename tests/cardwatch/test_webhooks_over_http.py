@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from cardwatch import wiring
 from cardwatch.commands.api import application
-from cardwatch.roles import WebhookWithLog, stream_settings
+from cardwatch.roles import WebhookWithLog
 from cardwatch.settings import load_settings
+from cardwatch.stream_settings import stream_settings
 from casework.outbox import AUDIT_TOPIC
 from casework.webhook_log import Disabled
 from streams.metrics import StreamMetrics

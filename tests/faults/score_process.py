@@ -8,9 +8,9 @@ import sys
 from prometheus_client import CollectorRegistry
 
 from streams.app import Role, run_worker
+from streams.clock import epoch_ms
 from streams.metrics import StreamMetrics
 from streams.score import ScoreRole
-from streams.scoring import epoch_ms
 from streams.settings import StreamSettings
 from tests.streams.stand_in import KEY, StandInCore
 

@@ -27,10 +27,10 @@ from casework.courier import Courier, CourierRules, PageLinks
 from casework.desk import Desk
 from casework.links import Links
 from casework.notices import Messages
+from streams.clock import epoch_ms
 from streams.metrics import StreamMetrics
 from streams.notify import NotifyRole
 from streams.respond import RespondRole
-from streams.scoring import epoch_ms
 from streams.topics import ACCESS, ALERTS
 from tests.api.support import keys
 from tests.casework.examples import CODE_KEY, authority, playbook, poster_to, shipped

@@ -16,8 +16,8 @@ import pytest
 import redis
 
 from cardwatch.cli import main
+from streams.clock import epoch_ms
 from streams.events import iso_time
-from streams.scoring import epoch_ms
 from streams.topics import ALERTS, DEAD_LETTERS
 from tests.integration.installation import Installation, command
 from tests.services.process import ServerProcess, wait_until

@@ -22,7 +22,7 @@ from casework.adapters.sql_history import schema
 from casework.desk import Desk
 from casework.views import CardView
 from detector.vocabulary import CardStatus
-from streams.scoring import epoch_ms
+from streams.clock import epoch_ms
 from tests.casework.examples import SENIOR
 from tests.integration.installation import Installation, command
 from tests.integration.runbooks import FOLDER

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.clock import epoch_ms
 from streams.events import iso_time
-from streams.scoring import epoch_ms
 from streams.topics import ALERTS, CARD_STATES, DECISIONS
 from tests.integration.installation import Installation, Worker, command
 from tests.services.certificates import Authority

@@ -16,10 +16,10 @@ from casework.adapters.redis_outboxes import RedisStoreSettings
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.breaker import BreakerLimits
 from streams.app import Role, run_worker
+from streams.clock import epoch_ms
 from streams.metrics import StreamMetrics
 from streams.reconciliation import Reconciler
 from streams.respond import RespondRole
-from streams.scoring import epoch_ms
 from streams.settings import StreamSettings
 from streams.topic_tail import read_since
 from tests.casework.examples import desk_on, playbook

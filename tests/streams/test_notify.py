@@ -16,10 +16,10 @@ from casework.errors import SendError, StoreUnavailableError
 from casework.notices import Message, Messages, Notice
 from casework.records import notice_draft
 from casework.verification import code_of
+from streams.clock import epoch_ms
 from streams.dead_letter_box import open_box, sent_again
 from streams.metrics import StreamMetrics
 from streams.notify import NotifyRole
-from streams.scoring import epoch_ms
 from streams.topics import DEAD_LETTERS, NOTIFICATIONS
 from tests.casework.examples import CODE_KEY, shipped
 from tests.streams.kafka_world import World, eventually, running

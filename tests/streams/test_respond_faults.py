@@ -25,9 +25,9 @@ from casework.store import NO_STEP
 from casework.views import CardView
 from detector.vocabulary import CardStatus
 from streams.audit import AuditReport, audit
+from streams.clock import epoch_ms
 from streams.events import iso_time
 from streams.records import ReadRecord
-from streams.scoring import epoch_ms
 from streams.topic_tail import read_since
 from streams.topics import ALERTS, CARD_STATES, CASES, NOTIFICATIONS
 from tests.casework.examples import SENIOR, desk_on, verify

@@ -14,17 +14,15 @@ from numpy.typing import NDArray
 from detector.models.bins import Binner
 from detector.models.contest import log_losses
 from detector.models.drift import (
-    LABELS,
-    LOSS,
     PSI_THRESHOLD,
     ROWS,
-    SCORE,
     DriftAlarm,
     DriftMonitor,
     chance_limit,
     groups_of,
     stability_index,
 )
+from detector.vocabulary import DRIFT_OF_LABELS, DRIFT_OF_LOSS, DRIFT_OF_SCORE
 
 DAY_MS = 86_400_000
 _START_MS = 1_767_225_600_000
@@ -146,7 +144,7 @@ def test_quiet_weeks_raise_no_alarm(seed: int) -> None:
     """Eight weeks after the reference is known: nights, weekends and chance are no drift."""
     watched = _watch(Wrong(), seed=100 + seed, days=14 + 7 * _WEEKS)
     assert not watched.alarms
-    assert set(watched.told) >= {*_NAMES, SCORE, LABELS}
+    assert set(watched.told) >= {*_NAMES, DRIFT_OF_SCORE, DRIFT_OF_LABELS}
     assert max(abs(watched.told[name]) for name in _NAMES) < 0.1
 
 
@@ -154,13 +152,13 @@ def test_quiet_weeks_raise_no_alarm(seed: int) -> None:
 @pytest.mark.parametrize(
     ("wrong", "seen"),
     [
-        (Wrong(amount_factor=2.0), {"amount", SCORE}),
+        (Wrong(amount_factor=2.0), {"amount", DRIFT_OF_SCORE}),
         (Wrong(new_country_share=0.1), {"country_is_new"}),
         (Wrong(missing="km"), {"km"}),
         (Wrong(missing="amount"), {"amount"}),
-        (Wrong(labels_stop=True), {LABELS}),
-        (Wrong(labels_stop=True, matured=True), {LABELS}),
-        (Wrong(labels_flip=True), {LOSS}),
+        (Wrong(labels_stop=True), {DRIFT_OF_LABELS}),
+        (Wrong(labels_stop=True, matured=True), {DRIFT_OF_LABELS}),
+        (Wrong(labels_flip=True), {DRIFT_OF_LOSS}),
     ],
 )
 def test_injected_drift_is_seen_within_a_day(wrong: Wrong, seen: set[str]) -> None:
