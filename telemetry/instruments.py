@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -25,8 +24,8 @@ Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
 
 # What counts in place of a label set that came after the bound was reached.
 OTHER = "other"
-# So many observations are counted sooner one by one than by NumPy.
-_FEW = 12
+# So many observations are put into their buckets together at most: 32 kB a histogram.
+_LAID_ASIDE = 4_096
 
 
 class Labelled(Generic[Instrument]):
@@ -90,15 +89,20 @@ _OVERFLOWS_OF: WeakKeyDictionary[CollectorRegistry, Labelled[Counter]] = WeakKey
 
 
 class BatchHistogram(Collector):
-    """A histogram that takes a whole batch of observations at once; safe to be observed from several threads."""
+    """A histogram that takes a whole batch of observations at once; safe to be observed from several threads.
+
+    Observations are laid aside, and put into their buckets when there are many or when somebody looks: in small batches
+    finding the buckets costs ten times as much as laying aside.
+    """
 
     def __init__(
         self, name: str, meaning: str, buckets: Sequence[float], registry: CollectorRegistry | None = None
     ) -> None:
         """Register under `name`; `buckets` are upper bounds, ascending, without infinity."""
         self._name, self._meaning = name, meaning
-        self._bounds, self._edges = np.array(buckets), list(buckets)
+        self._bounds = np.array(buckets)
         self._counts = np.zeros(len(buckets) + 1, dtype=np.int64)
+        self._aside, self._waiting = np.empty(_LAID_ASIDE), 0
         self._exemplars: dict[int, Exemplar] = {}
         self._sum = 0.0
         self._lock = threading.Lock()
@@ -107,27 +111,38 @@ class BatchHistogram(Collector):
 
     def observe_many(self, values: NDArray[np.float64]) -> None:
         """Count a batch of observations."""
-        if len(values) <= _FEW:
-            for value in values.tolist():
-                self.observe(value)
-            return
+        count = len(values)
+        with self._lock:
+            if self._waiting + count > _LAID_ASIDE:
+                self._count_waiting()
+                if count > _LAID_ASIDE:
+                    self._count(values)
+                    return
+            self._aside[self._waiting : self._waiting + count] = values
+            self._waiting += count
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        with self._lock:
+            if self._waiting == _LAID_ASIDE:
+                self._count_waiting()
+            self._aside[self._waiting] = value
+            self._waiting += 1
+
+    def _count_waiting(self) -> None:
+        """Put what was laid aside into its buckets; the caller holds the lock."""
+        self._count(self._aside[: self._waiting])
+        self._waiting = 0
+
+    def _count(self, values: NDArray[np.float64]) -> None:
+        """Put observations into their buckets; what is no finite number is left out."""
         total = float(values.sum())
         if not math.isfinite(total):
             # `searchsorted` puts what is no number behind the last bound, and a sum with it stays no number.
             values = values[np.isfinite(values)]
             total = float(values.sum())
-        places = np.bincount(np.searchsorted(self._bounds, values, side="left"), minlength=len(self._counts))
-        with self._lock:
-            self._counts += places
-            self._sum += total
-
-    def observe(self, value: float) -> None:
-        """Count one observation; quicker than a batch of one."""
-        if math.isfinite(value):
-            place = bisect_left(self._edges, value)
-            with self._lock:
-                self._counts[place] += 1
-                self._sum += value
+        self._counts += np.bincount(np.searchsorted(self._bounds, values, side="left"), minlength=len(self._counts))
+        self._sum += total
 
     def exemplify(self, value: float, trace_id: str, at_s: float) -> None:
         """Let an observation that was counted stand as the example of its bucket; OpenMetrics shows it.
@@ -144,6 +159,7 @@ class BatchHistogram(Collector):
     def collect(self) -> Iterable[Metric]:
         """Show the buckets, cumulated."""
         with self._lock:
+            self._count_waiting()
             cumulated, total = np.cumsum(self._counts).tolist(), self._sum
             exemplars = dict(self._exemplars)
         bounds = [*(repr(bound) for bound in self._bounds.tolist()), "+Inf"]

@@ -11,7 +11,9 @@ from tests.services.kafka_broker import KafkaBroker
 from tests.streams.kafka_world import World, mock_world, real_world
 
 
-@pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.kafka)])
+@pytest.fixture(
+    params=[pytest.param("embedded", marks=pytest.mark.twin), pytest.param("real", marks=pytest.mark.kafka)]
+)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """Topics, a writer and an eye on the outputs; the same tests run on both kinds of broker."""
     checkpoints = f"file://{tmp_path}/checkpoints"

@@ -7,10 +7,11 @@ import json
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 
+from telemetry.catalogue import CATALOGUE
 from telemetry.endpoint import serve
 from telemetry.errors import EndpointError
 from telemetry.instruments import Instruments
@@ -70,6 +71,30 @@ def test_a_batch_counts_like_its_values(values: list[float]) -> None:
     pages = [[sample for family in it.collect() for sample in family.samples] for it in (batch, single)]
     assert [(it.name, it.labels) for it in pages[0]] == [(it.name, it.labels) for it in pages[1]]
     assert [it.value for it in pages[0]] == pytest.approx([it.value for it in pages[1]])
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 9_000), max_size=6), st.integers(0, 2**32))
+def test_many_batches_count_like_prometheus_own(sizes: list[int], seed: int) -> None:
+    """However they fall into what is laid aside, and whenever somebody looks."""
+    registry, rng = CollectorRegistry(), np.random.default_rng(seed)
+    name = "cardwatch_decision_latency_seconds"
+    ours = Instruments(registry).histogram(name)
+    theirs = Histogram(name, "the twin", buckets=CATALOGUE[name].buckets, registry=None)
+    for size in sizes:
+        values = rng.exponential(0.1, size)
+        ours.observe_many(values)
+        ours.observe(float(size))
+        for value in (*values, size):
+            theirs.observe(value)
+        (found,) = ours.collect()
+        (wanted,) = theirs.collect()
+        counted = {
+            (it.name, it.labels.get("le")): it.value for it in wanted.samples if not it.name.endswith("_created")
+        }
+        assert len(counted) == len(found.samples)
+        for sample in found.samples:
+            assert sample.value == pytest.approx(counted[sample.name, sample.labels.get("le")])
 
 
 def test_a_taken_port_is_named() -> None:
