@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,15 +44,16 @@ def kafka_settings(bootstrap_servers: str) -> KafkaSettings:
 def prepare_topics(kafka: KafkaSettings) -> None:
     """Make all topics; decisions are stamped by the broker's clock."""
     create_topics(kafka, [name for name in wanted_topics(kafka) if name != DECISIONS])
+    make_plain_topics(kafka, (DECISIONS, *PEER_DECISIONS.values()))
+
+
+def make_plain_topics(kafka: KafkaSettings, names: Sequence[str]) -> None:
+    """Make topics like that of decisions, stamped by the broker's clock."""
     settings = {**TOPICS_BY_NAME[DECISIONS].kafka_settings(), **_BROKER_TIME}
-    new = [
-        NewTopic(name, num_partitions=kafka.partitions, replication_factor=1, config=settings)
-        for name in (DECISIONS, *PEER_DECISIONS.values())
-    ]
-    admin = AdminClient(client_options(kafka))
-    for future in admin.create_topics(new).values():
+    new = [NewTopic(name, num_partitions=kafka.partitions, replication_factor=1, config=settings) for name in names]
+    for future in AdminClient(client_options(kafka)).create_topics(new).values():
         future.result()
-    wait_led(kafka, dict.fromkeys((DECISIONS, *PEER_DECISIONS.values()), kafka.partitions))
+    wait_led(kafka, dict.fromkeys(names, kafka.partitions))
 
 
 def produce(kafka: KafkaSettings, payments: Path, options: Options) -> float:

@@ -1,0 +1,272 @@
+"""How long payments wait for their decision, and cards for their freeze, at a steady rate on a real Kafka and Redis.
+
+An echo, which only copies records, is measured in the same run on the same broker: what stands above it is cardwatch.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+import redis
+from numpy.typing import NDArray
+
+from benchmarks import broker, results, steady, workload
+from benchmarks.options import Options
+from benchmarks.processes import Watched
+from cardwatch import warm
+from cardwatch.model_topic import write_version
+from cardwatch.settings import KafkaSettings
+from detector.models import ModelVersion
+from streams.topics import DECISIONS, TRANSACTIONS
+from tests.services.kafka_broker import running_kafka
+from tests.services.redis_server import RedisServer, running_redis
+
+NAME = "latency"
+PURPOSE = "record produced to decision read and to card frozen, at 5,000 payments a second, beside an echo"
+
+_RATE_PER_S = 5_000
+_ECHO_SECONDS = 30
+_SECONDS = 90
+_UNCOUNTED_SECONDS = 5
+_BEFORE = 400_000
+_SWAP_EVERY_S = 15.0
+_START_S = 180.0
+_SETTLE_S = 15.0
+_ECHO_TOPICS = ("echo.transactions.v1", "echo.decisions.v1")
+_PARTS = (0.5, 0.99, 0.999)
+_HEAD = ("", "records", "p50, ms", "p99, ms", "p99.9, ms", "slowest, ms")
+
+Payments = Sequence[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class _FreezeWatch:
+    """Hears from Redis itself when cards' documents are written, from a connection of its own."""
+
+    server: RedisServer
+    written_ns: dict[str, list[int]] = field(default_factory=dict)
+
+    @contextmanager
+    def hearing(self) -> Iterator[None]:
+        """Listen while the block runs."""
+        client: Any = redis.Redis.from_url(self.server.url)
+        client.config_set("notify-keyspace-events", "Eh")
+        listener = client.pubsub(ignore_subscribe_messages=True)
+        listener.psubscribe("__keyevent@*__:hset")
+        ended = threading.Event()
+
+        def hear() -> None:
+            while not ended.is_set():
+                message = listener.get_message(timeout=0.2)
+                if message is not None:
+                    place, _, token = message["data"].decode().partition(":card:")
+                    if token and place.startswith("cardwatch"):
+                        self.written_ns.setdefault(token, []).append(time.monotonic_ns())
+
+        thread = threading.Thread(target=hear, name="freezes", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            listener.close()
+            client.close()
+
+    def delays_s(self, frozen_due_ns: Mapping[str, int]) -> NDArray[np.float64]:
+        """From when the payment was due to when its card stood frozen in Redis; of cards that are frozen there now.
+
+        Args:
+            frozen_due_ns: by card, when the first payment was due that was answered with anything but ALLOW, which was
+                FREEZE.
+        """
+        client: Any = redis.Redis.from_url(self.server.url)
+        found = []
+        for key in list(client.scan_iter("cardwatch:*:card:*", count=1_000)):
+            token = key.decode().partition(":card:")[2]
+            due_ns, document = frozen_due_ns.get(token), client.hget(key, "card")
+            if due_ns is None or msgspec.json.decode(document)["state"] != "frozen":
+                continue
+            written = [at_ns for at_ns in self.written_ns.get(token, ()) if at_ns > due_ns]
+            found += [(written[0] - due_ns) / 1e9] if written else []
+        client.close()
+        return np.array(found)
+
+
+def run(options: Options) -> None:
+    """Measure, save, and write the table."""
+    wanted = _BEFORE + _RATE_PER_S * (_SECONDS + 2 * _UNCOUNTED_SECONDS + _ECHO_SECONDS)
+    payments: Payments = pq.read_table(workload.stream_file(wanted, options.say)).to_pylist()
+    before, payments = payments[:_BEFORE], payments[_BEFORE:]
+    echoed = _RATE_PER_S * (_ECHO_SECONDS + _UNCOUNTED_SECONDS)
+    scratch = results.CACHE / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=scratch) as name,
+        running_kafka(Path(name) / "kafka") as kafka_broker,
+        running_redis(Path(name) / "redis") as redis_server,
+    ):
+        kafka = broker.kafka_settings(kafka_broker.bootstrap_servers)
+        broker.prepare_topics(kafka)
+        broker.make_plain_topics(kafka, _ECHO_TOPICS)
+        echo_s = _echo(kafka, Path(name), payments[:echoed], options)
+        decided_s, frozen_s = _cardwatch(kafka, redis_server, Path(name), before, payments[echoed:], options)
+    results.save(NAME, {"echo_s": echo_s.tolist(), "decided_s": decided_s.tolist(), "frozen_s": frozen_s.tolist()})
+    results.write_section(NAME, _text(options, echo_s, decided_s, frozen_s))
+
+
+def _echo(kafka: KafkaSettings, folder: Path, payments: Payments, options: Options) -> NDArray[np.float64]:
+    """How long an echo takes."""
+    options.say("an echo")
+    source, target = _ECHO_TOPICS
+    words = ["benchmarks.echo", kafka.bootstrap_servers, source, target]
+    with _running(words, folder / "echo.log", {}):
+        time.sleep(_SETTLE_S)
+        return _load(kafka, folder / "echo.parquet", source, target, payments, options)[0]
+
+
+def _cardwatch(
+    kafka: KafkaSettings, server: RedisServer, folder: Path, before: Payments, payments: Payments, options: Options
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How long decisions and freezes of the score and the respond role take, from a state that is not empty."""
+    model = workload.warmed_model()
+    warm.publish(kafka, model)
+    environment = {
+        "CARDWATCH_DATA__DIRECTORY": str(folder / "data"),
+        "CARDWATCH_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "CARDWATCH_REDIS__URL": server.url,
+        "CARDWATCH_DETECTOR__FINGERPRINT_KEY": secrets.token_hex(16),
+        "CARDWATCH_METRICS__SCORE_PORT": "0",
+        "CARDWATCH_METRICS__RESPOND_PORT": "0",
+    }
+    roles = {role: ["cardwatch", "worker", "--roles", role] for role in ("score", "respond")}
+    watch = _FreezeWatch(server)
+    with (
+        _running(roles["score"], folder / "score.log", environment) as worker,
+        _running(roles["respond"], folder / "respond.log", environment),
+    ):
+        options.say(f"{len(before):,} payments before those that are measured")
+        steady.send(kafka, TRANSACTIONS, before, rate_per_s=10 * _RATE_PER_S)
+        ends = broker.Ends(kafka)
+        broker.Curve().follow(ends, DECISIONS, len(before), worker.require_alive, options.say)
+        time.sleep(_SETTLE_S)
+        with watch.hearing(), _swapping(kafka, model):
+            decided_s, answers, due_ns = _load(
+                kafka, folder / "decisions.parquet", TRANSACTIONS, DECISIONS, payments, options
+            )  # fmt: skip
+            time.sleep(_SETTLE_S)
+    first: dict[str, tuple[int, str]] = {}
+    for answer in sorted(answers, key=lambda answer: due_ns[answer["transaction_id"]]):
+        if answer["action"] != "ALLOW":
+            first.setdefault(answer["card_token"], (due_ns[answer["transaction_id"]], answer["action"]))
+    frozen_s = watch.delays_s({card: at_ns for card, (at_ns, action) in first.items() if action == "FREEZE"})
+    return decided_s, frozen_s
+
+
+def _load(
+    kafka: KafkaSettings, file: Path, source: str, target: str, payments: Payments, options: Options
+) -> tuple[NDArray[np.float64], list[dict[str, Any]], dict[str, int]]:
+    """Send payments, read all answers: their delays but of the first seconds, the answers, and when each was due.
+
+    Raises:
+        CountError: not every payment had one answer.
+    """
+    words = ["benchmarks.steady", kafka.bootstrap_servers, target, str(len(payments)), str(file)]
+    with _running(words, file.with_suffix(".log"), {}) as reading:
+        _wait_for(steady.ready(file), reading)
+        options.say(f"{len(payments):,} payments, {_RATE_PER_S:,} a second")
+        due = steady.send(kafka, source, payments, _RATE_PER_S)
+        _wait_for(file, reading)
+    due_ns = {payment["transaction_id"]: int(at) for payment, at in zip(payments, due, strict=True)}
+    answers = pq.read_table(file).to_pylist()
+    if {answer["transaction_id"] for answer in answers} != due_ns.keys() or len(answers) != len(payments):
+        message = f"{len(answers):,} answers for {len(payments):,} payments"
+        raise broker.CountError(message)
+    from_ns = int(due[0]) + _UNCOUNTED_SECONDS * 10**9
+    delays_s = np.array(
+        [
+            (answer["read_ns"] - due_ns[answer["transaction_id"]]) / 1e9
+            for answer in answers
+            if due_ns[answer["transaction_id"]] >= from_ns
+        ]
+    )
+    p50, p99, p999 = np.quantile(delays_s, _PARTS) * 1e3
+    options.say(f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, p99.9 {p999:.1f} ms")
+    return delays_s, answers, due_ns
+
+
+@contextmanager
+def _running(words: Sequence[str], log: Path, environment: Mapping[str, str]) -> Iterator[Watched]:
+    """A process that is ended with the block."""
+    process = Watched(words, log, environment)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+@contextmanager
+def _swapping(kafka: KafkaSettings, model: ModelVersion) -> Iterator[None]:
+    """Publish another version of the model every few seconds."""
+    ended = threading.Event()
+
+    def swap() -> None:
+        for number in count(2):
+            if ended.wait(_SWAP_EVERY_S):
+                return
+            write_version(kafka, replace(model, name=f"m-{number:06}"))
+
+    thread = threading.Thread(target=swap, name="models", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _wait_for(file: Path, process: Watched) -> None:
+    """Wait until a process has made a file.
+
+    Raises:
+        TimeoutError: it has not in time.
+    """
+    deadline_s = time.monotonic() + _START_S
+    while not file.exists():
+        if time.monotonic() > deadline_s:
+            process.require_alive()
+            message = f"{file.name} was not made within {_START_S:.0f} s"
+            raise TimeoutError(message)
+        time.sleep(0.1)
+
+
+def _text(
+    options: Options, echo_s: NDArray[np.float64], decided_s: NDArray[np.float64], frozen_s: NDArray[np.float64]
+) -> str:
+    rows = [
+        _row("an echo: record read", echo_s),
+        _row("cardwatch: decision read", decided_s),
+        ["added by cardwatch", "", *(f"{ms:+.1f}" for ms in _quantiles_ms(decided_s) - _quantiles_ms(echo_s)), ""],
+        _row("cardwatch: card frozen in Redis", frozen_s),
+    ]
+    return f"{results.machine_lines(options.busy_before)}\n\n{results.table(_HEAD, rows)}"
+
+
+def _row(name: str, seconds: NDArray[np.float64]) -> list[str]:
+    return [name, f"{len(seconds):,}", *(f"{ms:.1f}" for ms in (*_quantiles_ms(seconds), seconds.max() * 1e3))]
+
+
+def _quantiles_ms(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.quantile(seconds, _PARTS) * 1e3)
