@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from cardwatch import wiring
 from cardwatch.embedded import DataDirectory
@@ -18,7 +19,6 @@ from cardwatch.settings import Settings
 from cardwatch.store_clock import StoreClock
 from cardwatch.stream_settings import stream_settings
 from cardwatch.vitals import Watched, certificate_files
-from casework.adapters.sql_history.store import SqlHistory
 from casework.courier import Courier
 from casework.errors import (
     CaseworkError,
@@ -48,6 +48,9 @@ from telemetry.metric import Process
 from telemetry.process import ProcessMetrics
 from telemetry.tracing import NO_SPANS, Spans
 from telemetry.vitals import Vitals
+
+if TYPE_CHECKING:
+    from casework.adapters.sql_history.store import SqlHistory
 
 _HOUR_MS = 3_600_000
 

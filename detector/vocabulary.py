@@ -10,6 +10,8 @@ from enum import IntEnum, IntFlag
 
 # What may drift beside the features, by the names that observers are told.
 DRIFT_OF_SCORE, DRIFT_OF_LABELS, DRIFT_OF_LOSS = "score", "labels", "loss"
+# The reasons of decisions that no engine made.
+SCORING_FAILED, DEADLINE_PASSED = "scoring_failed", "deadline_passed"
 
 
 class WireEnum(IntEnum):

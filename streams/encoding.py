@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 from detector.shadows import Shadow
 from detector.texts import unpack_letters
 from detector.transactions import COUNTRY_LETTERS, CURRENCY_LETTERS, TransactionBatch
-from detector.vocabulary import FLAG_NAMES, Action, Flag
-from streams.events import Outgoing, cloud_event
+from detector.vocabulary import DEADLINE_PASSED, FLAG_NAMES, SCORING_FAILED, Action, Flag
+from streams.events import RECORD_TIME_HEADER, Outgoing, cloud_event
 from streams.topics import DECISIONS, TRANSACTIONS
 
 DECISION_TYPE = "cardwatch.decision.v1"
-SCORING_FAILED, DEADLINE_PASSED = "scoring_failed", "deadline_passed"
-RECORD_TIME_HEADER = "source_timestamp_ms"
 _SOURCE, GATEWAY_SOURCE = "/cardwatch/score", "/cardwatch/gateway"
 _ACTION_WIRE = {int(action): action.wire for action in Action}
 _encoder = msgspec.json.Encoder()

@@ -11,6 +11,8 @@ SPECIFICATION = b"1.0"
 ID_HEADER, TIME_HEADER = "ce_id", "ce_time"
 # W3C Trace Context.
 TRACE_HEADER = "traceparent"
+# Kafka's timestamp of the payment that an alert is about.
+RECORD_TIME_HEADER = "source_timestamp_ms"
 
 
 class Outgoing(NamedTuple):

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from detector.vocabulary import Action
+from detector.vocabulary import DEADLINE_PASSED, Action
 from streams.codecs import TransactionCodec
-from streams.encoding import DEADLINE_PASSED, Subject, Versions, encode_late
+from streams.encoding import Subject, Versions, encode_late
 from streams.errors import GatewayError
 from streams.events import TRACE_HEADER, HeaderList, Outgoing, cloud_event
 from streams.records import ReadRecord

@@ -25,9 +25,8 @@ from typing import NamedTuple
 import msgspec
 from confluent_kafka import KafkaException
 
-from detector.vocabulary import FLAG_NAMES, Action
+from detector.vocabulary import DEADLINE_PASSED, FLAG_NAMES, Action
 from streams.dead_letters import origin_of
-from streams.encoding import DEADLINE_PASSED
 from streams.errors import RecoveryError
 from streams.events import Outgoing
 from streams.examples import LABELLED, MATURED, UNLABELLED, progress_of

@@ -27,8 +27,7 @@ from streams.clock import Clock, epoch_ms
 from streams.committing import CommittingRole, InterruptedBatchError
 from streams.dead_letters import put_aside
 from streams.doors import Doors, KafkaDoors
-from streams.encoding import RECORD_TIME_HEADER
-from streams.events import TRACE_HEADER
+from streams.events import RECORD_TIME_HEADER, TRACE_HEADER
 from streams.metrics import StreamMetrics
 from streams.reconciliation import Reconciler
 from streams.records import RawRecord, TopicPartition

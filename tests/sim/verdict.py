@@ -12,9 +12,8 @@ from typing import Any
 from casework.adapters.memory_store import MemoryStore
 from casework.cards import OutcomeKind
 from casework.ids import notification_id_of
-from detector.vocabulary import Action
+from detector.vocabulary import DEADLINE_PASSED, Action
 from streams.dead_letters import origin_of
-from streams.encoding import DEADLINE_PASSED
 from streams.records import ReadRecord
 from streams.topics import ALERTS, CARD_STATES, CASES, DEAD_LETTERS, DECISIONS, NOTIFICATIONS, TRANSACTIONS
 from tests.sim.files import SimFiles

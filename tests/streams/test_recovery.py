@@ -11,9 +11,8 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from detector.vocabulary import Action
+from detector.vocabulary import DEADLINE_PASSED, Action
 from streams.checkpoint_format import Position
-from streams.encoding import DEADLINE_PASSED
 from streams.events import HeaderList, iso_time, time_of
 from streams.examples import LABELLED, MATURED, UNLABELLED
 from streams.murmur2 import partition_of
