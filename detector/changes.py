@@ -2,8 +2,8 @@
 
 A line is eight words; `detector.memory.mark` notes which have changed. `drain` copies changed lines to a chunk aside
 and takes their marks away. It may stop half-way, and what changes again is simply copied again: of the copies of a line
-the last counts. Once a drain has found nothing left to copy, the chunks together are exactly the change since the last
-`take`, at this moment between two batches.
+the last counts, and it alone is written. Once a drain has found nothing left to copy, the chunks together are exactly
+the change since the last `take`, at this moment between two batches.
 
 A base is read from the live memory by another thread while batches go on (`base_arrays`). What it reads of a line may
 be old, new or half of each; but whatever changed after the base was begun is marked, so the changes taken from then on
@@ -14,7 +14,7 @@ read to its end.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,8 @@ Arrays = Mapping[str, NDArray[np.generic]]
 # 4 MiB of lines: to get fresh pages takes longer than to copy into them, so chunks are used again and again.
 CHUNK_LINES = 1 << 16
 _PAGE_LINES = PAGE // LINE
+# 64 lines a word.
+_SEEN_SHIFT = 6
 _AT = "at."
 _LINES, _WORDS, _HEADER = "lines.", "words.", "header"
 
@@ -68,6 +70,32 @@ def _copy_marked(
             used += 1
         page += 1
     return page, used
+
+
+@kernel
+def keep_newest(lines: NDArray[np.int64], words: NDArray[np.int64], seen: NDArray[np.uint64]) -> int:
+    """Keep the last copy of each line that is not `seen`, in order, and see it; returns how many there are.
+
+    Args:
+        lines: numbers of lines, int64[N]; changed in place.
+        words: their copies, int64[N, 8]; changed in place.
+        seen: a bit for every line of the memory.
+    """
+    for index in range(lines.shape[0] - 1, -1, -1):
+        line = lines[index]
+        bit = np.uint64(1) << np.uint64(line & 63)
+        if seen[line >> 6] & bit:
+            lines[index] = -1
+        seen[line >> 6] |= bit
+    kept = 0
+    for index in range(lines.shape[0]):
+        if lines[index] >= 0:
+            if kept != index:
+                lines[kept] = lines[index]
+                for word in range(LINE):
+                    words[kept, word] = words[index, word]
+            kept += 1
+    return kept
 
 
 @kernel
@@ -175,17 +203,27 @@ class Changes:
                 copied += chunk.used - before
         return True
 
-    def take(self) -> tuple[list[Chunk], dict[str, NDArray[np.generic]]]:
-        """Everything drained since the last call, and the header as it is now, as arrays over the chunks.
+    def take(self) -> tuple[list[Chunk], NDArray[np.int64]]:
+        """Everything drained since the last call, and the header as it is now.
 
         The last `drain` of this moment has left nothing.
         """
         chunks, self._chunks = self._chunks, []
-        arrays: dict[str, NDArray[np.generic]] = {_HEADER: self._memory[: int(self._memory[HEADER_SIZE])].copy()}
+        return chunks, self._memory[: int(self._memory[HEADER_SIZE])].copy()
+
+    def arrays_of(self, chunks: Sequence[Chunk], header: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+        """What was taken, as arrays over the chunks, each line once; another thread may ask while batches go on.
+
+        What is shared changes with nearly every payment and was copied at every boundary: most copies are old ones.
+        """
+        seen = np.zeros((len(self._memory) // LINE >> _SEEN_SHIFT) + 1, dtype=np.uint64)
+        for chunk in reversed(chunks):
+            chunk.used = keep_newest(chunk.lines[: chunk.used], chunk.words[: chunk.used], seen)
+        arrays: dict[str, NDArray[np.generic]] = {_HEADER: header}
         for number, chunk in enumerate(chunks):
             arrays[f"{_LINES}{number:04d}"] = chunk.lines[: chunk.used]
             arrays[f"{_WORDS}{number:04d}"] = chunk.words[: chunk.used]
-        return chunks, arrays
+        return arrays
 
     def release(self, chunks: Iterable[Chunk]) -> None:
         """What was taken is written: its room may be used again."""

@@ -7,6 +7,7 @@ of the arena then come to lie elsewhere, so their addresses are moved with them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -68,11 +69,25 @@ class Texts(NamedTuple):
     codes: list[str]
 
 
-class Taken(NamedTuple):
-    """Changes that were taken to be written; `arrays` lie over the chunks until they are released or put back."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Changes that were taken to be written.
 
-    arrays: Arrays
+    Attributes:
+        changes: of the memory.
+        chunks: copies of what changed in it.
+        header: of the memory, as it was.
+        texts: what changed in the texts beside it, as arrays.
+    """
+
+    changes: Changes
     chunks: list[Chunk]
+    header: NDArray[np.int64]
+    texts: dict[str, NDArray[np.generic]]
+
+    def arrays(self) -> Arrays:
+        """All of it, over the chunks, until they are released or put back; takes a while, and may be in a thread."""
+        return self.changes.arrays_of(self.chunks, self.header) | self.texts
 
 
 class StateChanges:
@@ -95,11 +110,12 @@ class StateChanges:
 
     def take(self) -> Taken:
         """Everything drained since the last call; the last drain, at this moment, has left nothing."""
-        chunks, arrays = self._changes.take()
+        chunks, header = self._changes.take()
+        texts: dict[str, NDArray[np.generic]] = {}
         if self._texts is not None:
-            arrays[_NAME_KEYS], arrays[_NAME_TEXTS] = self._texts.names.take_new()
-            arrays[_CODES] = np.array([code.encode() for code in self._texts.codes] or [b""], dtype=np.bytes_)
-        return Taken(arrays, chunks)
+            texts[_NAME_KEYS], texts[_NAME_TEXTS] = self._texts.names.take_new()
+            texts[_CODES] = np.array([code.encode() for code in self._texts.codes] or [b""], dtype=np.bytes_)
+        return Taken(self._changes, chunks, header, texts)
 
     def release(self, taken: Taken) -> None:
         """What was taken is written."""
@@ -109,7 +125,7 @@ class StateChanges:
         """What was taken could not be written and counts as changed again; the caller stands between two batches."""
         self._changes.put_back(taken.chunks)
         if self._texts is not None:
-            self._texts.names.put_back(taken.arrays[_NAME_KEYS].view(np.int64))
+            self._texts.names.put_back(taken.texts[_NAME_KEYS].view(np.int64))
 
     def base_arrays(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         """Everything, to be read by another thread while batches go on; see `detector.changes`."""

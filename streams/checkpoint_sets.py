@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from streams.chains import ChainState, ReadyBase
@@ -16,12 +16,12 @@ class StateCopy:
 
     Attributes:
         chain: what they are added to.
-        arrays: the changes.
+        arrays: makes arrays of the changes; whoever writes them calls it once.
         base: one that was read to its end before, and that no manifest names yet.
     """
 
     chain: ChainState
-    arrays: Arrays
+    arrays: Callable[[], Arrays]
     base: ReadyBase | None
 
 

@@ -183,7 +183,7 @@ class CheckpointStore:
 
     def _write_changes(self, copies: CheckpointSet, subject: int | None, folder: str, state: StateCopy) -> int:
         """Write the changes of one state as an object, and add it to the chain."""
-        stored = self._write_object(state.chain, f"{folder}/{_CHANGES}", state.arrays.items())
+        stored = self._write_object(state.chain, f"{folder}/{_CHANGES}", state.arrays().items())
         state.chain.add(stored, state.base, self._kept)
         copies.written.add(subject)
         return stored.size_bytes

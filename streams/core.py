@@ -85,9 +85,8 @@ class AssessedBatch(AssessmentsLike, Protocol):
 class Taken(Protocol):
     """Changes that were taken to be written."""
 
-    @property
     def arrays(self) -> Arrays:
-        """By name; whole until they are released or put back."""
+        """By name, whole until they are released or put back; asked once, by the thread that writes."""
         ...
 
 

@@ -162,7 +162,7 @@ class DetectorCore:
             changes.put_back(changes.take())
             changes.drain(1 << 20)
             image = StateImage(changes.layout)
-            image.apply(changes.take().arrays)
+            image.apply(changes.take().arrays())
 
     def config_digest(self) -> str:
         """See `ScoringCore`."""

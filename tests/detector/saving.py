@@ -21,7 +21,7 @@ def taken(changes: StateChanges) -> Arrays:
     """What has changed, as it would be written."""
     assert changes.drain(EVERYTHING)
     part = changes.take()
-    arrays = copied(part.arrays)
+    arrays = copied(part.arrays())
     changes.release(part)
     return arrays
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.changes import CHUNK_LINES, Changes, Room, layout_of
+from detector.changes import CHUNK_LINES, Changes, Chunk, Room, layout_of
 from detector.engine import assess_batch
 from detector.errors import StateError
 from detector.memory import Memory, TableSpec, allocate, begin, mark, reserve, table_rows
@@ -22,6 +23,7 @@ from tests.detector.event_streams import STEPS, Event, build_events, random_step
 from tests.detector.saving import EVERYTHING, Arrays, copied, image_of, taken, whole
 from tests.detector.test_engine import RATES, new_state, payments
 from tests.detector.test_features_against_naive import CONFIG, Run, model, policy
+from tests.naive_changes import newest_copies
 
 # Small enough for cards, payments and entities to be evicted on a stream of a few hundred records.
 TIGHT = replace(CONFIG, cards=64, events=256, payments=64, entities=64, buckets=1024)
@@ -80,7 +82,7 @@ class Keeper:
         if self.rng.random() < 0.2:
             self.changes.put_back(part)  # the store refused it
             return
-        self.parts.append(copied(part.arrays))
+        self.parts.append(copied(part.arrays()))
         self.changes.release(part)
         if self.reading is not None and not self.reading.pieces:
             self.reading.parts_at_end = len(self.parts)
@@ -290,10 +292,34 @@ def test_a_drain_takes_no_more_than_it_is_told() -> None:
         steps += 1
     assert steps > 2
     part = changes.take()
-    lines = np.concatenate([array for name, array in part.arrays.items() if name.startswith("lines.")])
+    lines = np.concatenate([chunk.lines[: chunk.used] for chunk in part.chunks])
     assert len(np.unique(lines)) == len(lines)
     assert changes.drain(64)
     assert changes.held_bytes == 0
+
+
+@given(st.lists(st.lists(st.integers(0, 200), max_size=60), max_size=4))
+def test_of_several_copies_of_a_line_the_last_is_written(drained: list[list[int]]) -> None:
+    """Whatever was copied again and again, over several chunks: each line once, as it was last, like the slow twin."""
+    memory, chunks = reserve(SPECS, 1 << 12), []
+    changes = Changes(memory, SPECS, Room())
+    copies = itertools.count()
+    for lines in drained:
+        chunk = Chunk()
+        chunk.used = len(lines)
+        chunk.lines[: chunk.used] = lines
+        chunk.words[: chunk.used] = np.array([next(copies) for _ in lines], dtype=np.int64).reshape(-1, 1)
+        chunks.append(chunk)
+    wanted = newest_copies(
+        (int(chunk.lines[index]), int(chunk.words[index, 0])) for chunk in chunks for index in range(chunk.used)
+    )
+    arrays = changes.arrays_of(chunks, memory[:8])
+    found = [
+        (int(line), int(copy))
+        for number in range(len(chunks))
+        for line, copy in zip(arrays[f"lines.{number:04d}"], arrays[f"words.{number:04d}"][:, 7], strict=True)
+    ]
+    assert found == wanted
 
 
 @pytest.mark.compiled

@@ -108,7 +108,6 @@ class WholeState:
         self._state = state
         self.content: dict[str, Any] = {}
 
-    @property
     def arrays(self) -> Arrays:
         return self.content
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -64,13 +65,13 @@ class Writer:
         copies = []
         for partition, position in moved.items():
             if position != before[partition]:
-                arrays = Numbers.arrays(before[partition].next_offset, position.next_offset)
+                arrays = partial(Numbers.arrays, before[partition].next_offset, position.next_offset)
                 state = StateCopy(self.store.chain(partition), arrays, self._ready.pop(partition, None))
                 outputs = {"fraud.decisions.v1/0": 7}
                 copies.append(PartitionCopy(partition, position, 1000 + position.next_offset, outputs, state))
         self.positions = moved
         now = sum(position.next_offset for position in moved.values())
-        shared = StateCopy(self.store.chain(None), Numbers.arrays(total, now), self._ready.pop(None, None))
+        shared = StateCopy(self.store.chain(None), partial(Numbers.arrays, total, now), self._ready.pop(None, None))
         self._time_ms += 1
         size = self.store.write(CheckpointSet(self.generation, self._time_ms, tuple(copies), moved, shared))
         if prune:
