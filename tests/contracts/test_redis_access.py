@@ -38,6 +38,8 @@ def ask(url: str, *command: str) -> object:
             return await connection.command(*command)
         finally:
             await connection.close()
+            # A handshake that failed is closed by asyncio in its next turns, which a loop that ends may not have.
+            await asyncio.sleep(0.05)
 
     return asyncio.run(play())
 
