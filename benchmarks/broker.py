@@ -51,7 +51,8 @@ def make_plain_topics(kafka: KafkaSettings, names: Sequence[str]) -> None:
     """Make topics like that of decisions, stamped by the broker's clock."""
     settings = {**TOPICS_BY_NAME[DECISIONS].kafka_settings(), **_BROKER_TIME}
     new = [NewTopic(name, num_partitions=kafka.partitions, replication_factor=1, config=settings) for name in names]
-    for future in AdminClient(client_options(kafka)).create_topics(new).values():
+    admin = AdminClient(client_options(kafka))
+    for future in admin.create_topics(new).values():
         future.result()
     wait_led(kafka, dict.fromkeys(names, kafka.partitions))
 

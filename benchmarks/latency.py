@@ -29,6 +29,7 @@ from cardwatch import warm
 from cardwatch.model_topic import write_version
 from cardwatch.settings import KafkaSettings
 from detector.models import ModelVersion
+from detector.vocabulary import CardStatus
 from streams.topics import DECISIONS, TRANSACTIONS
 from tests.services.kafka_broker import running_kafka
 from tests.services.redis_server import RedisServer, running_redis
@@ -97,7 +98,7 @@ class _FreezeWatch:
         for key in list(client.scan_iter("cardwatch:*:card:*", count=1_000)):
             token = key.decode().partition(":card:")[2]
             due_ns, document = frozen_due_ns.get(token), client.hget(key, "card")
-            if due_ns is None or msgspec.json.decode(document)["state"] != "frozen":
+            if due_ns is None or msgspec.json.decode(document).get("state") != int(CardStatus.FROZEN):
                 continue
             written = [at_ns for at_ns in self.written_ns.get(token, ()) if at_ns > due_ns]
             found += [(written[0] - due_ns) / 1e9] if written else []

@@ -8,7 +8,7 @@ from pathlib import Path
 from cardwatch.settings import Settings, configured_toml, read_toml
 from cardwatch.wiring import fingerprint_key, require_one_reference
 from detector.catalogue import DAY_MS, HOUR_MS
-from detector.models import ModelsConfig, Trainer
+from detector.models import ModelsConfig, Trainer, nothing_learned
 from detector.policy import Policy
 from detector.rates import RateTable
 from detector.state import EngineState, StateConfig
@@ -57,7 +57,7 @@ def score(settings: Settings, streams: StreamSettings, metrics: StreamMetrics) -
     policy = Policy.from_mapping(configured_toml(settings.files.policy, "policy.toml"))
     require_one_reference(policy.reference_currency, rates.reference_currency)
     # Until a version is read from Kafka: knows nothing, so only rules act.
-    nothing = Trainer(_models_config(settings)).version("m-000000", 0)
+    nothing = nothing_learned(_models_config(settings), "m-000000")
     state = EngineState(config, rates, SegmentFiles(streams.checkpoint_url))
     core = DetectorCore(state, nothing, policy, _tried_policy(settings, rates))
     return lambda: ScoreRole(core, streams, metrics)

@@ -6,7 +6,7 @@ A `Trainer` learns from `Examples` and publishes immutable `ModelVersion`s, whic
 from __future__ import annotations
 
 from detector.models.config import ModelsConfig
-from detector.models.trainer import Trainer
+from detector.models.trainer import Trainer, nothing_learned
 from detector.models.version import ModelVersion
 
-__all__ = ["ModelVersion", "ModelsConfig", "Trainer"]
+__all__ = ["ModelVersion", "ModelsConfig", "Trainer", "nothing_learned"]

@@ -146,6 +146,7 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
         window_size: examples after which the mass profile is renewed.
         seed: of the random splits.
         features: names of the features that trees look at; all of the binner's if "*" is among them.
+        is_grown: False for trees without splits, which stand for what never learns: growing takes seconds.
 
     Attributes:
         columns, limits: the splits, see `grow`.
@@ -164,6 +165,7 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
         window_size: int = 250,
         seed: int = 0,
         features: Sequence[str] = (EVERY_FEATURE,),
+        is_grown: bool = True,  # noqa: FBT001, FBT002 - river copies estimators by their parameters
     ) -> None:
         """Grow the trees, with no mass yet."""
         if not 1 <= height <= MAXIMUM_HEIGHT or n_trees < 1 or window_size < 1:
@@ -180,7 +182,11 @@ class CompiledHalfSpaceTrees(base.AnomalyDetector):
         self.window_size = window_size
         self.seed = seed
         self.features = tuple(features)
-        self.columns, self.limits = grow(binner, split, n_trees, height, seed)
+        self.is_grown = is_grown
+        if is_grown:
+            self.columns, self.limits = grow(binner, split, n_trees, height, seed)
+        else:
+            self.columns, self.limits = np.zeros((2, n_trees, 2**height - 1), dtype=np.int32)
         self.current_mass = np.zeros((n_trees, 2 ** (height + 1) - 1), dtype=np.int64)
         self.reference_mass = np.zeros_like(self.current_mass)
         self.progress = np.array([0, 1], dtype=np.int64)

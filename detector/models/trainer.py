@@ -64,13 +64,16 @@ class Trainer:
         monitor: what watches for drift, if anything does; it changes nothing of what is learned.
     """
 
-    def __init__(self, config: ModelsConfig, features: Grids | None = None, digest: str | None = None) -> None:
+    def __init__(
+        self, config: ModelsConfig, features: Grids | None = None, digest: str | None = None, *, has_trees: bool = True
+    ) -> None:
         """Start with models that know nothing.
 
         Args:
             config: how the models are built and learn.
             features: (name, grid) of each column; the catalogue's if not given.
             digest: of the catalogue that `features` come from; given if `features` is.
+            has_trees: False for one that will never learn: its trees have no splits.
 
         Raises:
             ConfigurationError: a field, or what trees look at, names no feature.
@@ -95,7 +98,7 @@ class Trainer:
         trees = config.half_space
         self.half_space = CompiledHalfSpaceTrees(
             binner, n_trees=trees.trees, height=trees.height, window_size=trees.window, seed=trees.seed,
-            features=_looked_at(trees.features, binner),
+            features=_looked_at(trees.features, binner), is_grown=has_trees,
         )  # fmt: skip
 
     @property
@@ -402,6 +405,19 @@ class Trainer:
             "anomaly_sample": self._anomaly_sample.copy(),
             "anomalies_sampled": lineage.anomalies_sampled,
         }
+
+
+def nothing_learned(config: ModelsConfig, name: str) -> ModelVersion:
+    """Make the version that scores until one was published: the same scores as a new trainer's, seconds sooner.
+
+    Args:
+        config: how the models are built.
+        name: of the version.
+
+    Raises:
+        ConfigurationError: a field, or what trees look at, names no feature.
+    """
+    return Trainer(config, has_trees=False).version(name, 0)
 
 
 def _compiled(contender: _Contender) -> BinnedLogisticRegression:

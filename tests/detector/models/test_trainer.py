@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cardwatch.settings import shipped_toml
 from detector.catalogue import CATALOGUE, DAY_MS, catalogue_digest
 from detector.errors import ConfigurationError, ModelError
 from detector.examples import Examples
-from detector.models import ModelsConfig, ModelVersion, Trainer
+from detector.models import ModelsConfig, ModelVersion, Trainer, nothing_learned
 from detector.models.drift import DriftAlarm, DriftMonitor
 from tests.detector.models.helpers import (
     DIGEST,
@@ -146,6 +147,16 @@ def test_versions_for_scoring_do_not_change() -> None:
             kept.append((scorer, expected))
     for scorer, expected in kept:
         assert [column.tobytes() for column in told(scorer, bins)] == expected
+
+
+def test_what_scores_before_any_version_is_a_trainer_that_learned_nothing() -> None:
+    """With the shipped settings, to the bit; only its trees were never grown, and all their scores are 0."""
+    config = ModelsConfig.from_mapping(shipped_toml("models.toml"))
+    begun, nothing = Trainer(config).version("m-000000", 0), nothing_learned(config, "m-000000")
+    bins = np.random.default_rng(5).integers(0, 3, (200, len(CATALOGUE))).astype(np.uint8)
+    assert [column.tobytes() for column in told(nothing, bins)] == [column.tobytes() for column in told(begun, bins)]
+    assert not nothing.anomalies(bins).any()
+    assert nothing.configuration_digest == begun.configuration_digest
 
 
 def test_versions_for_scoring_take_turns_in_two_copies() -> None:
