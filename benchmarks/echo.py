@@ -34,7 +34,9 @@ def main(bootstrap_servers: str, source: str, target: str) -> None:
     signal.signal(signal.SIGTERM, end)
     consumer.subscribe([source])
     while not ended:
-        for message in consumer.consume(_AT_ONCE, _POLL_S):
+        # `consume` alone would wait for so many records or to the end of its time.
+        first = consumer.poll(_POLL_S)
+        for message in [] if first is None else [first, *consumer.consume(_AT_ONCE, 0)]:
             producer.produce(target, message.value(), message.key(), message.partition() or 0)
         producer.poll(0)
     producer.flush()
