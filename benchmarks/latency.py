@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ from tests.services.kafka_broker import running_kafka
 from tests.services.redis_server import RedisServer, running_redis
 
 NAME = "latency"
-PURPOSE = "record produced to decision read and to card frozen, at 5,000 payments a second, beside an echo"
+PURPOSE = "record produced to decision read and to card frozen, at steady rates, beside an echo"
 
-_RATE_PER_S = 5_000
+_RATES_PER_S = (1_000, 5_000)
 _ECHO_SECONDS = 30
-_SECONDS = 90
+_SECONDS = 60
 _UNCOUNTED_SECONDS = 5
 _BEFORE = 400_000
 _SWAP_EVERY_S = 15.0
@@ -47,9 +47,10 @@ _START_S = 180.0
 _SETTLE_S = 15.0
 _ECHO_TOPICS = ("echo.transactions.v1", "echo.decisions.v1")
 _PARTS = (0.5, 0.99, 0.999)
-_HEAD = ("", "records", "p50, ms", "p99, ms", "p99.9, ms", "slowest, ms")
+_BEFORE_PER_S = 50_000
+_HEAD = ("", "payments/s", "records", "p50, ms", "p99, ms", "p99.9, ms", "slowest, ms")
 
-Payments = Sequence[dict[str, Any]]
+Payments = Iterator[dict[str, Any]]
 
 
 @dataclass(slots=True)
@@ -106,12 +107,28 @@ class _FreezeWatch:
         return np.array(found)
 
 
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """Payments that are sent at one rate, and what came of them.
+
+    Attributes:
+        rate_per_s: how many a second.
+        delays_s: from when each was due to when its answer was read, but of those of the first seconds.
+        answers: as they were read.
+        due_ns: when each payment was due, by its id.
+    """
+
+    rate_per_s: int
+    delays_s: NDArray[np.float64]
+    answers: list[dict[str, Any]]
+    due_ns: dict[str, int]
+
+
 def run(options: Options) -> None:
     """Measure, save, and write the table."""
-    wanted = _BEFORE + _RATE_PER_S * (_SECONDS + 2 * _UNCOUNTED_SECONDS + _ECHO_SECONDS)
-    payments: Payments = pq.read_table(workload.stream_file(wanted, options.say)).to_pylist()
-    before, payments = payments[:_BEFORE], payments[_BEFORE:]
-    echoed = _RATE_PER_S * (_ECHO_SECONDS + _UNCOUNTED_SECONDS)
+    seconds = _ECHO_SECONDS + _SECONDS + 2 * _UNCOUNTED_SECONDS
+    wanted = _BEFORE + sum(_RATES_PER_S) * seconds
+    payments = iter(pq.read_table(workload.stream_file(wanted, options.say)).to_pylist())
     scratch = results.CACHE / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     with (
@@ -122,25 +139,35 @@ def run(options: Options) -> None:
         kafka = broker.kafka_settings(kafka_broker.bootstrap_servers)
         broker.prepare_topics(kafka)
         broker.make_plain_topics(kafka, _ECHO_TOPICS)
-        echo_s = _echo(kafka, Path(name), payments[:echoed], options)
-        decided_s, frozen_s = _cardwatch(kafka, redis_server, Path(name), before, payments[echoed:], options)
-    results.save(NAME, {"echo_s": echo_s.tolist(), "decided_s": decided_s.tolist(), "frozen_s": frozen_s.tolist()})
-    results.write_section(NAME, _text(options, echo_s, decided_s, frozen_s))
+        echoes = _echo(kafka, Path(name), payments, options)
+        decided, frozen_s = _cardwatch(kafka, redis_server, Path(name), payments, options)
+    results.save(
+        NAME,
+        {
+            "echo_s": {load.rate_per_s: load.delays_s.tolist() for load in echoes},
+            "decided_s": {load.rate_per_s: load.delays_s.tolist() for load in decided},
+            "frozen_s": {rate_per_s: found.tolist() for rate_per_s, found in frozen_s.items()},
+        },
+    )
+    results.write_section(NAME, _text(options, echoes, decided, frozen_s))
 
 
-def _echo(kafka: KafkaSettings, folder: Path, payments: Payments, options: Options) -> NDArray[np.float64]:
+def _echo(kafka: KafkaSettings, folder: Path, payments: Payments, options: Options) -> list[_Load]:
     """How long an echo takes."""
     options.say("an echo")
     source, target = _ECHO_TOPICS
     words = ["benchmarks.echo", kafka.bootstrap_servers, source, target]
     with _running(words, folder / "echo.log", {}):
         time.sleep(_SETTLE_S)
-        return _load(kafka, folder / "echo.parquet", source, target, payments, options)[0]
+        return [
+            _load(kafka, folder / f"echo-{rate_per_s}.parquet", _ECHO_TOPICS, payments, rate_per_s, options)
+            for rate_per_s in _RATES_PER_S
+        ]
 
 
 def _cardwatch(
-    kafka: KafkaSettings, server: RedisServer, folder: Path, before: Payments, payments: Payments, options: Options
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    kafka: KafkaSettings, server: RedisServer, folder: Path, payments: Payments, options: Options
+) -> tuple[list[_Load], dict[int, NDArray[np.float64]]]:
     """How long decisions and freezes of the score and the respond role take, from a state that is not empty."""
     model = workload.warmed_model()
     warm.publish(kafka, model)
@@ -153,59 +180,72 @@ def _cardwatch(
         "CARDWATCH_METRICS__RESPOND_PORT": "0",
     }
     roles = {role: ["cardwatch", "worker", "--roles", role] for role in ("score", "respond")}
-    watch = _FreezeWatch(server)
+    watch, loads = _FreezeWatch(server), []
     with (
         _running(roles["score"], folder / "score.log", environment) as worker,
         _running(roles["respond"], folder / "respond.log", environment),
     ):
-        options.say(f"{len(before):,} payments before those that are measured")
-        steady.send(kafka, TRANSACTIONS, before, rate_per_s=10 * _RATE_PER_S)
-        ends = broker.Ends(kafka)
-        broker.Curve().follow(ends, DECISIONS, len(before), worker.require_alive, options.say)
+        options.say(f"{_BEFORE:,} payments before those that are measured")
+        steady.send(kafka, TRANSACTIONS, list(islice(payments, _BEFORE)), _BEFORE_PER_S)
+        broker.Curve().follow(broker.Ends(kafka), DECISIONS, _BEFORE, worker.require_alive, options.say)
         time.sleep(_SETTLE_S)
         with watch.hearing(), _swapping(kafka, model):
-            decided_s, answers, due_ns = _load(
-                kafka, folder / "decisions.parquet", TRANSACTIONS, DECISIONS, payments, options
-            )  # fmt: skip
+            for rate_per_s in _RATES_PER_S:
+                file = folder / f"decisions-{rate_per_s}.parquet"
+                loads.append(_load(kafka, file, (TRANSACTIONS, DECISIONS), payments, rate_per_s, options))
             time.sleep(_SETTLE_S)
-    first: dict[str, tuple[int, str]] = {}
-    for answer in sorted(answers, key=lambda answer: due_ns[answer["transaction_id"]]):
-        if answer["action"] != "ALLOW":
-            first.setdefault(answer["card_token"], (due_ns[answer["transaction_id"]], answer["action"]))
-    frozen_s = watch.delays_s({card: at_ns for card, (at_ns, action) in first.items() if action == "FREEZE"})
-    return decided_s, frozen_s
+    return loads, _frozen(loads, watch)
+
+
+def _frozen(loads: Sequence[_Load], watch: _FreezeWatch) -> dict[int, NDArray[np.float64]]:
+    """By rate: how long freezes took of cards whose first answer but ALLOW was FREEZE."""
+    first: set[str] = set()
+    found = {}
+    for load in loads:
+        due_ns: dict[str, int] = {}
+        for answer in sorted(load.answers, key=lambda answer: load.due_ns[answer["transaction_id"]]):
+            card = answer["card_token"]
+            if answer["action"] != "ALLOW" and card not in first:
+                first.add(card)
+                if answer["action"] == "FREEZE":
+                    due_ns[card] = load.due_ns[answer["transaction_id"]]
+        found[load.rate_per_s] = watch.delays_s(due_ns)
+    return found
 
 
 def _load(
-    kafka: KafkaSettings, file: Path, source: str, target: str, payments: Payments, options: Options
-) -> tuple[NDArray[np.float64], list[dict[str, Any]], dict[str, int]]:
-    """Send payments, read all answers: their delays but of the first seconds, the answers, and when each was due.
+    kafka: KafkaSettings,
+    file: Path,
+    topics: tuple[str, str],
+    payments: Payments,
+    rate_per_s: int,
+    options: Options,
+) -> _Load:
+    """Send payments to the first topic, read all answers from the second.
 
     Raises:
         CountError: not every payment had one answer.
     """
-    words = ["benchmarks.steady", kafka.bootstrap_servers, target, str(len(payments)), str(file)]
+    source, target = topics
+    seconds = _UNCOUNTED_SECONDS + (_ECHO_SECONDS if topics == _ECHO_TOPICS else _SECONDS)
+    sent = list(islice(payments, rate_per_s * seconds))
+    words = ["benchmarks.steady", kafka.bootstrap_servers, target, str(len(sent)), str(file)]
     with _running(words, file.with_suffix(".log"), {}) as reading:
         _wait_for(steady.ready(file), reading)
-        options.say(f"{len(payments):,} payments, {_RATE_PER_S:,} a second")
-        due = steady.send(kafka, source, payments, _RATE_PER_S)
+        options.say(f"{len(sent):,} payments, {rate_per_s:,} a second")
+        due = steady.send(kafka, source, sent, rate_per_s)
         _wait_for(file, reading)
-    due_ns = {payment["transaction_id"]: int(at) for payment, at in zip(payments, due, strict=True)}
+    due_ns = {payment["transaction_id"]: int(at) for payment, at in zip(sent, due, strict=True)}
     answers = pq.read_table(file).to_pylist()
-    if {answer["transaction_id"] for answer in answers} != due_ns.keys() or len(answers) != len(payments):
-        message = f"{len(answers):,} answers for {len(payments):,} payments"
+    if {answer["transaction_id"] for answer in answers} != due_ns.keys() or len(answers) != len(sent):
+        message = f"{len(answers):,} answers for {len(sent):,} payments"
         raise broker.CountError(message)
     from_ns = int(due[0]) + _UNCOUNTED_SECONDS * 10**9
-    delays_s = np.array(
-        [
-            (answer["read_ns"] - due_ns[answer["transaction_id"]]) / 1e9
-            for answer in answers
-            if due_ns[answer["transaction_id"]] >= from_ns
-        ]
-    )
-    p50, p99, p999 = np.quantile(delays_s, _PARTS) * 1e3
+    waited_ns = [(due_ns[answer["transaction_id"]], answer["read_ns"]) for answer in answers]
+    delays_s = np.array([(read_ns - at_ns) / 1e9 for at_ns, read_ns in waited_ns if at_ns >= from_ns])
+    p50, p99, p999 = _quantiles_ms(delays_s)
     options.say(f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, p99.9 {p999:.1f} ms")
-    return delays_s, answers, due_ns
+    return _Load(rate_per_s, delays_s, answers, due_ns)
 
 
 @contextmanager
@@ -254,19 +294,26 @@ def _wait_for(file: Path, process: Watched) -> None:
 
 
 def _text(
-    options: Options, echo_s: NDArray[np.float64], decided_s: NDArray[np.float64], frozen_s: NDArray[np.float64]
+    options: Options,
+    echoes: Sequence[_Load],
+    decided: Sequence[_Load],
+    frozen_s: Mapping[int, NDArray[np.float64]],
 ) -> str:
-    rows = [
-        _row("an echo: record read", echo_s),
-        _row("cardwatch: decision read", decided_s),
-        ["added by cardwatch", "", *(f"{ms:+.1f}" for ms in _quantiles_ms(decided_s) - _quantiles_ms(echo_s)), ""],
-        _row("cardwatch: card frozen in Redis", frozen_s),
-    ]
+    rows = []
+    for echo, ours in zip(echoes, decided, strict=True):
+        added_ms = _quantiles_ms(ours.delays_s) - _quantiles_ms(echo.delays_s)
+        rows += [
+            _row("an echo: record read", echo.rate_per_s, echo.delays_s),
+            _row("cardwatch: decision read", ours.rate_per_s, ours.delays_s),
+            ["added by cardwatch", f"{ours.rate_per_s:,}", "", *(f"{ms:+.1f}" for ms in added_ms), ""],
+            _row("cardwatch: card frozen in Redis", ours.rate_per_s, frozen_s[ours.rate_per_s]),
+        ]
     return f"{results.machine_lines(options.busy_before)}\n\n{results.table(_HEAD, rows)}"
 
 
-def _row(name: str, seconds: NDArray[np.float64]) -> list[str]:
-    return [name, f"{len(seconds):,}", *(f"{ms:.1f}" for ms in (*_quantiles_ms(seconds), seconds.max() * 1e3))]
+def _row(name: str, rate_per_s: int, seconds: NDArray[np.float64]) -> list[str]:
+    figures = (*_quantiles_ms(seconds), seconds.max() * 1e3) if len(seconds) else ()
+    return [name, f"{rate_per_s:,}", f"{len(seconds):,}", *(f"{ms:.1f}" for ms in figures)]
 
 
 def _quantiles_ms(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
