@@ -24,8 +24,9 @@ help: ## Show this list
 demo: $(INSTALLED) ## Run everything on this machine and watch an attack being caught (Ctrl-C ends it)
 	@$(BIN)/cardwatch demo $(ARGS)
 
-# What `make test` runs beside its larger half, one after the other; CI adds test-kafka.
-BESIDE ?= test-others
+# The two halves of `make test`, for two cores, each one after the other; CI divides them otherwise and adds test-kafka.
+MAIN ?= test-most
+BESIDE ?= test-plain test-plain-models test-sim
 # What the larger half is; CI leaves out what it runs on a real Kafka beside.
 MOST ?= not kafka and not faults
 # How tests are run; `make coverage` watches what they reach, which takes half as long again.
@@ -34,7 +35,7 @@ RUN ?= python -m
 .PHONY: test
 test: $(INSTALLED) ## Run the tests on embedded services, and the kernels once more as plain Python
 	@mkdir -p .cache; $(MAKE) --no-print-directory -j1 --keep-going $(BESIDE) > .cache/test-beside.log 2>&1 & beside=$$!; \
-	ended=0; $(MAKE) --no-print-directory -j1 test-most || ended=1; \
+	ended=0; $(MAKE) --no-print-directory -j1 --keep-going $(MAIN) || ended=1; \
 	echo "== the other half, which ran meanwhile"; wait $$beside || ended=1; cat .cache/test-beside.log; exit $$ended
 
 .PHONY: coverage
@@ -44,16 +45,24 @@ coverage: $(INSTALLED) ## Run the tests as `make test` does, and report what the
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-# Two halves, for two cores: the second computes, or waits for alerts to fire, and disturbs the first but little.
-.PHONY: test-most test-others
+# Simulation and drills compute, or wait for alerts to fire, and disturb what runs beside but little.
+.PHONY: test-most test-plain test-plain-models test-sim
 test-most: $(INSTALLED)
 	CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/$(RUN) pytest --durations=15 \
 		$(if $(ARGS),$(ARGS),-m "$(MOST)" --ignore=tests/sim --ignore=tests/integration)
 
-test-others: $(INSTALLED)
-	CARDWATCH_TEST_JIT=off NUMBA_DISABLE_JIT=1 $(BIN)/$(RUN) pytest --durations=5 \
-		-m "not kafka and not compiled and not slow" tests/detector tests/style/test_jit.py \
+# The kernels and what calls them once more, as plain Python.
+PLAIN := CARDWATCH_TEST_JIT=off NUMBA_DISABLE_JIT=1 $(BIN)/$(RUN) pytest --durations=5 \
+	-m "not kafka and not compiled and not slow"
+
+test-plain: $(INSTALLED)
+	$(PLAIN) tests/detector --ignore=tests/detector/models tests/style/test_jit.py \
 		tests/streams/test_scanning.py tests/streams/test_plain_decisions.py
+
+test-plain-models: $(INSTALLED)
+	$(PLAIN) tests/detector/models
+
+test-sim: $(INSTALLED)
 	$(if $(ARGS),,CARDWATCH_TEST_JIT=on NUMBA_DISABLE_JIT=0 $(BIN)/python -m pytest --durations=15 \
 		tests/sim tests/integration)
 
