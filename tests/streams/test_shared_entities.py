@@ -91,6 +91,13 @@ async def all_know(states: Mapping[str, EngineState], expected: str, deadline_s:
         await asyncio.sleep(0.1)
 
 
+def owns_some(registry: CollectorRegistry) -> bool:
+    """Whether a worker shows partitions as its own."""
+    return any(
+        sample.name == "cardwatch_partition_next_offset" for family in registry.collect() for sample in family.samples
+    )
+
+
 def test_three_workers_that_die_and_move_know_what_one_alone_would(world: World) -> None:
     """Partitions wander between workers that are killed, stopped and started: the same shared entities on all.
 
@@ -125,6 +132,7 @@ def test_three_workers_that_die_and_move_know_what_one_alone_would(world: World)
             if len(names) == WORKERS:
                 await stops["b"]()
                 del states["b"]
+            await eventually(lambda: all(owns_some(registries[name]) for name in states), "all have partitions")
             load.label(load.sent - 200)
             await load.pay(100)
             await eventually(load.is_decided, "all is decided")
