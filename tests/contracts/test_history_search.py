@@ -135,6 +135,24 @@ def test_a_narrowed_search_finds_what_a_look_at_every_case_finds(
     assert found > 3 * CASES
 
 
+def test_tables_of_a_later_version_are_gone_on_with(
+    history: SqlHistory, played: list[CaseEvent], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who puts the version before back finds cases, and takes in more; nothing of the later version is undone."""
+    half = len(played) // 2
+    history.apply(told(played[:half]))
+    with history._engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    history.open()
+    assert "of a later version (9999)" in caplog.text
+    history.apply(told(played[half:], half))
+    assert len(list(paged(history, HistoryFilters()))) == CASES
+    with history._engine.begin() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+        # What follows cleans up with migrations that it knows.
+        connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+
+
 def test_old_cases_are_found_after_an_upgrade(history: SqlHistory, played: list[CaseEvent]) -> None:
     """The days of cases that an earlier version took in are known from the upgrade on."""
     history.apply(told(played))

@@ -1,7 +1,7 @@
 """Two versions side by side under load, in both orders: by the runbooks from the one before to this one, and back.
 
-The one before is a commit whose checkpoints, models, records and Redis documents this one reads, and that reads those
-of this one: whoever changes a format moves it. `CARDWATCH_UPGRADE_FROM` names another.
+The one before is a commit whose checkpoints, models, records, Redis documents and tables this one reads, and that reads
+those of this one: whoever changes a format moves it. `CARDWATCH_UPGRADE_FROM` names another.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.services.process import wait_until
 from tests.services.redis_server import RedisServer
 from tests.streams.kafka_world import World, real_world
 
-BEFORE = os.environ.get("CARDWATCH_UPGRADE_FROM", "bdb6461")
+BEFORE = os.environ.get("CARDWATCH_UPGRADE_FROM", "ed14fc5")
 SEED = 20261128
 _DONE_WITHIN_S = 300.0
 # Whose payments do not run dry before the last role is back, also where a start takes half a minute.

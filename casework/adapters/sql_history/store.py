@@ -7,6 +7,7 @@ nobody: the second finds the position moved and takes nothing in.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from typing import Any
 import msgspec
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Select, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -35,6 +38,8 @@ from casework.errors import (
 )
 from casework.history import MOST_UNTOUCHED, HistoryFilters, HistoryPage, Statistics, Taken, Told, terms_of, words_of
 from casework.promptness import Done, Promptness
+
+logger = logging.getLogger(__name__)
 
 _LOCK_WAIT_S = 30
 _POOL_CONNECTIONS = 5
@@ -101,6 +106,9 @@ class SqlHistory:
     def open(self) -> None:
         """Bring the tables up to date.
 
+        Tables that a later version has brought up to date stay as they are: migrations only ever add, so that the
+        version before can be put back (docs/runbooks/rollback.md).
+
         Raises:
             HistoryUnavailableError: the database does not answer.
         """
@@ -109,7 +117,12 @@ class SqlHistory:
             folder = resources.files("casework.adapters.sql_history") / "migrations"
             config.set_main_option("script_location", str(folder).replace("%", "%%"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            ours = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
+            found = MigrationContext.configure(connection).get_current_heads()
+            if later := sorted(set(found) - ours):
+                logger.warning("the tables are of a later version (%s), and stay as they are", ", ".join(later))
+            else:
+                command.upgrade(config, "head")
 
     def close(self) -> None:
         """Close all connections."""
