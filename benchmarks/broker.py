@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +16,13 @@ from confluent_kafka import KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from numpy.typing import NDArray
 
+from benchmarks import results
 from benchmarks.options import Options
 from cardwatch.kafka import client_options, create_topics, reader, wait_led, wanted_topics
 from cardwatch.settings import KafkaSettings, load_settings
 from cardwatch.simulator.kafka import headers
 from streams.topics import ALERTS, DECISIONS, TOPICS_BY_NAME, TRANSACTIONS
+from tests.services.kafka_broker import running_kafka
 
 # By the models that a peer runs: where it puts its answers.
 PEER_DECISIONS = {"both": "peer.both.decisions.v1", "logistic": "peer.logistic.decisions.v1"}
@@ -39,6 +43,17 @@ class CountError(Exception):
 def kafka_settings(bootstrap_servers: str) -> KafkaSettings:
     """The shipped settings of Kafka, for one broker."""
     return load_settings(flags={"kafka": {"bootstrap_servers": bootstrap_servers, "replication_factor": 1}}).kafka
+
+
+@contextmanager
+def own_cluster() -> Iterator[tuple[KafkaSettings, Path]]:
+    """A broker of its own with all topics, and the folder that holds it, both gone afterwards."""
+    scratch = results.CACHE / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as name, running_kafka(Path(name) / "kafka") as broker:
+        kafka = kafka_settings(broker.bootstrap_servers)
+        prepare_topics(kafka)
+        yield kafka, Path(name)
 
 
 def prepare_topics(kafka: KafkaSettings) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from benchmarks.processes import ProcessEndedError, Usage, Watched, kafka_pid, u
 from cardwatch import warm
 from cardwatch.settings import KafkaSettings
 from streams.topics import DECISIONS
-from tests.services.kafka_broker import running_kafka
 
 NAME = "end_to_end"
 PURPOSE = "a worker on a real Kafka, decisions counted from outside, and stock Faust with river beside it"
@@ -91,15 +89,11 @@ def run(options: Options) -> None:
 @contextmanager
 def _cluster(payments: Path, options: Options) -> Iterator[tuple[KafkaSettings, Path]]:
     """A broker of its own with all payments in it."""
-    scratch = results.CACHE / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch) as name, running_kafka(Path(name) / "kafka") as kafka_broker:
-        kafka = broker.kafka_settings(kafka_broker.bootstrap_servers)
-        broker.prepare_topics(kafka)
+    with broker.own_cluster() as (kafka, folder):
         warm.publish(kafka, workload.warmed_model())
         seconds = broker.produce(kafka, payments, options)
         options.say(f"{options.records:,} payments are in Kafka after {seconds:.1f} s")
-        yield kafka, Path(name)
+        yield kafka, folder
 
 
 def _worker(kafka: KafkaSettings, folder: Path, options: Options, *, staged: Path | None) -> Run:

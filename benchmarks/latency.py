@@ -6,12 +6,12 @@ An echo, which only copies records, is measured in the same run on the same brok
 from __future__ import annotations
 
 import secrets
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from cardwatch.settings import KafkaSettings
 from detector.models import ModelVersion
 from detector.vocabulary import CardStatus
 from streams.topics import DECISIONS, TRANSACTIONS
-from tests.services.kafka_broker import running_kafka
 from tests.services.redis_server import RedisServer, running_redis
 
 NAME = "latency"
@@ -63,29 +62,21 @@ class _FreezeWatch:
     @contextmanager
     def hearing(self) -> Iterator[None]:
         """Listen while the block runs."""
-        client: Any = redis.Redis.from_url(self.server.url)
-        client.config_set("notify-keyspace-events", "Eh")
-        listener = client.pubsub(ignore_subscribe_messages=True)
-        listener.psubscribe("__keyevent@*__:hset")
-        ended = threading.Event()
+        connection: Any = redis.Redis.from_url(self.server.url)
+        with connection as client, client.pubsub(ignore_subscribe_messages=True) as listener:
+            client.config_set("notify-keyspace-events", "Eh")
+            listener.psubscribe("__keyevent@*__:hset")
 
-        def hear() -> None:
-            while not ended.is_set():
-                message = listener.get_message(timeout=0.2)
-                if message is not None:
-                    place, _, token = message["data"].decode().partition(":card:")
-                    if token and place.startswith("cardwatch"):
-                        self.written_ns.setdefault(token, []).append(time.monotonic_ns())
+            def hear(ended: threading.Event) -> None:
+                while not ended.is_set():
+                    message = listener.get_message(timeout=0.2)
+                    if message is not None:
+                        place, _, token = message["data"].decode().partition(":card:")
+                        if token and place.startswith("cardwatch"):
+                            self.written_ns.setdefault(token, []).append(time.monotonic_ns())
 
-        thread = threading.Thread(target=hear, name="freezes", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-            listener.close()
-            client.close()
+            with _beside(hear):
+                yield
 
     def delays_s(self, frozen_due_ns: Mapping[str, int]) -> NDArray[np.float64]:
         """From when the payment was due to when its card stood frozen in Redis; of cards that are frozen there now.
@@ -129,18 +120,10 @@ def run(options: Options) -> None:
     seconds = _ECHO_SECONDS + _SECONDS + 2 * _UNCOUNTED_SECONDS
     wanted = _BEFORE + sum(_RATES_PER_S) * seconds
     payments = iter(pq.read_table(workload.stream_file(wanted, options.say)).to_pylist())
-    scratch = results.CACHE / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=scratch) as name,
-        running_kafka(Path(name) / "kafka") as kafka_broker,
-        running_redis(Path(name) / "redis") as redis_server,
-    ):
-        kafka = broker.kafka_settings(kafka_broker.bootstrap_servers)
-        broker.prepare_topics(kafka)
+    with broker.own_cluster() as (kafka, folder), running_redis(folder / "redis") as redis_server:
         broker.make_plain_topics(kafka, _ECHO_TOPICS)
-        echoes = _echo(kafka, Path(name), payments, options)
-        decided, frozen_s = _cardwatch(kafka, redis_server, Path(name), payments, options)
+        echoes = _echo(kafka, folder, payments, options)
+        decided, frozen_s = _cardwatch(kafka, redis_server, folder, payments, options)
     results.save(
         NAME,
         {
@@ -189,7 +172,7 @@ def _cardwatch(
         steady.send(kafka, TRANSACTIONS, list(islice(payments, _BEFORE)), _BEFORE_PER_S)
         broker.Curve().follow(broker.Ends(kafka), DECISIONS, _BEFORE, worker.require_alive, options.say)
         time.sleep(_SETTLE_S)
-        with watch.hearing(), _swapping(kafka, model):
+        with watch.hearing(), _beside(partial(_swap, kafka, model)):
             for rate_per_s in _RATES_PER_S:
                 file = folder / f"decisions-{rate_per_s}.parquet"
                 loads.append(_load(kafka, file, (TRANSACTIONS, DECISIONS), payments, rate_per_s, options))
@@ -259,23 +242,24 @@ def _running(words: Sequence[str], log: Path, environment: Mapping[str, str]) ->
 
 
 @contextmanager
-def _swapping(kafka: KafkaSettings, model: ModelVersion) -> Iterator[None]:
-    """Publish another version of the model every few seconds."""
+def _beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Work in a thread while the block runs; what it is given is set when it is to end."""
     ended = threading.Event()
-
-    def swap() -> None:
-        for number in count(2):
-            if ended.wait(_SWAP_EVERY_S):
-                return
-            write_version(kafka, replace(model, name=f"m-{number:06}"))
-
-    thread = threading.Thread(target=swap, name="models", daemon=True)
+    thread = threading.Thread(target=work, args=(ended,), daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
+
+
+def _swap(kafka: KafkaSettings, model: ModelVersion, ended: threading.Event) -> None:
+    """Publish another version of the model every few seconds."""
+    for number in count(2):
+        if ended.wait(_SWAP_EVERY_S):
+            return
+        write_version(kafka, replace(model, name=f"m-{number:06}"))
 
 
 def _wait_for(file: Path, process: Watched) -> None:

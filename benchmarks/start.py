@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from benchmarks.processes import Watched
 from cardwatch import warm
 from cardwatch.settings import KafkaSettings
 from streams.topics import DECISIONS
-from tests.services.kafka_broker import running_kafka
 
 NAME = "start"
 PURPOSE = "from the start of a score worker to its first decision, cold and warm"
@@ -29,17 +27,13 @@ _LOOK_S = 0.02
 def run(options: Options) -> None:
     """Measure, save, and write the table."""
     few = replace(options, records=_PAYMENTS)
-    scratch = results.CACHE / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[float]] = {"cold": [], "warm": []}
     for kind, seconds in found.items():
         for number in range(1 if kind == "cold" else _ROUNDS):
-            with tempfile.TemporaryDirectory(dir=scratch) as name, running_kafka(Path(name) / "kafka") as kafka_broker:
-                kafka = broker.kafka_settings(kafka_broker.bootstrap_servers)
-                broker.prepare_topics(kafka)
+            with broker.own_cluster() as (kafka, folder):
                 warm.publish(kafka, workload.warmed_model())
                 broker.produce(kafka, workload.stream_file(_PAYMENTS, options.say), few)
-                seconds.append(_first_decision_s(kafka, Path(name), is_cold=kind == "cold"))
+                seconds.append(_first_decision_s(kafka, folder, is_cold=kind == "cold"))
                 options.say(f"{kind} start {number + 1}: {seconds[-1]:.1f} s")
     results.save(NAME, found)
     rows = [

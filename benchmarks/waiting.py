@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,7 +23,6 @@ from cardwatch.embedded import DataDirectory
 from cardwatch.metrics import PROCESS_VARIABLE, read_url
 from cardwatch.simulator import Simulator
 from cardwatch.simulator.wire import to_records
-from tests.services.kafka_broker import running_kafka
 from tests.services.redis_server import running_redis
 
 NAME = "waiting"
@@ -58,18 +55,10 @@ class Measured:
 def run(options: Options) -> None:
     """Measure, save, and write the table."""
     key = secrets.token_urlsafe(24)
-    scratch = results.CACHE / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=scratch) as name,
-        running_kafka(Path(name) / "kafka") as kafka,
-        running_redis(Path(name) / "redis") as redis,
-    ):
-        settings = broker.kafka_settings(kafka.bootstrap_servers)
-        broker.prepare_topics(settings)
-        warm.publish(settings, workload.warmed_model())
+    with broker.own_cluster() as (kafka, folder), running_redis(folder / "redis") as redis:
+        warm.publish(kafka, workload.warmed_model())
         environment = {
-            "CARDWATCH_DATA__DIRECTORY": str(Path(name) / "data"),
+            "CARDWATCH_DATA__DIRECTORY": str(folder / "data"),
             "CARDWATCH_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
             "CARDWATCH_REDIS__URL": redis.url,
             "CARDWATCH_DETECTOR__FINGERPRINT_KEY": secrets.token_hex(16),
@@ -79,10 +68,10 @@ def run(options: Options) -> None:
             "CARDWATCH_API__PORT": "0",
             "CARDWATCH_METRICS__SCORE_PORT": "0",
         }
-        worker = Watched(["cardwatch", "worker", "--roles", "score"], Path(name) / "worker.log", environment)
-        api = Watched(["cardwatch", "api"], Path(name) / "api.log", environment | {PROCESS_VARIABLE: "api"})
+        worker = Watched(["cardwatch", "worker", "--roles", "score"], folder / "worker.log", environment)
+        api = Watched(["cardwatch", "api"], folder / "api.log", environment | {PROCESS_VARIABLE: "api"})
         try:
-            url = _started(DataDirectory(Path(name) / "data"), key, worker, api)
+            url = _started(DataDirectory(folder / "data"), key, worker, api)
             measured = [asyncio.run(_measure(url, key, rate, options)) for rate in _RATES_PER_S]
         finally:
             api.stop()

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from cardwatch.commands.common import now_ms
 from cardwatch.commands.trigger import play, send
 from cardwatch.desk_client import DeskClient
 from cardwatch.errors import StoryError
@@ -24,6 +23,7 @@ from cardwatch.system import AGENT, System
 from cardwatch.topic_reader import TopicReader
 from casework.playbook import CODE_TEMPLATE
 from casework.verification import code_of
+from streams.clock import epoch_ms
 from streams.topics import CARD_STATES, DECISIONS, LABELS, MODELS, NOTIFICATIONS
 
 NOTE = "The cardholder called from abroad and confirmed every payment."
@@ -155,7 +155,7 @@ class Story:
 
         self._await("the cardholder gets a code", sent)
         case = desk.act(case_id, {"do": "verify_answer", "answer": codes[-1]})["case"]
-        if case["verification"]["verified_until_ms"] <= now_ms():
+        if case["verification"]["verified_until_ms"] <= epoch_ms():
             message = "the cardholder's code was not accepted"
             raise StoryError(message)
         self.step("cardholder verified", "by a one-time code from their notice")
@@ -268,7 +268,7 @@ def _versions(models: TopicReader) -> list[_Version]:
 
 def _small_payment(like: Record, number: int) -> Record:
     """A small payment of the card, made now, where it paid before."""
-    at_ms = now_ms()
+    at_ms = epoch_ms()
     return {**like, "transaction_id": f"demo-{at_ms}-{number}", "event_time_ms": at_ms, "amount_minor": 450}
 
 

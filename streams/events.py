@@ -65,5 +65,5 @@ def cloud_event(
         ("ce_specversion", SPECIFICATION),
     ]
     if traceparent is not None:
-        headers.append(("traceparent", traceparent))
+        headers.append((TRACE_HEADER, traceparent))
     return headers

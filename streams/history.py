@@ -19,6 +19,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from casework.errors import HistoryConflictError, HistoryOriginError, HistoryUnavailableError
 from casework.history import HistoryWriter, Told
 from casework.records import case_event_of
+from streams.clock import epoch_ms
 from streams.cluster import look_at
 from streams.errors import TopicError, WorkerError
 from streams.metrics import StreamMetrics
@@ -184,7 +185,7 @@ class HistoryRole:
             logger.info("history: %s; going on from where they are", error)
             return False
         self._metrics.history_events.inc(taken.new)
-        self._metrics.prompt(taken.done, time.time_ns() // 1_000_000)
+        self._metrics.prompt(taken.done, epoch_ms())
         # What was known before comes first: the memory's positions only go forward.
         for it in told[len(told) - taken.new :]:
             if it.event is not None:
@@ -211,7 +212,7 @@ class HistoryRole:
 
         Not while much is still to be read: what was done about them long ago stands there.
         """
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = epoch_ms()
         is_due = now_ms - self._untouched_shown_ms >= _UNTOUCHED_INTERVAL_MS
         if is_due and log.lag_records() <= _CAUGHT_UP_RECORDS:
             self._untouched_shown_ms = now_ms

@@ -25,7 +25,7 @@ from api.errors import ApiError
 from api.health import Health
 from api.keys import ApiKeys
 from cardwatch import wiring
-from cardwatch.commands.common import layers_of, log_to_stderr, now_ms
+from cardwatch.commands.common import layers_of, log_to_stderr
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import EXIT_OK, ServiceError, SettingsError
 from cardwatch.metrics import write_url
@@ -36,6 +36,7 @@ from casework.errors import CaseworkError, StoreAccessError, StoreEmptyError, St
 from casework.webhook_book import WebhookBook
 from detector.errors import DetectorError
 from streams.access import file_problem
+from streams.clock import epoch_ms
 from telemetry.exposition import process_registry
 from telemetry.metric import Process
 from telemetry.process import ProcessMetrics
@@ -201,7 +202,7 @@ def application(settings: Settings) -> FastAPI:
             ApiKeys.from_mapping({name: dict(key) for name, key in settings.api.keys.items()}),
             Health({"redis": desk.ping}),
             registry,
-            now_ms,
+            epoch_ms,
             ApiSettings(
                 session_secret=wiring.session_secret(settings),
                 session_lifetime_ms=settings.api.session_hours * _HOUR_MS,
@@ -217,7 +218,7 @@ def application(settings: Settings) -> FastAPI:
             waiting,
             history,
             notices,
-            wiring.identity_provider(settings, now_ms),
+            wiring.identity_provider(settings, epoch_ms),
             WebhookBook(wiring.configured_endpoints(settings), told, replays, store, desk.authority),
         )
     except (ApiError, CaseworkError, DetectorError, ValueError) as error:

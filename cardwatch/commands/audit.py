@@ -8,13 +8,14 @@ from functools import partial
 
 import msgspec
 
-from cardwatch.commands.common import layers_of, now_ms
+from cardwatch.commands.common import layers_of
 from cardwatch.commands.store import topics_and_store
 from cardwatch.errors import EXIT_FAILED, EXIT_OK
 from cardwatch.services import connected
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.playbook import Playbook
 from streams.audit import AuditReport, audit
+from streams.clock import epoch_ms
 from streams.settings import StreamSettings
 from streams.topic_tail import read_since
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     async def compare(store: RestorableRedisStore, streams: StreamSettings, playbook: Playbook) -> AuditReport:
         memories_ms = (playbook.outcome_memory_ms, playbook.closed_case_memory_ms)
-        return await audit(store, partial(read_since, streams), memories_ms, now_ms)
+        return await audit(store, partial(read_since, streams), memories_ms, epoch_ms)
 
     report = asyncio.run(topics_and_store(settings, compare))
     if args.json:

@@ -6,12 +6,13 @@ import argparse
 import asyncio
 from datetime import UTC, datetime
 
-from cardwatch.commands.common import add_who_and_why, layers_of, now_ms
+from cardwatch.commands.common import add_who_and_why, layers_of
 from cardwatch.commands.store import with_desk
 from cardwatch.errors import EXIT_OK, SettingsError
 from cardwatch.services import connected
 from casework.breaker import Breaker
 from casework.desk import Desk
+from streams.clock import epoch_ms
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             names = ", ".join(breaker.policy_version for breaker in known) or "none yet"
             message = f"{args.policy}: no breaker of this policy is known; there are {names}"
             raise SettingsError(message)
-        return [await desk.release_breaker(args.policy, args.reason, args.actor, now_ms=now_ms())]
+        return [await desk.release_breaker(args.policy, args.reason, args.actor, now_ms=epoch_ms())]
 
     for breaker in asyncio.run(with_desk(settings, act)):
         since = datetime.fromtimestamp(breaker.changed_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,11 +1,10 @@
-"""What commands share: settings out of flags, logging, and a clock."""
+"""What commands share: settings out of flags, logging, and who acts why."""
 
 from __future__ import annotations
 
 import argparse
 import getpass
 import os
-import time
 from pathlib import Path
 
 from api.card_numbers import contains_card_number
@@ -52,8 +51,3 @@ def _words(text: str) -> str:
 def log_to_stderr(settings: Settings) -> None:
     """Write logs to stderr in UTC, of the configured level and above, as JSON outside a terminal."""
     configure(settings.logging.level, settings.logging.format)
-
-
-def now_ms() -> int:
-    """UTC epoch milliseconds."""
-    return time.time_ns() // 1_000_000

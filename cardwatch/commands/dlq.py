@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
-from cardwatch.commands.common import layers_of, now_ms
+from cardwatch.commands.common import layers_of
 from cardwatch.commands.store import told
 from cardwatch.errors import EXIT_OK, CardwatchError, SettingsError
 from cardwatch.services import connected
 from cardwatch.stream_settings import stream_settings
 from streams.card_numbers import redact_text
+from streams.clock import epoch_ms
 from streams.dead_letter_box import Letter, LetterState, Resolution, open_box, resolved, sent_again
 from streams.producer import open_producer
 from streams.settings import StreamSettings
@@ -114,7 +115,7 @@ async def _resolve(args: argparse.Namespace, letters: list[Letter], streams: Str
                     continue
                 await producer.drained()
             note = redact_text(args.note)
-            resolution = Resolution(letter.letter_id, _DONE[args.what], args.actor, note, now_ms())
+            resolution = Resolution(letter.letter_id, _DONE[args.what], args.actor, note, epoch_ms())
             await producer.send(resolved(letter, resolution))
             await producer.drained()
             done += 1

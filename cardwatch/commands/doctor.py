@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 
 from cardwatch import diagnosis
-from cardwatch.commands.common import layers_of, now_ms
+from cardwatch.commands.common import layers_of
 from cardwatch.diagnosis import Finding, Grade
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import EXIT_FAILED, EXIT_OK
 from cardwatch.services import RunningServices, connected
+from streams.clock import epoch_ms
 
 _MARKS = {Grade.GOOD: "ok   ", Grade.DOUBTFUL: "look ", Grade.WRONG: "WRONG"}
 
@@ -34,12 +35,12 @@ def run(args: argparse.Namespace) -> int:
     demo = RunningServices.find(DataDirectory(settings.data.directory))
     findings: list[Finding] = [Finding(Grade.GOOD, "settings: read")]
     findings += diagnosis.check_secrets(settings)
-    findings += diagnosis.check_sign_in(settings, now_ms, is_demo=demo is not None)
+    findings += diagnosis.check_sign_in(settings, epoch_ms, is_demo=demo is not None)
     findings += diagnosis.check_ports(settings, demo)
-    findings += diagnosis.check_kafka(settings.kafka, now_ms())
+    findings += diagnosis.check_kafka(settings.kafka, epoch_ms())
     if args.broker_clock:
-        findings += diagnosis.check_broker_clock(settings.kafka, now_ms)
-    findings += diagnosis.check_redis(settings.redis, now_ms)
+        findings += diagnosis.check_broker_clock(settings.kafka, epoch_ms)
+    findings += diagnosis.check_redis(settings.redis, epoch_ms)
     findings += diagnosis.check_endpoints(settings)
     for finding in findings:
         print(f"{_MARKS[finding.grade]}  {finding.what}")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cardwatch.commands.common import layers_of, now_ms
+from cardwatch.commands.common import layers_of
 from cardwatch.errors import EXIT_FAILED, EXIT_OK, CardwatchError, SettingsError
 from cardwatch.model_topic import versions_kept, write_version
 from cardwatch.services import connected
@@ -27,6 +27,7 @@ from detector.models.checks import require_name
 from detector.models.codec import MAXIMUM_NOTE
 from detector.models.contest import BLOCKS, CAPITAL, FRAUDS, SUM
 from detector.models.learned import Standing
+from streams.clock import epoch_ms
 from streams.model_log import name_of, number_of
 
 PROMOTED_BY_HAND, ROLLED_BACK_BY_HAND = "promoted_by_hand", "rolled_back_by_hand"
@@ -131,11 +132,11 @@ def _change(
     kind = PROMOTED_BY_HAND if args.what == "promote" else ROLLED_BACK_BY_HAND
     challengers = [challenger.model for challenger in newest.challengers]
     if args.what == "promote" and args.version in challengers and not _is_kept(kept, args.version):
-        made = newest.crowned(name, args.version, kind, now_ms(), by)
+        made = newest.crowned(name, args.version, kind, epoch_ms(), by)
         what = f"challenger {args.version}"
     else:
         chosen = _before(kept) if args.version is None else _chosen(kept, args.version, challengers)
-        made = chosen.republished(name, newest, kind, now_ms(), by)
+        made = chosen.republished(name, newest, kind, epoch_ms(), by)
         what = f"{chosen.name} again"
     write_version(kafka, made)
     return {"version": made.name, "is": what, "in_place_of": newest.name, "verdict": asdict(made.verdicts[-1])}

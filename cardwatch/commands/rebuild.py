@@ -10,7 +10,7 @@ from functools import partial
 from rich.progress import Progress
 
 from cardwatch import wiring
-from cardwatch.commands.common import layers_of, now_ms
+from cardwatch.commands.common import layers_of
 from cardwatch.commands.store import topics_and_store
 from cardwatch.errors import EXIT_OK, CardwatchError, ServiceError, SettingsError
 from cardwatch.services import connected
@@ -19,6 +19,7 @@ from cardwatch.stream_settings import stream_settings
 from casework.adapters.redis_restore import RestorableRedisStore
 from casework.errors import HistoryConflictError, HistoryError
 from casework.playbook import Playbook
+from streams.clock import epoch_ms
 from streams.errors import StreamsError
 from streams.history import rebuild as rebuild_history
 from streams.reconciliation import EVERYTHING, Reconciler, Report
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         await store.set_up_fenced()
         memories_ms = (playbook.outcome_memory_ms, playbook.closed_case_memory_ms)
         reconciler = Reconciler(
-            store, wiring.responding_desk(settings, store), partial(read_since, streams), memories_ms, now_ms
+            store, wiring.responding_desk(settings, store), partial(read_since, streams), memories_ms, epoch_ms
         )
         shards = range(store.shards)
         report = await reconciler.bring_up(shards, EVERYTHING)

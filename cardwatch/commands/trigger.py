@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cardwatch.commands.common import layers_of, now_ms
+from cardwatch.commands.common import layers_of
 from cardwatch.embedded import DataDirectory
 from cardwatch.errors import EXIT_OK, ServiceError, SettingsError
 from cardwatch.services import RunningServices, connected
@@ -12,6 +12,7 @@ from cardwatch.settings import KafkaSettings
 from cardwatch.simulator import ATTACK_NAMES, SettingError, Simulator, SimulatorError, WorldSettings
 from cardwatch.simulator.kafka import Sender
 from cardwatch.simulator.wire import Record
+from streams.clock import epoch_ms
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def play(settings: KafkaSettings, world: WorldSettings, attack: str) -> list[Rec
     Raises:
         ServiceError: Kafka did not take all of it.
     """
-    records = Simulator(world).attack(attack, now_ms())
+    records = Simulator(world).attack(attack, epoch_ms())
     send(settings, records)
     return records
 

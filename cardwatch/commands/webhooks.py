@@ -12,7 +12,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from cardwatch import wiring
-from cardwatch.commands.common import add_who_and_why, layers_of, now_ms
+from cardwatch.commands.common import add_who_and_why, layers_of
 from cardwatch.commands.store import told
 from cardwatch.errors import EXIT_OK, CardwatchError, SettingsError
 from cardwatch.services import connected
@@ -23,6 +23,7 @@ from casework.replays import ReplayOf, ReplayState
 from casework.webhook_book import Asked, ReplayView, WebhookBook
 from casework.webhook_log import WebhookLog
 from casework.webhooks import Answer, Endpoint, trial_webhook
+from streams.clock import epoch_ms
 from streams.webhooks import post_once
 
 _LOOK_EVERY_S = 0.5
@@ -147,10 +148,10 @@ async def _test(settings: Settings, endpoint: Endpoint) -> None:
     Raises:
         CardwatchError: the endpoint does not take it.
     """
-    event = trial_webhook(f"test-{uuid.uuid4().hex}", now_ms())
+    event = trial_webhook(f"test-{uuid.uuid4().hex}", epoch_ms())
     poster = wiring.endpoint_poster(settings, endpoint)
     try:
-        answer, detail = await post_once(endpoint, poster, event, now_ms())
+        answer, detail = await post_once(endpoint, poster, event, epoch_ms())
     finally:
         await poster.close()
     if answer is not Answer.DELIVERED:
@@ -164,7 +165,7 @@ def _operator(args: argparse.Namespace) -> Person:
 
 
 async def _enable(book: WebhookBook, name: str, args: argparse.Namespace) -> None:
-    await book.enable(name, _operator(args), args.reason, now_ms())
+    await book.enable(name, _operator(args), args.reason, epoch_ms())
     print(f"{name}: is told again within seconds, first what has waited")
 
 
@@ -175,7 +176,7 @@ async def _cancel(book: WebhookBook, name: str, args: argparse.Namespace) -> Non
         CardwatchError: none is under way.
     """
     try:
-        view = await book.cancel(name, _operator(args), args.reason, now_ms())
+        view = await book.cancel(name, _operator(args), args.reason, epoch_ms())
     except NothingWaitsError as error:
         message = f"{name}: no replay is under way"
         raise CardwatchError(message) from error
@@ -194,7 +195,7 @@ async def _replay(book: WebhookBook, name: str, args: argparse.Namespace) -> Non
         raise SettingsError(message)
     of = ReplayOf.UNTOLD if args.untold else ReplayOf.SPAN
     asked = Asked(of, args.reason, since_ms=args.since or 0, before_ms=args.before)
-    began_ms = now_ms()
+    began_ms = epoch_ms()
     try:
         view = await book.order(name, asked, _operator(args), began_ms, f"replay-{uuid.uuid4().hex}")
     except ReplayUnderWayError as error:
@@ -209,7 +210,7 @@ async def _replay(book: WebhookBook, name: str, args: argparse.Namespace) -> Non
             break  # It is over, and another one was begun.
         view, before = found, said
         said = _counts(view)
-        if view.state is ReplayState.WAITING and now_ms() - began_ms > _TAKEN_WITHIN_MS:
+        if view.state is ReplayState.WAITING and epoch_ms() - began_ms > _TAKEN_WITHIN_MS:
             said = "waits for a process that tells endpoints: cardwatch worker --roles notify"
         if said != before and not view.is_over:
             print(f"{name}: {said}", file=sys.stderr)

@@ -18,13 +18,13 @@ import pytest
 from confluent_kafka import Producer
 
 from api.roles import Role
-from cardwatch.commands.common import now_ms
 from cardwatch.commands.trigger import send
 from cardwatch.desk_client import DeskClient
 from cardwatch.services import Layers
 from cardwatch.simulator import Simulator, WorldSettings
 from cardwatch.simulator.wire import Record
 from cardwatch.system import System, Traffic
+from streams.clock import epoch_ms
 from streams.topics import ALERTS
 from tests.api.chromium import Browser, browser_program, running_browser
 from tests.services.process import free_ports, wait_until
@@ -127,12 +127,12 @@ class Stage:
     def _next_attack(self) -> list[Record]:
         """An attack on another card."""
         self.cards += 1
-        return Simulator(self.system.traffic.world).attack("stolen_card", now_ms() + self.cards)
+        return Simulator(self.system.traffic.world).attack("stolen_card", epoch_ms() + self.cards)
 
     def raise_alerts(self, count: int, action: str, **fields: Any) -> list[str]:
         """Put alerts on their topic, as the score role does; their cards' tokens once each has its case."""
         producer = Producer({"bootstrap.servers": self.system.settings.kafka.bootstrap_servers})
-        mark, at_ms = uuid.uuid4().hex[:8], now_ms()
+        mark, at_ms = uuid.uuid4().hex[:8], epoch_ms()
         tokens = [f"tok_{mark}{number:04d}" for number in range(count)]
         for number, token in enumerate(tokens):
             body = {

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cardwatch.commands.common import now_ms
 from cardwatch.topic_reader import TopicReader
+from streams.clock import epoch_ms
 from streams.topics import CARD_ORDERS
 from tests.services.process import wait_until
 from tests.stories.conftest import WAIT_S, Stage
@@ -234,5 +234,5 @@ def test_a_shift_of_cases_by_keyboard_alone(stage: Stage, record_property: Calla
 
 
 def _leave_to_the_next_shift(stage: Stage, case_id: str) -> None:
-    until_ms = now_ms() + DAY_MS
+    until_ms = epoch_ms() + DAY_MS
     stage.desk("cleo-tier-3").act(case_id, {"do": "snooze", "until_ms": until_ms, "reason": "For the next shift."})
