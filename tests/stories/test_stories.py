@@ -59,16 +59,12 @@ def test_a_stolen_card_abroad_is_caught_and_replaced(stage: Stage) -> None:
     card_becomes(stage, card_token, "blocked")
     stage.enter("ben-tier-2", f"/cases/{case_id}")
     stage.shot("stolen-3-case")
-    stage.press("i!")
+    stage.does(lambda: stage.press("i!"))
     with ordering(stage, "reissue"):
-        stage.fill_form("reissue", reason="Stolen abroad; the cardholder was called back.")
+        stage.does(lambda: stage.fill_form("reissue", reason="Stolen abroad; the cardholder was called back."))
     stage.shot("stolen-4-new-card")
     card_becomes(stage, card_token, "reissued")
-    stage.browser.evaluate("void (document.getElementById('one-by-one').open = true)")
-    stage.browser.check("#override [value=confirmed_fraud]")
-    stage.browser.check("#override [value=keep]")
-    stage.browser.fill("#note", "Stolen abroad. A new card is on its way.")
-    stage.browser.submit("#override button.main")
+    stage.does(lambda: _decide(stage, "confirmed_fraud", "Stolen abroad. A new card is on its way."))
     stage.shot("stolen-5-closed")
     case_becomes(stage, case_id, "closed")
     assert stage.browser.refusals() == []
@@ -93,7 +89,7 @@ def test_a_false_freeze_at_a_supermarket_ends_by_itself(stage: Stage) -> None:
     card_becomes(stage, card_token, "active")
     stage.enter("ana-tier-1", f"/cases/{case_id}")
     stage.shot("supermarket-3-case")
-    stage.press("f!")
+    stage.does(lambda: stage.press("f!"))
     stage.shot("supermarket-4-follows")
     case_becomes(stage, case_id, "closed")
     stage.browser.wait_until("!document.getElementById('pending')")
@@ -136,7 +132,7 @@ def test_a_dispute_with_a_provisional_credit(stage: Stage) -> None:
     stage.enter("ben-tier-2", f"/cases/{case_id}")
     stage.shot("dispute-3-tier-2")
     with ordering(stage, "provisional_credit") as credited:
-        stage.fill_form("accept_dispute", reason="The shop does not answer.")
+        stage.does(lambda: stage.fill_form("accept_dispute", reason="The shop does not answer."))
     stage.shot("dispute-4-accepted")
     assert [(each["amount_minor"], each["currency"]) for each in credited] == [(4_900, "EUR")]
 
@@ -162,11 +158,7 @@ def test_two_agents_collide(stage: Stage) -> None:
     case_id = str(desk.open_cases(card_token)[0]["case_id"])
     stage.enter("ana-tier-1", f"/cases/{case_id}")
     desk.act(case_id, {"do": "note", "text": "The cardholder is on the other line."})
-    stage.browser.evaluate("void (document.getElementById('one-by-one').open = true)")
-    stage.browser.check("#override [value=false_positive]")
-    stage.browser.check("#override [value=keep]")
-    stage.browser.fill("#note", "Their usual shop.")
-    stage.browser.submit("#override button.main")
+    _decide(stage, "false_positive", "Their usual shop.")
     stage.shot("collide-1-refused")
     alarm = stage.text("[role=alert]")
     assert "ben-tier-2" in alarm
@@ -222,7 +214,7 @@ def test_a_shift_of_cases_by_keyboard_alone(stage: Stage, record_property: Calla
             _leave_to_the_next_shift(stage, case_id)
             continue
         worked.add(card_token)
-        stage.press("c!")
+        stage.does(lambda: stage.press("c!"))
         presses += 3
         assert stage.browser.evaluate("document.getElementById('pending') !== null")
     stage.shot("shift-1-last")
@@ -231,6 +223,15 @@ def test_a_shift_of_cases_by_keyboard_alone(stage: Stage, record_property: Calla
     wait_until(lambda: not any(desk.open_cases(token) for token in tokens), seconds=WAIT_S, what="all are closed")
     stage.enter("cleo-tier-3", "/figures?days=1")
     stage.shot("shift-2-figures")
+
+
+def _decide(stage: Stage, disposition: str, note: str) -> None:
+    """Decide a case one thing after the other, the card as it is."""
+    stage.browser.evaluate("void (document.getElementById('one-by-one').open = true)")
+    stage.browser.check(f"#override [value={disposition}]")
+    stage.browser.check("#override [value=keep]")
+    stage.browser.fill("#note", note)
+    stage.browser.submit("#override button.main")
 
 
 def _leave_to_the_next_shift(stage: Stage, case_id: str) -> None:
