@@ -18,6 +18,8 @@ from streams.topics import MAXIMUM_RECORD_BYTES
 logger = logging.getLogger(__name__)
 _FETCH_RECORDS = 2000
 _POLL_S = 0.2
+# A poll ends early only with as many records as it may bring: what ends within it waits for its end.
+_TAIL_POLL_S = 0.02
 _ASK_TIMEOUT_S = 5.0
 _EMBEDDED_FETCH_WAIT_MS, _FETCH_WAIT_MS = 10, 500
 
@@ -101,7 +103,7 @@ def read_to(consumer: Consumer, spans: Mapping[TopicPartition, range], timeout_s
     consumer.assign([KafkaPartition(*partition, span.start) for partition, span in waiting.items()])
     deadline_s = time.monotonic() + timeout_s
     while waiting:
-        for message in consumer.consume(_FETCH_RECORDS, timeout=_POLL_S):
+        for message in consumer.consume(_FETCH_RECORDS, timeout=_TAIL_POLL_S):
             deadline_s = time.monotonic() + timeout_s
             record = read_record(message)
             partition = TopicPartition(record.topic, record.partition)
