@@ -63,6 +63,7 @@ PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
     (AIOKafkaConsumerThread, "call_thread"): ("self", "fun", "args", "kwargs"),
     (AIOKafkaConsumerThread, "_fetch_records"): ("self", "consumer", "active_partitions", "timeout", "max_records"),
     (AIOKafkaConsumerThread, "on_start"): ("self",),
+    (AIOKafkaConsumerThread, "_fetch_records"): ("self", "consumer", "active_partitions", "timeout", "max_records"),
     (GroupCoordinator, "check_errors"): ("self",),
     (GroupCoordinator, "_on_join_prepare"): ("self", "previous_assignment"),
     (GroupCoordinator, "_on_join_complete"): (
