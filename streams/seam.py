@@ -58,12 +58,12 @@ PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
     (AIOKafkaConsumer, "seek_wait"): ("self", "partitions"),
     (AIOKafkaConsumer, "_commit"): ("self", "offsets"),
     (AIOKafkaConsumer, "_new_consumer_thread"): ("self",),
+    (AIOKafkaConsumer, "_get_active_partitions"): ("self",),
     (AIOKafkaConsumer, "verify_event_path"): ("self", "now", "tp"),
     (AIOKafkaConsumerThread, "_create_worker_consumer"): ("self", "transport"),
     (AIOKafkaConsumerThread, "call_thread"): ("self", "fun", "args", "kwargs"),
     (AIOKafkaConsumerThread, "_fetch_records"): ("self", "consumer", "active_partitions", "timeout", "max_records"),
     (AIOKafkaConsumerThread, "on_start"): ("self",),
-    (AIOKafkaConsumerThread, "_fetch_records"): ("self", "consumer", "active_partitions", "timeout", "max_records"),
     (GroupCoordinator, "check_errors"): ("self",),
     (GroupCoordinator, "_on_join_prepare"): ("self", "previous_assignment"),
     (GroupCoordinator, "_on_join_complete"): (
@@ -79,6 +79,7 @@ PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
 }
 
 _FETCH_WAIT_S = 1.0
+_IDLE_S = 0.05
 # How long a broker may hold back the answer to a fetch that finds nothing. Faust says 1,500 ms. A real broker answers
 # as soon as a record comes; librdkafka's mock cluster always waits to the end, which would be its latency.
 _FETCH_WAIT_MS = 500
@@ -171,6 +172,10 @@ class _BatchConsumer(AIOKafkaConsumer):
         shell = _shell_of(self.app)
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001
+                # Without partitions Faust looks again after a second, which payments of those that come would wait for.
+                if self.flow_active and not self._get_active_partitions():
+                    await asyncio.sleep(_IDLE_S)
+                    continue
                 records, _ = await self._wait_next_records(timeout=_FETCH_WAIT_S)
                 fetched = {TopicPartition(tp.topic, tp.partition): found for tp, found in (records or {}).items()}
                 await shell.turns.hand_over(fetched, self)
