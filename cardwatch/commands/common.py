@@ -31,12 +31,14 @@ def layers_of(args: argparse.Namespace) -> Layers:
 def add_who_and_why(parser: argparse.ArgumentParser) -> None:
     """Declare what the audit is told of an operator's act: `--reason` and `--actor`."""
     parser.add_argument(
-        "--reason", type=_words, required=True, help="why, in your words, for the audit; no card numbers"
+        "--reason", type=plain_words, required=True, help="why, in your words, for the audit; no card numbers"
     )
-    parser.add_argument("--actor", type=_words, default=getpass.getuser(), help="who you are (default: %(default)s)")
+    parser.add_argument(
+        "--actor", type=plain_words, default=getpass.getuser(), help="who you are (default: %(default)s)"
+    )
 
 
-def _words(text: str) -> str:
+def plain_words(text: str) -> str:
     """Words that may be kept.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from cardwatch.commands.common import layers_of
+from cardwatch.commands.common import layers_of, plain_words
 from cardwatch.commands.store import told
 from cardwatch.errors import EXIT_OK, CardwatchError, SettingsError
 from cardwatch.services import connected
@@ -44,8 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command = what.add_parser(name, help=meaning)
         command.add_argument("letters", metavar="ID", nargs="*", help="as listed; or choose by the options below")
         _add_choice(command)
-        command.add_argument("--note", default="", help="why, in your words; no card numbers")
-        command.add_argument("--actor", default=getpass.getuser(), help="who you are (default: %(default)s)")
+        command.add_argument("--note", type=plain_words, default="", help="why, in your words; no card numbers")
+        command.add_argument(
+            "--actor", type=plain_words, default=getpass.getuser(), help="who you are (default: %(default)s)"
+        )
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
@@ -114,8 +116,7 @@ async def _resolve(args: argparse.Namespace, letters: list[Letter], streams: Str
                     refused.append(str(error))
                     continue
                 await producer.drained()
-            note = redact_text(args.note)
-            resolution = Resolution(letter.letter_id, _DONE[args.what], args.actor, note, epoch_ms())
+            resolution = Resolution(letter.letter_id, _DONE[args.what], args.actor, args.note, epoch_ms())
             await producer.send(resolved(letter, resolution))
             await producer.drained()
             done += 1

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cardwatch.commands.common import layers_of
+from cardwatch.commands.common import layers_of, plain_words
 from cardwatch.errors import EXIT_FAILED, EXIT_OK, CardwatchError, SettingsError
 from cardwatch.model_topic import versions_kept, write_version
 from cardwatch.services import connected
@@ -51,8 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     rollback.add_argument("version", nargs="?", help="or that of this name")
     for command in (promote, rollback):
-        command.add_argument("--as", dest="actor", metavar="NAME", help="who decides (default: who is logged in)")
-        command.add_argument("--note", default="", metavar="TEXT", help="why; kept with the change for ever")
+        command.add_argument(
+            "--as", type=plain_words, dest="actor", metavar="NAME", help="who decides (default: who is logged in)"
+        )
+        command.add_argument(
+            "--note", type=plain_words, default="", metavar="TEXT", help="why; kept with the change for ever"
+        )
     for command in (listed, show, save, promote, rollback):
         command.add_argument("--json", action="store_true", help="print JSON")
 

@@ -98,3 +98,25 @@ def test_an_unreachable_broker_ends_with_its_own_code(capsys: pytest.CaptureFixt
     """Exit code 3 tells a script that waiting may help."""
     assert main(["topics", "--broker", "127.0.0.1:1"]) == 3
     assert "no Kafka broker answers at 127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["webhooks", "enable", "bank", "--reason"],
+        ["breaker", "release", "p-1", "--reason"],
+        ["dlq", "drop", "alerts/0/1", "--note"],
+        ["dlq", "retry", "alerts/0/1", "--actor"],
+        ["models", "promote", "m-1", "--note"],
+        ["models", "rollback", "--as"],
+    ],
+)
+def test_a_card_number_in_an_operators_words_is_not_taken(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What operators say is kept for years; and it is not repeated."""
+    with pytest.raises(SystemExit):
+        main([*command, "card 4111 1111 1111 1111"])
+    said = capsys.readouterr().err
+    assert "a card number is in it" in said
+    assert "1111" not in said

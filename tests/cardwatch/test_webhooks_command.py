@@ -215,16 +215,6 @@ def test_one_replay_at_a_time_and_it_can_be_cancelled(
     assert command("cancel", "bank") == (EXIT_FAILED, "cardwatch webhooks: bank: no replay is under way\n")
 
 
-def test_a_card_number_in_a_reason_is_not_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    """Reasons are kept for years; and it is not repeated."""
-    for command in (["webhooks", "enable", "bank"], ["breaker", "release", "p-1"]):
-        with pytest.raises(SystemExit):
-            main([*command, "--reason", "card 4111 1111 1111 1111"])
-        said = capsys.readouterr().err
-        assert "a card number is in it" in said
-        assert "1111" not in said
-
-
 def test_a_time_without_its_zone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Whose ten o'clock is meant must be said."""
     for wrong in ("2026-11-27T10:00", "ten"):
