@@ -103,8 +103,6 @@ def check_first_decisions(world: World, sent: int) -> None:
 
 
 @pytest.mark.slow
-# On a real broker the pause outlasts more than the session; it has not been seen to pass there yet.
-@pytest.mark.parametrize("world", ["embedded"], indirect=True)
 def test_a_worker_that_was_paused_past_its_session_changes_nothing(world: World) -> None:
     """SIGSTOP under load, another one takes over, SIGCONT: no checkpoint overwritten, none lost, no offset set back."""
 

@@ -36,7 +36,6 @@ def _learned(world: World) -> Counter[int]:
 @pytest.mark.compiled
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("world", ["embedded"], indirect=True)
 def test_kill_9_loses_and_doubles_no_payment_on_disk(world: World) -> None:
     """Killed at random moments while payments leave memory; later every label meets its payment, once."""
     rng = random.Random(20261127)
