@@ -15,6 +15,8 @@ our mark; whoever follows that gives everything up before it joins the next time
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -25,6 +27,7 @@ from aiokafka.coordinator.protocol import (  # type: ignore[import-untyped]
     ConsumerProtocolMemberAssignment,
     ConsumerProtocolMemberMetadata,
 )
+from aiokafka.errors import UnknownTopicOrPartitionError  # type: ignore[import-untyped]
 from aiokafka.protocol.commit import OffsetCommitRequest  # type: ignore[import-untyped]
 
 from streams.dealing import NOTHING, Claim, deal
@@ -105,6 +108,28 @@ def _claim_of(user_data: bytes | None) -> Claim:
 
 
 class _Coordinator(GroupCoordinator):  # type: ignore[misc] # aiokafka has no types
+    """A member of a group that deals out only what it knows, when it leads."""
+
+    async def _perform_assignment(self, response: Any) -> Any:
+        """Deal, once the topics are known.
+
+        A look at them that failed is not repeated for minutes. A worker that starts while its broker does may lead the
+        group with nothing but that, and would deal nothing to anybody; until it looked again, nobody would be answered.
+
+        Raises:
+            UnknownTopicOrPartitionError: they are not known for half a session; whoever leads then joins again.
+        """
+        topics = self._subscription.subscription.topics
+        deadline_s = time.monotonic() + self._session_timeout_ms / 2000
+        while not all(self._cluster.partitions_for_topic(topic) for topic in topics):
+            if time.monotonic() > deadline_s:
+                raise UnknownTopicOrPartitionError(", ".join(sorted(topics)))
+            if not await self._client.force_metadata_update():
+                await asyncio.sleep(self._retry_backoff_ms / 1000)
+        return await super()._perform_assignment(response)
+
+
+class _StayingCoordinator(_Coordinator):
     """A member of a group that goes on while it joins."""
 
     assignor: StayingAssignor
@@ -158,5 +183,10 @@ def cooperate(consumer: Any, assignor: StayingAssignor, keeper: Keeper) -> None:
     Its coordinator becomes one of ours in place: aiokafka has no door through which to bring another one.
     """
     coordinator = consumer._coordinator  # noqa: SLF001
-    coordinator.__class__ = _Coordinator
+    coordinator.__class__ = _StayingCoordinator
     coordinator.assignor, coordinator.keeper = assignor, keeper
+
+
+def know_first(consumer: Any) -> None:
+    """Let an aiokafka consumer, started and not yet subscribed, deal out only what it knows; see `cooperate`."""
+    consumer._coordinator.__class__ = _Coordinator  # noqa: SLF001

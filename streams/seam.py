@@ -37,7 +37,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.transport.drivers.aiokafka import Consumer as AIOKafkaConsumer
 from faust.types import TP
 
-from streams.cooperation import StayingAssignor, cooperate
+from streams.cooperation import StayingAssignor, cooperate, know_first
 from streams.errors import SeamError, WorkerError
 from streams.records import TopicPartition
 from streams.seam_security import broker_credentials
@@ -66,6 +66,7 @@ PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
     (AIOKafkaConsumerThread, "on_start"): ("self",),
     (GroupCoordinator, "check_errors"): ("self",),
     (GroupCoordinator, "_on_join_prepare"): ("self", "previous_assignment"),
+    (GroupCoordinator, "_perform_assignment"): ("self", "response"),
     (GroupCoordinator, "_on_join_complete"): (
         "self",
         "generation",
@@ -125,6 +126,8 @@ class _ConsumerThread(AIOKafkaConsumerThread):
         await super().on_start()
         if isinstance(self._assignor, StayingAssignor):
             cooperate(self._consumer, self._assignor, _shell_of(self.app))
+        else:
+            know_first(self._consumer)
 
     async def _fetch_records(
         self,
@@ -162,7 +165,15 @@ class _ConsumerThread(AIOKafkaConsumerThread):
 
 
 class _BatchConsumer(AIOKafkaConsumer):
-    """Faust's consumer, draining whole fetches into the shell."""
+    """Faust's consumer, draining whole fetches into the shell.
+
+    Attributes:
+        next_offsets: what is to be delivered next, of each partition that something was committed or delivered of.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.next_offsets: dict[TopicPartition, int] = {}
 
     def _new_consumer_thread(self) -> Any:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -199,7 +210,7 @@ class _BatchConsumer(AIOKafkaConsumer):
 
     def delivered(self, partition: TopicPartition, offset: int) -> None:
         """See `Membership`."""
-        self._read_offset[TP(*partition)] = offset
+        self.next_offsets[partition] = offset + 1
 
     async def perform_seek(self) -> None:
         """Ask the handler where to go on, and seek there; Faust calls this last before the flow resumes."""
@@ -207,11 +218,12 @@ class _BatchConsumer(AIOKafkaConsumer):
         assignment = frozenset(TopicPartition(tp.topic, tp.partition) for tp in self.assignment())
         try:
             positions = await shell.turns.take_over(assignment, self.generation())
-            await self.seek_to_committed()
-            wanted = {TP(tp.topic, tp.partition): at for tp, at in positions.items() if at is not None}
+            committed: Mapping[TP, int | None] = await self.seek_to_committed()
+            wanted = {tp: at for tp, at in positions.items() if at is not None}
             if wanted:
-                await self.seek_wait(wanted)
-                self._read_offset.update({tp: at or None for tp, at in wanted.items()})
+                await self.seek_wait({TP(*tp): at for tp, at in wanted.items()})
+            starts = {TopicPartition(*tp): at for tp, at in committed.items() if at is not None and at >= 0}
+            self.next_offsets = starts | wanted
         except Exception as error:
             await shell.turns.break_down(error)
             raise
@@ -366,10 +378,9 @@ class StreamShell:
         consumer = self._app.consumer
         lags: dict[TopicPartition, int] = {}
         for tp in self.turns.taken:
-            faust_tp = TP(tp.topic, tp.partition)
-            read, end = consumer._read_offset.get(faust_tp), consumer.highwater(faust_tp)  # noqa: SLF001
+            end = consumer.highwater(TP(tp.topic, tp.partition))
             if end is not None:
-                lags[tp] = max(0, end - (0 if read is None else read + 1))
+                lags[tp] = max(0, end - consumer.next_offsets.get(tp, 0))
         return lags
 
     async def _run(self, starting: asyncio.Task[None]) -> None:

@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]
+from aiokafka.client import AIOKafkaClient  # type: ignore[import-untyped]
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
+from streams import seam
 from streams.murmur2 import partition_of
 from streams.score import ScoreRole, score_role
 from streams.topics import DECISIONS, LABELS, TRANSACTIONS
@@ -26,6 +29,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 # Longer than anything here takes until the member that died is to be given up.
 _SESSION_S = 20.0
+_BLIND_LOOKS = 2
 
 
 @pytest.fixture
@@ -33,6 +37,10 @@ def world(kafka_broker: KafkaBroker, tmp_path: Path) -> Iterator[World]:
     """A real Kafka only: on the embedded broker everything is given up, as before."""
     with real_world(kafka_broker.bootstrap_servers, f"file://{tmp_path}/checkpoints") as made:
         yield made
+
+
+class Nobody:
+    """A kind of handler that none is."""
 
 
 def role(world: World, name: str) -> ScoreRole:
@@ -133,3 +141,33 @@ def test_who_stays_keeps_its_partitions_and_who_comes_gets_what_they_give_up(wor
             await eventually(lambda: decided(world) == expected, "everything is answered")
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_who_leads_without_having_seen_the_topics_looks_again(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    goes_on: bool,  # noqa: FBT001
+) -> None:
+    """A worker that starts while its broker does may see no topics at first: it deals once it has."""
+    sees, refused = AIOKafkaClient._metadata_update, 0
+
+    async def sees_nothing_at_first(self: AIOKafkaClient, cluster: Any, topics: Any) -> Any:
+        nonlocal refused
+        if topics and refused < _BLIND_LOOKS:
+            refused += 1
+            return False
+        return await sees(self, cluster, topics)
+
+    monkeypatch.setattr(AIOKafkaClient, "_metadata_update", sees_nothing_at_first)
+    if not goes_on:
+        # As all roles that have no state to read.
+        monkeypatch.setattr(seam, "PreparingHandler", Nobody)
+
+    async def run() -> None:
+        first = role(world, "first")
+        async with running(first):
+            await eventually(lambda: len(first.owned()) == PARTITIONS, "all partitions are dealt out")
+
+    asyncio.run(run())
+    assert refused == _BLIND_LOOKS

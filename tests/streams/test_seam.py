@@ -10,7 +10,8 @@ import pytest
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
-from streams.seam import _ConsumerThread
+from streams.records import TopicPartition
+from streams.seam import _BatchConsumer, _ConsumerThread
 
 _OURS, _LOST = TP("payments", 0), TP("payments", 1)
 
@@ -42,3 +43,31 @@ def test_a_fetch_that_ends_while_nothing_flows_is_put_back(monkeypatch: pytest.M
     monkeypatch.setattr(thread, "consumer", SimpleNamespace(flow_active=flows), raising=False)
     assert asyncio.run(thread._fetch_records(consumer, None)) == (brought if flows else {})
     assert consumer.sought == ({} if flows else {_OURS: 7})
+
+
+@pytest.mark.parametrize(("said", "start"), [({}, 7), ({TopicPartition(*_OURS): 3}, 3)])
+def test_what_was_committed_does_not_wait_after_a_rebalance(
+    monkeypatch: pytest.MonkeyPatch, said: dict[TopicPartition, int], start: int
+) -> None:
+    """Reading goes on where the handler says, else at what was committed: what is behind that is no lag, no stall."""
+
+    async def takes_over(*_: Any) -> Any:
+        return {**dict.fromkeys((TopicPartition(*_OURS), TopicPartition(*_LOST))), **said}
+
+    async def finds_committed() -> Any:
+        return {_OURS: 7, _LOST: None}
+
+    async def seeks(_: Any) -> None:
+        """Done."""
+
+    consumer = _BatchConsumer.__new__(_BatchConsumer)
+    for name, value in {
+        "app": SimpleNamespace(shell=SimpleNamespace(turns=SimpleNamespace(take_over=takes_over))),
+        "assignment": lambda: {_OURS, _LOST},
+        "generation": lambda: 1,
+        "seek_to_committed": finds_committed,
+        "seek_wait": seeks,
+    }.items():
+        monkeypatch.setattr(consumer, name, value, raising=False)
+    asyncio.run(consumer.perform_seek())
+    assert consumer.next_offsets == {TopicPartition(*_OURS): start}

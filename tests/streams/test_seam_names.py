@@ -25,7 +25,9 @@ def test_private_names_have_the_parameters_we_use(place: tuple[type, str]) -> No
     [
         "consumer_generation_id",
         "flow_active",
-        "_read_offset",
+        "_session_timeout_ms",
+        "_retry_backoff_ms",
+        "_cluster",
         "_stopped",
         "consumer_stopped_errors",
         "_partition_assignment_strategy",

@@ -66,7 +66,7 @@ class Consumer:
 
     def __init__(self, *, assigned: int, highwater: int | None = None, read: int | None = None) -> None:
         self._assigned, self._highwater = assigned, highwater
-        self._read_offset: dict[Any, Any] = {} if read is None else {tuple(SOURCE): read}
+        self.next_offsets = {} if read is None else {SOURCE: read + 1}
 
     def assignment(self) -> set[Any]:
         return {SOURCE} if self._assigned else set()
