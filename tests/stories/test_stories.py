@@ -32,6 +32,21 @@ def case_becomes(stage: Stage, case_id: str, state: str) -> None:
     wait_until(lambda: desk.case(case_id)[0]["case"]["state"] == state, seconds=WAIT_S, what=f"the case is {state}")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def referral(stage: Stage) -> str:
+    """A case that nobody answers while the other stories are told; its id."""
+    stage.enter("ben-tier-2", "/new?kind=referral")
+    stage.shot("breach-1-new")
+    stage.browser.fill("[name=card_token]", "tok_referral")
+    stage.browser.fill("[name=note]", "The branch saw somebody else's passport.")
+    for field in stage.browser.evaluate(
+        "[...document.querySelectorAll('main form [required]')].filter((each) => !each.value).map((each) => each.name)"
+    ):
+        stage.browser.fill(f"[name='{field}']", "branch")
+    stage.browser.submit("main button.main")
+    return str(stage.browser.evaluate("document.body.dataset.case"))
+
+
 @contextmanager
 def ordering(stage: Stage, kind: str) -> Iterator[list[dict[str, Any]]]:
     """Within it something is ordered of payment systems; in the end the order is on its topic, and in the list."""
@@ -169,24 +184,14 @@ def test_two_agents_collide(stage: Stage) -> None:
     assert desk.case(case_id)[0]["case"]["state"] == "closed"
 
 
-def test_a_missed_target_escalates(stage: Stage) -> None:
+def test_a_missed_target_escalates(stage: Stage, referral: str) -> None:
     """Nobody answers in time: the case says so, rises a tier, and stands where a supervisor looks."""
-    stage.enter("ben-tier-2", "/new?kind=referral")
-    stage.shot("breach-1-new")
-    stage.browser.fill("[name=card_token]", "tok_referral")
-    stage.browser.fill("[name=note]", "The branch saw somebody else's passport.")
-    for field in stage.browser.evaluate(
-        "[...document.querySelectorAll('main form [required]')].filter((each) => !each.value).map((each) => each.name)"
-    ):
-        stage.browser.fill(f"[name='{field}']", "branch")
-    stage.browser.submit("main button.main")
-    case_id = str(stage.browser.evaluate("document.body.dataset.case"))
     desk = stage.desk("cleo-tier-3")
-    wait_until(lambda: desk.case(case_id)[0]["case"]["tier"] > 1, seconds=120.0, what="the case is escalated")
+    wait_until(lambda: desk.case(referral)[0]["case"]["tier"] > 1, seconds=120.0, what="the case is escalated")
     stage.enter("cleo-tier-3", "?due=missed")
-    assert case_id in stage.browser.evaluate("document.getElementById('queue').innerHTML")
+    assert referral in stage.browser.evaluate("document.getElementById('queue').innerHTML")
     stage.shot("breach-2-queue")
-    stage.browser.open(f"{stage.console}/cases/{case_id}")
+    stage.browser.open(f"{stage.console}/cases/{referral}")
     stage.shot("breach-3-case")
     stage.browser.open(f"{stage.console}/shift")
     stage.shot("breach-4-shift")
