@@ -11,8 +11,8 @@ from benchmarks.options import Options
 from benchmarks.results import PAGE
 
 _NAMES = (
-    "engine", "replay", "checkpoints", "failover", "end_to_end", "start", "latency", "waiting", "kept", "quality",
-    "worlds", "models", "selective", "poisoning", "contest", "drift", "watching", "alerts", "desk", "growth",
+    "engine", "replay", "checkpoints", "failover", "end_to_end", "workers", "start", "latency", "waiting", "kept",
+    "quality", "worlds", "models", "selective", "poisoning", "contest", "drift", "watching", "alerts", "desk", "growth",
 )  # fmt: skip
 _RECORDS = 1_000_000
 

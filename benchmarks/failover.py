@@ -12,7 +12,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from benchmarks import results
+from benchmarks.broker import Owners, owners_of
 from benchmarks.options import Options
 from streams.clock import epoch_ms
 from streams.records import ReadRecord
@@ -44,7 +45,6 @@ _STEADY_S = 3.0
 _WITHIN_S = 90.0
 _UNDER_WAY_MS = 1_000
 
-Owners = Mapping[int, str]
 HEAD = ("what happens to one of three score workers", "times", "partitions that move", "unanswered, s", "the others, s")
 
 
@@ -100,13 +100,13 @@ class _Watch(threading.Thread):
         self._end = threading.Event()
         self._since_s = time.monotonic()
         self.happened: list[Happened] = []
-        self.owners: Owners = {}
+        self.owners = Owners()
 
     def run(self) -> None:
         """Ask until told to end."""
         while not self._end.wait(_LOOK_S):
             try:
-                owners = self._ask()
+                owners = owners_of(self._admin, self._group)
             except KafkaException:
                 continue
             if owners != self.owners:
@@ -123,21 +123,9 @@ class _Watch(threading.Thread):
         """Return when so many workers own all partitions between them, and have for some seconds."""
 
         def is_steady() -> bool:
-            owners = self.owners
-            is_whole = len(owners) == _PARTITIONS and len(set(owners.values())) == workers
-            return is_whole and time.monotonic() - self._since_s > _STEADY_S
+            return self.owners.are_whole(_PARTITIONS, workers) and time.monotonic() - self._since_s > _STEADY_S
 
         wait_until(is_steady, seconds=_WITHIN_S, what=f"{workers} workers own all partitions")
-
-    def _ask(self) -> dict[int, str]:
-        """The member that owns each partition now."""
-        found = self._admin.describe_consumer_groups([self._group], request_timeout=5)[self._group].result()
-        return {
-            place.partition: member.member_id
-            for member in found.members
-            for place in member.assignment.topic_partitions
-            if place.topic == TRANSACTIONS
-        }
 
 
 class _Trial:
