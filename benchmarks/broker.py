@@ -29,7 +29,6 @@ PEER_DECISIONS = {"both": "peer.both.decisions.v1", "logistic": "peer.logistic.d
 _READ_AT_ONCE = 10_000
 _WAIT_S = 60.0
 _FLUSH_S = 120.0
-_ASK_S = 5
 _SAY_EVERY_S = 2.0
 _LOOK_EVERY_S = 0.1
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -113,29 +112,6 @@ class Ends:
         """Number of records of a topic that loses none."""
         asked = {TopicPartition(topic, partition): _LATEST for partition in self._partitions}
         return sum(future.result().offset for future in self._admin.list_offsets(asked).values())
-
-
-class Owners(dict[int, str]):
-    """The member of a group that owns each partition of payments."""
-
-    def are_whole(self, partitions: int, members: int) -> bool:
-        """Whether all partitions have owners, and so many members have some."""
-        return len(self) == partitions and len(set(self.values())) == members
-
-
-def owners_of(admin: AdminClient, group: str) -> Owners:
-    """Who owns what now, as the group's coordinator says.
-
-    Raises:
-        KafkaException: it does not answer, or there is no such group yet.
-    """
-    found = admin.describe_consumer_groups([group], request_timeout=_ASK_S)[group].result()
-    return Owners(
-        (place.partition, member.member_id)
-        for member in found.members
-        for place in member.assignment.topic_partitions
-        if place.topic == TRANSACTIONS
-    )
 
 
 def read_all(kafka: KafkaSettings, topic: str) -> Iterator[Message]:

@@ -10,18 +10,14 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
 from benchmarks import results
-from benchmarks.broker import Owners, owners_of
 from benchmarks.options import Options
+from benchmarks.owners import STEADY_S, WITHIN_S, Owners, OwnersWatch
 from streams.clock import epoch_ms
 from streams.records import ReadRecord
 from streams.settings import StreamSettings
@@ -39,10 +35,6 @@ _PARTITIONS = 12
 _RATE_PER_S = 300.0
 _SEED = 20261128
 _WORKERS = ("s0", "s1", "s2")
-_LOOK_S = 0.2
-# Owners have been the same for so long before something happens, and again before the next thing does.
-_STEADY_S = 3.0
-_WITHIN_S = 90.0
 _UNDER_WAY_MS = 1_000
 
 HEAD = ("what happens to one of three score workers", "times", "partitions that move", "unanswered, s", "the others, s")
@@ -90,59 +82,22 @@ class Waited:
     stayed_ms: int
 
 
-class _Watch(threading.Thread):
-    """Asks the coordinator who owns which partition."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(name="owners", daemon=True)
-        self._group = world.settings.group("score")
-        self._admin = AdminClient({"bootstrap.servers": world.settings.bootstrap_servers})
-        self._end = threading.Event()
-        self._since_s = time.monotonic()
-        self.happened: list[Happened] = []
-        self.owners = Owners()
-
-    def run(self) -> None:
-        """Ask until told to end."""
-        while not self._end.wait(_LOOK_S):
-            try:
-                owners = owners_of(self._admin, self._group)
-            except KafkaException:
-                continue
-            if owners != self.owners:
-                self.owners, self._since_s = owners, time.monotonic()
-                if self.happened:
-                    self.happened[-1].owners.append(owners)
-
-    def finish(self) -> None:
-        """End."""
-        self._end.set()
-        self.join()
-
-    def wait_steady(self, workers: int) -> None:
-        """Return when so many workers own all partitions between them, and have for some seconds."""
-
-        def is_steady() -> bool:
-            return self.owners.are_whole(_PARTITIONS, workers) and time.monotonic() - self._since_s > _STEADY_S
-
-        wait_until(is_steady, seconds=_WITHIN_S, what=f"{workers} workers own all partitions")
-
-
 class _Trial:
-    """The workers, and what is done to them."""
+    """The workers, what is done to them, and who owns what meanwhile."""
 
-    def __init__(self, fleet: Fleet, watch: _Watch, options: Options) -> None:
+    def __init__(self, fleet: Fleet, world: World, options: Options) -> None:
         self._fleet = fleet
-        self._watch = watch
         self._options = options
         self._running = 0
+        self.happened: list[Happened] = []
+        self.watch = OwnersWatch(world.settings.bootstrap_servers, world.settings.group("score"), self._changed)
 
     def start(self) -> None:
         """Bring all workers up."""
         for name in _WORKERS:
             self._fleet.want(name, Place("score"))
         self._running = len(_WORKERS)
-        self._watch.wait_steady(self._running)
+        self.watch.wait_steady(_PARTITIONS, self._running)
 
     def play(self) -> None:
         """Everything once."""
@@ -153,22 +108,26 @@ class _Trial:
         self._do("SIGTERM, and it is started again", self._restart, 0)
         self._do("kill -9, and it is started again", lambda: self._fleet.send("s1", signal.SIGKILL), 0)
 
+    def _changed(self, owners: Owners) -> None:
+        if self.happened:
+            self.happened[-1].owners.append(owners)
+
     def _restart(self) -> None:
         self._fleet.dismiss("s0")
         self._fleet.want("s0", Place("score"))
 
     def _do(self, event: str, act: Callable[[], object], more: int) -> None:
-        before = self._watch.owners
+        before = self.watch.owners
         happened = Happened(event, epoch_ms(), owners=[before])
-        self._watch.happened.append(happened)
+        self.happened.append(happened)
         started_s = time.monotonic()
         act()
         self._running += more
-        wait_until(lambda: self._watch.owners != before, seconds=_WITHIN_S, what="owners change")
-        self._watch.wait_steady(self._running)
+        wait_until(lambda: self.watch.owners != before, seconds=WITHIN_S, what="owners change")
+        self.watch.wait_steady(_PARTITIONS, self._running)
         # What came a moment ago may still wait when the next thing happens, and is not to be laid at this one's door.
         happened.stop_ms = epoch_ms() - _UNDER_WAY_MS
-        self._options.say(f"{event}: steady after {time.monotonic() - started_s - _STEADY_S:.1f} s")
+        self._options.say(f"{event}: steady after {time.monotonic() - started_s - STEADY_S:.1f} s")
 
 
 def run(options: Options) -> None:
@@ -193,22 +152,21 @@ def _play(world: World, folder: Path, options: Options) -> list[Happened]:
     """Do everything to workers under load; returns when all payments have been answered."""
     (folder / "points").mkdir()
     fleet = Fleet(world.settings, "", folder / "points", folder / "fleet.log")
-    load, watch = Load(world.settings.bootstrap_servers, _RATE_PER_S, _SEED), _Watch(world)
+    load, trial = Load(world.settings.bootstrap_servers, _RATE_PER_S, _SEED), _Trial(fleet, world, options)
     with fleet.running():
-        watch.start()
+        trial.watch.start()
         load.start()
         try:
-            trial = _Trial(fleet, watch, options)
             trial.start()
             options.say(f"{len(_WORKERS)} workers answer {_RATE_PER_S:.0f} payments a second")
             trial.play()
         finally:
             load.finish()
-            watch.finish()
+            trial.watch.finish()
         wait_until(
-            lambda: len(world.read(DECISIONS)) >= load.acknowledged, seconds=_WITHIN_S, what="all payments are answered"
+            lambda: len(world.read(DECISIONS)) >= load.acknowledged, seconds=WITHIN_S, what="all payments are answered"
         )
-    return watch.happened
+    return trial.happened
 
 
 def judge(

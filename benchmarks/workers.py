@@ -7,29 +7,21 @@ scores costs the other something as well. Time is counted from when all partitio
 from __future__ import annotations
 
 import secrets
-import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
 from benchmarks import broker, results, workload
 from benchmarks.options import Options
+from benchmarks.owners import OwnersWatch
 from benchmarks.processes import Watched
 from cardwatch import warm
-from cardwatch.kafka import client_options
-from cardwatch.settings import KafkaSettings
 from streams.topics import DECISIONS
 
 NAME = "workers"
 PURPOSE = "processor time of two score workers against one"
 
 _GROUP = "cardwatch-score"
-_READY_S = 120.0
-_STEADY_S = 3.0
-_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +75,15 @@ def _work(payments: Path, workers: int, options: Options) -> Run:
             "CARDWATCH_METRICS__SCORE_PORT": "0",
         }
         words = ["cardwatch", "worker", "--roles", "score", "--broker", kafka.bootstrap_servers]
+        watch = OwnersWatch(kafka.bootstrap_servers, _GROUP)
+        watch.start()
+        stack.callback(watch.finish)
         running = []
         for number in range(workers):
             words_of_one = [*words, "--data-dir", str(folder / "data")]
             running.append(Watched(words_of_one, folder / f"worker-{number}.log", environment))
             stack.callback(running[-1].stop)
-        _wait_owned(kafka, running)
+        watch.wait_steady(kafka.partitions, workers)
         before = [each.usage().processor_s for each in running]
         options.say(f"{workers} at work")
         broker.produce(kafka, payments, options)
@@ -105,26 +100,3 @@ def _work(payments: Path, workers: int, options: Options) -> Run:
 def _require_alive(running: list[Watched]) -> None:
     for each in running:
         each.require_alive()
-
-
-def _wait_owned(kafka: KafkaSettings, running: list[Watched]) -> None:
-    """Return when the workers have owned all partitions between them for some seconds.
-
-    Raises:
-        TimeoutError: they do not come to that.
-    """
-    admin = AdminClient(client_options(kafka))
-    deadline_s = time.monotonic() + _READY_S
-    owners, since_s = broker.Owners(), time.monotonic()
-    while not (owners.are_whole(kafka.partitions, len(running)) and time.monotonic() - since_s > _STEADY_S):
-        _require_alive(running)
-        if time.monotonic() > deadline_s:
-            message = f"not within {_READY_S:.0f} s: {len(running)} workers own all partitions"
-            raise TimeoutError(message)
-        time.sleep(_LOOK_S)
-        try:
-            now = broker.owners_of(admin, _GROUP)
-        except KafkaException:
-            continue
-        if now != owners:
-            owners, since_s = now, time.monotonic()

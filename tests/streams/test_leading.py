@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +10,7 @@ from aiokafka.client import AIOKafkaClient  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 
 from streams.score import score_role
-from tests.services.kafka_broker import KafkaBroker
-from tests.streams.kafka_world import PARTITIONS, World, eventually, real_world, running
+from tests.streams.kafka_world import PARTITIONS, World, eventually, running
 from tests.streams.stand_in import StandInCore
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -21,12 +18,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 _BLIND_LOOKS = 2
 
 
-@pytest.fixture
-def world(kafka_broker: KafkaBroker, tmp_path: Path) -> Iterator[World]:
-    with real_world(kafka_broker.bootstrap_servers, f"file://{tmp_path}/checkpoints") as made:
-        yield made
-
-
+@pytest.mark.parametrize("world", ["real"], indirect=True)
 def test_who_leads_without_having_seen_the_topics_looks_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that starts while its broker does may see no topics at first: it deals once it has."""
     sees, refused = AIOKafkaClient._metadata_update, 0

@@ -28,6 +28,8 @@ def test_private_names_have_the_parameters_we_use(place: tuple[type, str]) -> No
         "_session_timeout_ms",
         "_retry_backoff_ms",
         "_cluster",
+        "_client",
+        "_subscription",
         "_stopped",
         "consumer_stopped_errors",
         "_partition_assignment_strategy",
