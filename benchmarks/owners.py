@@ -32,7 +32,7 @@ class OwnersWatch(threading.Thread):
     def __init__(self, bootstrap_servers: str, group: str, changed: Callable[[Owners], None] = lambda _: None) -> None:
         """Watch a group; `changed` is told of other owners than before, in the thread of the watch."""
         super().__init__(name="owners", daemon=True)
-        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
         self._group = group
         self._changed = changed
         self._end = threading.Event()
