@@ -32,6 +32,7 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
     TopicAuthorizationFailedError,
 )
 from faust.app.base import BootStrategy
+from faust.tables.recovery import RebalanceAgain
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.transport.drivers.aiokafka import Consumer as AIOKafkaConsumer
@@ -55,6 +56,7 @@ PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
     (FaustConsumer, "_drain_messages"): ("self", "fetcher"),
     (FaustConsumer, "_wait_next_records"): ("self", "timeout"),
     (FaustConsumer, "perform_seek"): ("self",),
+    (FaustConsumer, "on_partitions_assigned"): ("self", "assigned", "generation_id"),
     (AIOKafkaConsumer, "seek_wait"): ("self", "partitions"),
     (AIOKafkaConsumer, "_commit"): ("self", "offsets"),
     (AIOKafkaConsumer, "_new_consumer_thread"): ("self",),
@@ -132,6 +134,18 @@ class _ConsumerThread(AIOKafkaConsumerThread):
                 consumer.seek(tp, found[0].offset)
         return {}
 
+    async def find(self, partition: TP, offset: int) -> int | None:
+        """See `Membership`; where the partition is not ours any more, nothing is sought."""
+        consumer: Any = self._consumer
+        if partition not in consumer.assignment():
+            return None
+        consumer.seek(partition, offset)
+        records = await super()._fetch_records(consumer, {partition}, timeout=_FETCH_WAIT_S, max_records=1)
+        first: int | None = min((found[0].offset for found in records.values()), default=None)
+        if partition in consumer.assignment():
+            consumer.seek(partition, offset if first is None else first)
+        return first
+
     async def take_coordinator_error(self) -> Exception | None:
         """Take the error that aiokafka's coordinator holds out to its user, so that it goes on.
 
@@ -148,15 +162,11 @@ class _ConsumerThread(AIOKafkaConsumerThread):
 
 
 class _BatchConsumer(AIOKafkaConsumer):
-    """Faust's consumer, draining whole fetches into the shell.
-
-    Attributes:
-        next_offsets: what is to be delivered next, of each partition that something was committed or delivered of.
-    """
+    """Faust's consumer, draining whole fetches into the shell."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.next_offsets: dict[TopicPartition, int] = {}
+        self._assigned_in = 0
 
     def _new_consumer_thread(self) -> Any:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -191,25 +201,46 @@ class _BatchConsumer(AIOKafkaConsumer):
         """See `Membership`."""
         return int(self.app.consumer_generation_id)
 
-    def delivered(self, partition: TopicPartition, offset: int) -> None:
+    async def find(self, partition: TopicPartition, offset: int) -> int | None:
         """See `Membership`."""
-        self.next_offsets[partition] = offset + 1
+        thread: Any = self._thread
+        first: int | None = await thread.call_thread(thread.find, TP(*partition), offset)
+        if first == offset:
+            logger.warning("%s/%d: what was fetched from offset %d on did not arrive; it is fetched again",
+                           *partition, offset)  # fmt: skip
+        return first
+
+    async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
+        """Note which rebalance this is the end of; the next one cannot begin before this returns."""
+        self._assigned_in = self.app.rebalancing_count
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def _require_latest(self) -> None:
+        """Refuse to end a rebalance while the next one is under way.
+
+        Faust would let records flow again, to a handler whose partitions are about to go.
+        """
+        if self.app.rebalancing_count != self._assigned_in:
+            raise RebalanceAgain
 
     async def perform_seek(self) -> None:
         """Ask the handler where to go on, and seek there; Faust calls this last before the flow resumes."""
+        self._require_latest()
         shell = _shell_of(self.app)
         assignment = frozenset(TopicPartition(tp.topic, tp.partition) for tp in self.assignment())
         try:
             positions = await shell.turns.take_over(assignment, self.generation())
             committed: Mapping[TP, int | None] = await self.seek_to_committed()
-            wanted = {tp: at for tp, at in positions.items() if at is not None}
+            wanted = {TP(*tp): at for tp, at in positions.items() if at is not None}
             if wanted:
-                await self.seek_wait({TP(*tp): at for tp, at in wanted.items()})
-            starts = {TopicPartition(*tp): at for tp, at in committed.items() if at is not None and at >= 0}
-            self.next_offsets = starts | wanted
+                await self.seek_wait(wanted)
+            for tp, at in committed.items():
+                if at is not None and at >= 0:
+                    shell.turns.next_offsets.setdefault(TopicPartition(*tp), at)
         except Exception as error:
             await shell.turns.break_down(error)
             raise
+        self._require_latest()
 
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Faust's watchdog warns by its own acknowledgements, which we do not use; `StreamShell` has its own."""
@@ -340,7 +371,7 @@ class StreamShell:
         for tp in self.turns.taken:
             end = consumer.highwater(TP(tp.topic, tp.partition))
             if end is not None:
-                lags[tp] = max(0, end - consumer.next_offsets.get(tp, 0))
+                lags[tp] = max(0, end - self.turns.next_offsets.get(tp, 0))
         return lags
 
     async def _run(self, starting: asyncio.Task[None]) -> None:

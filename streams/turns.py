@@ -57,8 +57,11 @@ class Membership(Protocol):
         """The group's generation, as far as this member knows."""
         ...
 
-    def delivered(self, partition: TopicPartition, offset: int) -> None:
-        """Records up to this offset have been delivered."""
+    async def find(self, partition: TopicPartition, offset: int) -> int | None:
+        """The log's first offset that is not below this one; the next fetch begins there.
+
+        None where nobody can say it now; the next fetch begins at `offset`.
+        """
         ...
 
 
@@ -68,6 +71,7 @@ class Turns:
     Attributes:
         progress_s: when something was last delivered or taken over, by the event loop's clock.
         taken: the partitions of this role now.
+        next_offsets: what is to be delivered next of each, where that is known.
     """
 
     def __init__(self, role: str, handler: BatchHandler) -> None:
@@ -75,7 +79,11 @@ class Turns:
         self.role = role
         self.progress_s = 0.0
         self.taken: frozenset[TopicPartition] = frozenset()
+        self.next_offsets: dict[TopicPartition, int] = {}
         self._handler = handler
+        # What the handler has, and what of it somebody waits to get; of a takeover under way that is known only then.
+        self._held: frozenset[TopicPartition] = frozenset()
+        self._leaving: frozenset[TopicPartition] = frozenset()
         self._one_at_a_time = asyncio.Lock()
         self._broken = asyncio.Event()
         self._failure: BaseException | None = None
@@ -109,37 +117,70 @@ class Turns:
         """
         generation = member.generation()
         for partition, records in fetched.items():
-            if not member.flows() or generation != member.generation():
+            if not await self.alone(self._deliver(partition, records, generation, member)):
                 return  # the seek of the rebalance under way goes back to what is dropped here
-            await self.deliver(partition, records)
-            member.delivered(partition, records[-1].offset)
 
-    async def deliver(self, partition: TopicPartition, records: list[RawRecord]) -> None:
-        """Give one partition's records to the handler. A cancelled fetcher waits for the batch to be whole."""
-        if partition not in self.taken:
-            return
-        with log_context(topic=partition.topic, partition=partition.partition, offset=records[0].offset):
-            await self.alone(self._handler.batch(partition, records))
-        self.note_progress()
+    async def _deliver(
+        self, partition: TopicPartition, records: list[RawRecord], generation: int, member: Membership
+    ) -> bool:
+        """Give one partition's records to the handler, in its turn; False where a rebalance is under way."""
+        if not member.flows() or generation != member.generation():
+            return False
+        if partition in self.taken and await self._follows(partition, records[0].offset, member):
+            with log_context(topic=partition.topic, partition=partition.partition, offset=records[0].offset):
+                await self._handler.batch(partition, records)
+            self.next_offsets[partition] = records[-1].offset + 1
+            self.note_progress()
+        return True
+
+    async def _follows(self, partition: TopicPartition, offset: int, member: Membership) -> bool:
+        """Whether a fetch begins where the last one ended, or offsets in between are the log's own gap.
+
+        Fetchers prefetch, wait through rebalances and are sent elsewhere by seeks: a fetch that is dropped anywhere on
+        its way would be records that nobody answers. So the log is asked about what seems to be missing, and what there
+        is of it is fetched again. Transactions and compaction leave gaps where it has nothing.
+        """
+        expected = self.next_offsets.get(partition)
+        if expected is None or offset <= expected:
+            return True
+        first = await member.find(partition, expected)
+        if first is not None:
+            self.next_offsets[partition] = first
+        return False
 
     async def take_over(
         self, assignment: frozenset[TopicPartition], generation: int
     ) -> Mapping[TopicPartition, int | None]:
         """Let the handler take an assignment over."""
         self.taken = frozenset()
-        positions = await self.alone(self._handler.assigned(assignment, generation))
-        self.taken = assignment
+        return await self.alone(self._take_over(assignment, generation))
+
+    async def _take_over(
+        self, assignment: frozenset[TopicPartition], generation: int
+    ) -> Mapping[TopicPartition, int | None]:
+        self._held = frozenset()
+        positions = await self._handler.assigned(assignment, generation)
+        self._held = assignment
+        self.next_offsets = {partition: at for partition, at in positions.items() if at is not None}
+        self.taken = assignment - self._leaving
         self.note_progress()
         return positions
 
     async def give_up(self, partitions: frozenset[TopicPartition]) -> None:
-        """Wait for the batch in hand, then let the handler save what it loses."""
-        lost = partitions & self.taken
-        self.taken -= lost
-        if lost:
+        """Wait for the batch in hand, or for a takeover, then let the handler save what it loses."""
+        self._leaving |= partitions
+        self.taken -= partitions
+        if partitions & self._held:
             self._handler.interrupt()
+        await self.alone(self._give_up(partitions))
+
+    async def _give_up(self, partitions: frozenset[TopicPartition]) -> None:
+        lost = partitions & self._held
+        self._held -= lost
+        self._leaving -= partitions
+        if lost:
             try:
-                await self.alone(self._handler.revoked(lost))
+                await self._handler.revoked(lost)
             except Exception as error:  # noqa: BLE001 - Faust would swallow it
                 await self.break_down(error)
 

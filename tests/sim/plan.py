@@ -111,6 +111,7 @@ def plan_of(seed: int) -> Plan:
             refused_output=rng.choice((0.0, 0.0, 0.01)),
             disk_full=rng.choice((0.0, 0.0, 0.1)),
             gap=rng.choice((0.0, 0.1)),
+            lost_fetch=rng.choice((0.0, 0.0, 0.05)),
         ),
     )
 

@@ -23,6 +23,7 @@ from streams.producer import Fence, Gap
 from streams.records import ReadRecord
 from streams.recovery import Answered, Start
 from streams.score import ScoreRole
+from streams.turns import Turns
 from tests.sim.redis import RedisConnection
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -112,6 +113,15 @@ def outputs_are_not_awaited(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("streams.producer.Producer.settled", settled)
 
 
+def fetches_are_believed(patch: pytest.MonkeyPatch) -> None:
+    """What a fetch brings is taken for the next records, wherever it begins."""
+
+    async def follows(*_: Any) -> bool:
+        return True
+
+    patch.setattr(Turns, "_follows", follows)
+
+
 PLANTED: tuple[Plant, ...] = (
     effect_before_id,
     checkpoint_without_generation,
@@ -120,4 +130,5 @@ PLANTED: tuple[Plant, ...] = (
     merged_twice,
     skipped,
     outputs_are_not_awaited,
+    fetches_are_believed,
 )

@@ -30,6 +30,7 @@ class Chances:
         refused_output: that a record is reported as not delivered, though it may be in the log.
         disk_full: that an object of a checkpoint cannot be written.
         gap: that an offset of the input is taken by no record.
+        lost_fetch: that what a fetch brings is dropped on its way, and the next one goes on behind it.
     """
 
     deaths: int = 0
@@ -40,6 +41,7 @@ class Chances:
     refused_output: float = 0.0
     disk_full: float = 0.0
     gap: float = 0.0
+    lost_fetch: float = 0.0
 
 
 class Process:

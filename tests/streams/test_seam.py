@@ -7,11 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.tables.recovery import RebalanceAgain
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
 from streams.records import TopicPartition
 from streams.seam import _BatchConsumer, _ConsumerThread
+from streams.turns import Turns
 
 _OURS, _LOST = TP("payments", 0), TP("payments", 1)
 
@@ -45,29 +47,82 @@ def test_a_fetch_that_ends_while_nothing_flows_is_put_back(monkeypatch: pytest.M
     assert consumer.sought == ({} if flows else {_OURS: 7})
 
 
-@pytest.mark.parametrize(("said", "start"), [({}, 7), ({TopicPartition(*_OURS): 3}, 3)])
-def test_what_was_committed_does_not_wait_after_a_rebalance(
-    monkeypatch: pytest.MonkeyPatch, said: dict[TopicPartition, int], start: int
+@pytest.mark.parametrize(("found", "first", "sought"), [([7, 8], 7, 7), ([9], 9, 9), ([], None, 5)])
+def test_what_seems_to_be_missing_is_looked_for_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, found: list[int], first: int | None, sought: int
 ) -> None:
-    """Reading goes on where the handler says, else at what was committed: what is behind that is no lag, no stall."""
+    """The next fetch begins with what is there; one record is enough to say it."""
+    thread, consumer = _ConsumerThread.__new__(_ConsumerThread), Consumer()
 
-    async def takes_over(*_: Any) -> Any:
-        return {**dict.fromkeys((TopicPartition(*_OURS), TopicPartition(*_LOST))), **said}
+    async def fetch(_: Any, asked: Any, partitions: Any, **limits: Any) -> Any:
+        assert (asked, partitions, consumer.sought) == (consumer, {_OURS}, {_OURS: 5})
+        assert limits["max_records"] == 1
+        return {_OURS: [SimpleNamespace(offset=offset) for offset in found]} if found else {}
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fetch)
+    monkeypatch.setattr(thread, "_consumer", consumer)
+    assert asyncio.run(thread.find(_OURS, 5)) == first
+    assert consumer.sought == {_OURS: sought}
+    assert asyncio.run(thread.find(_LOST, 5)) is None
+    assert consumer.sought == {_OURS: sought}
+
+
+def seeking(monkeypatch: pytest.MonkeyPatch, handler: Any, committed: dict[TP, int | None]) -> _BatchConsumer:
+    """A consumer in the first rebalance of its group."""
+    consumer = _BatchConsumer.__new__(_BatchConsumer)
 
     async def finds_committed() -> Any:
-        return {_OURS: 7, _LOST: None}
+        return committed
 
     async def seeks(_: Any) -> None:
         """Done."""
 
-    consumer = _BatchConsumer.__new__(_BatchConsumer)
     for name, value in {
-        "app": SimpleNamespace(shell=SimpleNamespace(turns=SimpleNamespace(take_over=takes_over))),
+        "app": SimpleNamespace(shell=SimpleNamespace(turns=Turns("score", handler)), rebalancing_count=1),
+        "_assigned_in": 1,
         "assignment": lambda: {_OURS, _LOST},
         "generation": lambda: 1,
         "seek_to_committed": finds_committed,
         "seek_wait": seeks,
     }.items():
         monkeypatch.setattr(consumer, name, value, raising=False)
-    asyncio.run(consumer.perform_seek())
-    assert consumer.next_offsets == {TopicPartition(*_OURS): start}
+    return consumer
+
+
+@pytest.mark.parametrize(("said", "start"), [({}, 7), ({TopicPartition(*_OURS): 3}, 3)])
+def test_what_was_committed_does_not_wait_after_a_rebalance(
+    monkeypatch: pytest.MonkeyPatch, said: dict[TopicPartition, int], start: int
+) -> None:
+    """Reading goes on where the handler says, else at what was committed: what is behind that is no lag, no stall."""
+
+    class Handler:
+        async def assigned(self, *_: Any) -> Any:
+            return {**dict.fromkeys((TopicPartition(*_OURS), TopicPartition(*_LOST))), **said}
+
+    consumer = seeking(monkeypatch, Handler(), {_OURS: 7, _LOST: None})
+
+    async def story() -> None:
+        await consumer.perform_seek()
+
+    asyncio.run(story())
+    app: Any = consumer.app
+    assert app.shell.turns.next_offsets == {TopicPartition(*_OURS): start}
+
+
+def test_a_rebalance_that_ends_within_the_next_one_lets_nothing_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust lets records flow after every takeover, be it the last one or not."""
+
+    class Handler:
+        async def assigned(self, *_: Any) -> Any:
+            consumer.app.rebalancing_count += 1
+            return {}
+
+    consumer = seeking(monkeypatch, Handler(), {})
+
+    async def story() -> None:
+        for _ in range(2):
+            with pytest.raises(RebalanceAgain):
+                await consumer.perform_seek()
+
+    asyncio.run(story())
+    assert consumer.app.rebalancing_count == 2

@@ -66,7 +66,7 @@ class Consumer:
 
     def __init__(self, *, assigned: int, highwater: int | None = None, read: int | None = None) -> None:
         self._assigned, self._highwater = assigned, highwater
-        self.next_offsets = {} if read is None else {SOURCE: read + 1}
+        self.next_offset = None if read is None else read + 1
 
     def assignment(self) -> set[Any]:
         return {SOURCE} if self._assigned else set()
@@ -99,6 +99,8 @@ def shell(vitals: Vitals, consumer: Consumer | None, *, rebalancing: bool, taken
     made = StreamShell("score", (TRANSACTIONS,), Nothing(), settings, vitals)
     made._app = SimpleNamespace(rebalancing=rebalancing, _consumer=consumer, consumer=consumer)
     made.turns.taken = frozenset({SOURCE} if taken else ())
+    if consumer is not None and consumer.next_offset is not None:
+        made.turns.next_offsets[SOURCE] = consumer.next_offset
     return made
 
 
