@@ -216,11 +216,12 @@ class _BatchConsumer(AIOKafkaConsumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _require_latest(self) -> None:
-        """Refuse to end a rebalance while the next one is under way.
+        """Refuse to end a rebalance while the next one is under way, or about to be for a member that is none any more.
 
-        Faust would let records flow again, to a handler whose partitions are about to go.
+        Faust would let records flow again, to a handler whose partitions are about to go. Who was thrown out of the
+        group while it joined has no generation: whatever it wrote could not be told from what an owner writes.
         """
-        if self.app.rebalancing_count != self._assigned_in:
+        if self.app.rebalancing_count != self._assigned_in or self.generation() < 0:
             raise RebalanceAgain
 
     async def perform_seek(self) -> None:

@@ -126,3 +126,11 @@ def test_a_rebalance_that_ends_within_the_next_one_lets_nothing_flow(monkeypatch
 
     asyncio.run(story())
     assert consumer.app.rebalancing_count == 2
+
+
+def test_who_was_thrown_out_while_it_joined_takes_nothing_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no generation by which others could tell what it writes; it joins again."""
+    consumer = seeking(monkeypatch, None, {})
+    monkeypatch.setattr(consumer, "generation", lambda: -1)
+    with pytest.raises(RebalanceAgain):
+        asyncio.run(consumer.perform_seek())
