@@ -204,7 +204,9 @@ class CheckpointStore:
 
     # -- reading
 
-    def load(self, partitions: Iterable[int], generation: int, new_room: NewRoom) -> RestoredSet:
+    def load(
+        self, partitions: Iterable[int], generation: int, new_room: NewRoom, *, with_shared: bool = True
+    ) -> RestoredSet:
         """Read what fits together best: shared entities that contain as many of the partitions as possible.
 
         A partition that no such set contains is read from its own latest checkpoint. Where there is no set, or any will
@@ -214,6 +216,7 @@ class CheckpointStore:
             partitions: wanted.
             generation: of the group, now.
             new_room: makes room to read a state of some layout into.
+            with_shared: the shared entities are wanted; only where any will do it may be otherwise.
 
         Raises:
             ClusterError: checkpoints belong to another cluster, to topics made anew, or to another consumer group.
@@ -230,7 +233,7 @@ class CheckpointStore:
                 restored = self._load_set(path, shared, found, new_room)
                 if restored is not None:
                     return restored
-            latest, shared_room = self._load_apart(found, new_room)
+            latest, shared_room = self._load_apart(found, new_room, with_shared=with_shared)
         except OSError as error:
             message = f"cannot read checkpoints: {error}"
             raise CheckpointError(message) from error
@@ -255,11 +258,12 @@ class CheckpointStore:
         return [name for name in names if name.endswith(tuple(named))]
 
     def _load_apart(
-        self, found: Mapping[int, list[str]], new_room: NewRoom
+        self, found: Mapping[int, list[str]], new_room: NewRoom, *, with_shared: bool
     ) -> tuple[dict[int, Restored | None], Room | None]:
         """Read each partition's latest checkpoint, and the newest of shared entities."""
         wanted = found if self._any_shared else {number: self._in_sets(number, found[number]) for number in found}
-        self._see_all()
+        if with_shared:
+            self._see_all()
         with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as threads:
             shared = threads.submit(self._newest_shared, new_room)
             reads = {number: threads.submit(self._latest, number, names, new_room) for number, names in wanted.items()}

@@ -112,13 +112,17 @@ class Ownership:
             owned.waiting_labels.clear()
         return wanted - kept
 
-    def read(self, partitions: frozenset[int], store: CheckpointStore) -> Found:
+    def read(self, partitions: frozenset[int], generation: int, store: CheckpointStore) -> Found:
         """Read checkpoints, what the logs hold, and the tails of outputs; blocks, touches nothing of this worker.
+
+        Nobody may own the partitions any more. Others of this worker may be worked on meanwhile.
 
         Raises:
             StreamsError: the store or Kafka did not answer, or checkpoints belong elsewhere.
         """
-        found = store.load(partitions, self.generation, self._core.new_room)
+        found = store.load(
+            partitions, generation, self._core.new_room, with_shared=not (self._hears_others and self._knows_shared)
+        )
         starts, wanted = dict.fromkeys(partitions, NO_CHECKPOINT), _sources_of(partitions)
         for partition, restored in found.partitions.items():
             position = restored.manifest.position

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
@@ -22,7 +23,7 @@ from streams.errors import SettingsError, TopicError
 from streams.events import Outgoing
 from streams.labelling import Labeller
 from streams.metrics import StreamMetrics
-from streams.ownership import Ownership
+from streams.ownership import Found, Ownership
 from streams.producer import Gap
 from streams.records import RawRecord, TopicPartition
 from streams.recovery import has_decisions, output_name
@@ -53,6 +54,14 @@ _TICK_S = 0.1
 _LOOK_S = 30.0
 
 logger = logging.getLogger(__name__)
+
+
+class _Prepared(NamedTuple):
+    """What some partitions can be taken over with in a generation of the group."""
+
+    partitions: frozenset[int]
+    generation: int
+    found: Found
 
 
 class ScoreRole:
@@ -89,6 +98,7 @@ class ScoreRole:
         self._tasks: list[asyncio.Task[None]] = []
         # Between a revocation and the next assignment nothing may be done for the partitions still in memory.
         self._is_active = False
+        self._prepared: _Prepared | None = None
 
     async def start(self) -> None:
         """Check the cluster, then join the group.
@@ -137,6 +147,18 @@ class ScoreRole:
         """Source partitions that this worker scores now."""
         return frozenset(self._ownership.partitions)
 
+    async def prepare(self, partitions: frozenset[TopicPartition], generation: int) -> None:
+        """Read what partitions are to be taken over with; see `PreparingHandler`."""
+        numbers = frozenset(partition.partition for partition in partitions)
+        self._prepared = None
+        if numbers:
+            await asyncio.to_thread(self._broadcast.wait_caught_up)
+            self._prepared = _Prepared(numbers, generation, await self._read(numbers, generation))
+
+    async def _read(self, numbers: frozenset[int], generation: int) -> Found:
+        """Read what partitions are to be taken over with."""
+        return await asyncio.to_thread(self._ownership.read, numbers, generation, self._writer().store)
+
     async def assigned(
         self, partitions: frozenset[TopicPartition], generation: int
     ) -> Mapping[TopicPartition, int | None]:
@@ -154,7 +176,11 @@ class ScoreRole:
         if opened:
             await asyncio.to_thread(self._broadcast.wait_caught_up)
             self._take_broadcast()
-            found = await asyncio.to_thread(self._ownership.read, opened, self._writer().store)
+            prepared, self._prepared = self._prepared, None
+            if prepared is not None and (prepared.partitions, prepared.generation) == (opened, generation):
+                found = prepared.found
+            else:
+                found = await self._read(opened, generation)
             self._ownership.open(opened, found, self._writer().store)
             await self._complete_shared(opened)
             for topic, records in found.sources.lost.items():

@@ -38,13 +38,13 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.transport.drivers.aiokafka import Consumer as AIOKafkaConsumer
 from faust.types import TP
 
+from streams.cooperation import StayingAssignor, cooperate, know_first
 from streams.errors import SeamError, WorkerError
-from streams.leading import know_first
 from streams.records import TopicPartition
 from streams.seam_security import broker_credentials
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
-from streams.turns import BatchHandler, Result, Turns
+from streams.turns import BatchHandler, PreparingHandler, Result, Turns
 from telemetry.vitals import Vitals
 
 FAUST_VERSIONS = ("0.15.3",)
@@ -67,7 +67,18 @@ PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
     (AIOKafkaConsumerThread, "_fetch_records"): ("self", "consumer", "active_partitions", "timeout", "max_records"),
     (AIOKafkaConsumerThread, "on_start"): ("self",),
     (GroupCoordinator, "check_errors"): ("self",),
+    (GroupCoordinator, "_on_join_prepare"): ("self", "previous_assignment"),
     (GroupCoordinator, "_perform_assignment"): ("self", "response"),
+    (GroupCoordinator, "_on_join_complete"): (
+        "self",
+        "generation",
+        "member_id",
+        "protocol",
+        "member_assignment_bytes",
+    ),
+    (GroupCoordinator, "reset_generation"): ("self",),
+    (GroupCoordinator, "request_rejoin"): ("self",),
+    (GroupCoordinator, "_start_heartbeat_task"): ("self",),
 }
 
 _FETCH_WAIT_S = 1.0
@@ -80,6 +91,7 @@ _EMBEDDED_FETCH_WAIT_MS = 10
 _MAXIMUM_POLL_INTERVAL_S = 24 * 3600.0
 _STALL_CHECKS = 4
 _COORDINATOR_CHECK_S = 0.5
+_TAKEOVER_CHECK_S = 0.01
 
 logger = logging.getLogger(__name__)
 
@@ -105,14 +117,19 @@ class _ConsumerThread(AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Faust takes aiokafka's round-robin assignor when an app has no tables. It deals out partitions without
         # regard to their topics; by range, partition p of every topic goes to the same worker.
-        consumer._partition_assignment_strategy = (RangePartitionAssignor,)  # noqa: SLF001
-        embedded = _shell_of(self.app).settings.embedded
+        shell = _shell_of(self.app)
+        self._assignor = StayingAssignor() if shell.goes_on else RangePartitionAssignor
+        consumer._partition_assignment_strategy = (self._assignor,)  # noqa: SLF001
+        embedded = shell.settings.embedded
         consumer._fetch_max_wait_ms = _EMBEDDED_FETCH_WAIT_MS if embedded else _FETCH_WAIT_MS  # noqa: SLF001
         return consumer
 
     async def on_start(self) -> None:
         await super().on_start()
-        know_first(self._consumer)
+        if isinstance(self._assignor, StayingAssignor):
+            cooperate(self._consumer, self._assignor, _shell_of(self.app))
+        else:
+            know_first(self._consumer)
 
     async def _fetch_records(
         self,
@@ -321,12 +338,17 @@ class StreamShell:
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_partitions_assigned.connect(self._on_assigned)
         app.on_before_shutdown.connect(self._on_before_shutdown)
+        # On the embedded broker one worker is alone, and needs no more rebalances than there have to be.
+        self.goes_on = isinstance(handler, PreparingHandler) and not settings.embedded
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._staying: frozenset[TopicPartition] = frozenset()
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Join the group and begin to read. Returns at once; `wait_broken` tells of failures."""
         self.turns.note_progress()
+        self._loop = asyncio.get_running_loop()
         self._starting = asyncio.create_task(self._app.start(), name=f"{self.role} faust start")
         self._tasks = [
             asyncio.create_task(self._run(self._starting), name=f"{self.role} faust"),
@@ -359,6 +381,24 @@ class StreamShell:
     async def alone(self, work: Awaitable[Result]) -> Result:
         """Run work of the role while no call of the handler runs; see `Turns`."""
         return await self.turns.alone(work)
+
+    async def prepare(self, partitions: frozenset[TopicPartition], generation: int) -> None:
+        """See `streams.cooperation.Keeper`."""
+        if self._loop is not None:
+            await asyncio.wrap_future(
+                asyncio.run_coroutine_threadsafe(self._prepare(partitions, generation), self._loop)
+            )
+
+    async def _prepare(self, partitions: frozenset[TopicPartition], generation: int) -> None:
+        """Wait for the takeover before, for two at a time are more than Faust can keep apart; then prepare."""
+        while self._app.rebalancing and not self._app.should_stop:  # noqa: ASYNC110 - Faust has no event for its end
+            await asyncio.sleep(_TAKEOVER_CHECK_S)
+        if not self._app.should_stop:
+            await self.turns.prepare(partitions, generation)
+
+    def stay(self, partitions: frozenset[TopicPartition]) -> None:
+        """See `streams.cooperation.Keeper`."""
+        self._staying = partitions
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Commit the next offsets to read; False where the group has moved on and the commit means nothing."""
@@ -441,7 +481,8 @@ class StreamShell:
         # Faust stops the flow only where something is assigned: what comes first to a member that had nothing would be
         # delivered before anybody has taken it over.
         self._app.consumer.stop_flow()
-        await self.turns.give_up(frozenset(TopicPartition(tp.topic, tp.partition) for tp in revoked))
+        lost = frozenset(TopicPartition(tp.topic, tp.partition) for tp in revoked) - self._staying
+        await self.turns.give_up(lost)
 
     async def _on_before_shutdown(self, _app: Any, **_: Any) -> None:
         """Nothing signals a revocation on a graceful stop: this is where the last checkpoint happens."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from streams.errors import WorkerError
 from streams.records import RawRecord, TopicPartition
@@ -43,6 +43,15 @@ class BatchHandler(Protocol):
 
     def interrupt(self) -> None:
         """Somebody waits for the batch in hand: one that waits for a service that is down must give up now."""
+        ...
+
+
+@runtime_checkable
+class PreparingHandler(BatchHandler, Protocol):
+    """A handler that goes on with what it keeps while its group deals partitions out anew."""
+
+    async def prepare(self, partitions: frozenset[TopicPartition], generation: int) -> None:
+        """Get ready to take these over, which nobody owns; batches of others are handled meanwhile."""
         ...
 
 
@@ -165,6 +174,14 @@ class Turns:
         self.taken = assignment - self._leaving
         self.note_progress()
         return positions
+
+    async def prepare(self, partitions: frozenset[TopicPartition], generation: int) -> None:
+        """Let a handler that can get ready for partitions that it will be assigned."""
+        if isinstance(self._handler, PreparingHandler):
+            try:
+                await self._handler.prepare(partitions, generation)
+            except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on
+                await self.break_down(error)
 
     async def give_up(self, partitions: frozenset[TopicPartition]) -> None:
         """Wait for the batch in hand, or for a takeover, then let the handler save what it loses."""

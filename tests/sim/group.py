@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 
 from streams.cluster import ClusterFacts
+from streams.dealing import NOTHING, Claim, deal
 from streams.producer import Producer
 from streams.records import RawRecord, ReadRecord, TopicPartition
 from streams.recovery import OpenTails
 from streams.tasks import end_tasks
 from streams.topics import ENTITY_ROWS, LABELS, MODELS, TRANSACTIONS
-from streams.turns import BatchHandler, Result, Turns
+from streams.turns import BatchHandler, PreparingHandler, Result, Turns
 from tests.sim.kafka import SimConnection, SimLogs
 from tests.sim.world import Process, World
 
@@ -24,7 +25,10 @@ _DELIVERY_TIMEOUT_S = 30.0
 
 
 class SimGroup:
-    """A group's coordinator. Rebalances are eager, as Faust's are: everybody gives up everything, then joins."""
+    """A group's coordinator, and its leader: members say what they own when they join, and all is dealt anew.
+
+    Some roles give everything up before they join, as Faust does; others go on meanwhile (`streams.cooperation`).
+    """
 
     def __init__(self, world: World, topics: tuple[str, ...], partitions: int, session_s: float) -> None:
         """A group over some topics that are partitioned alike."""
@@ -33,20 +37,20 @@ class SimGroup:
         self._partitions = partitions
         self._session_s = session_s
         self._members: dict[SimShell, frozenset[TopicPartition]] = {}
-        self._joining: set[SimShell] = set()
+        self._joining: dict[SimShell, Claim] = {}
         self._deadline_s: float | None = None
         self.generation = 0
         self.committed: dict[TopicPartition, int] = {}
         world.every(_GROUP_LOOKS_S, self._look)
 
-    def join(self, member: SimShell) -> None:
-        """Ask for partitions; everybody else is asked to come as well."""
-        self._joining.add(member)
+    def join(self, member: SimShell, claim: Claim) -> None:
+        """Ask for partitions, beside those that it owns; everybody else is asked to come as well."""
+        self._joining[member] = claim
         self._begin()
 
     def leave(self, member: SimShell) -> None:
         """Give everything back."""
-        self._joining.discard(member)
+        self._joining.pop(member, None)
         if self._members.pop(member, None) is not None:
             self._begin()
 
@@ -78,25 +82,26 @@ class SimGroup:
         silent = [m for m in self._members if self._world.now_s - m.process.seen_s > self._session_s]
         for member in silent:
             del self._members[member]
-            self._joining.discard(member)
+            self._joining.pop(member, None)
             self._world.note(f"{member.process.name} has lost its partitions")
             self._begin()
-        self._joining = {member for member in self._joining if member.process.is_alive}
+        self._joining = {member: claim for member, claim in self._joining.items() if member.process.is_alive}
         if self._deadline_s is None:
             return
-        if self._members.keys() <= self._joining or self._world.now_s > self._deadline_s:
+        if self._members.keys() <= self._joining.keys() or self._world.now_s > self._deadline_s:
             self._deal()
 
     def _deal(self) -> None:
-        """Deal partitions out by range: partition p of every topic goes to one member."""
+        """Deal partitions out: partition p of every topic goes to one member."""
         self._deadline_s = None
         self.generation += 1
-        members = sorted(self._joining, key=lambda member: member.process.name)
-        self._joining = set()
-        self._members = {}
-        for place, member in enumerate(members):
-            numbers = [n for n in range(self._partitions) if n * len(members) // self._partitions == place]
-            self._members[member] = frozenset(TopicPartition(topic, n) for topic in self._topics for n in numbers)
+        members = {member.process.name: member for member in self._joining}
+        numbers = deal(range(self._partitions), {member.process.name: each for member, each in self._joining.items()})
+        self._joining = {}
+        self._members = {
+            member: frozenset(TopicPartition(topic, number) for topic in self._topics for number in numbers[name])
+            for name, member in members.items()
+        }
         dealt = {member.process.name: len(given) for member, given in self._members.items()}
         self._world.note(f"generation {self.generation} of {self._topics[0]}: {dealt}")
 
@@ -108,6 +113,8 @@ class SimShell:
         """A member of `group` that reads `logs`."""
         self.process = process
         self.turns = Turns(role, handler)
+        self._goes_on = isinstance(handler, PreparingHandler)
+        self._claim = NOTHING
         self._group = group
         self._logs = logs
         self._generation = -1
@@ -163,21 +170,38 @@ class SimShell:
         """Join, take over, be asked to join again."""
         try:
             while True:
-                self._group.join(self)
-                while (partitions := self._group.assignment(self)) is None:
-                    await asyncio.sleep(_JOIN_LOOKS_S)
-                    if not self._group.knows(self):
-                        self._group.join(self)  # silent for too long while it waited
-                self._generation = generation = self._group.generation
+                partitions = await self._joined()
+                generation, lost = self._group.generation, self.turns.taken - partitions
+                await self.turns.prepare(partitions - self.turns.taken, generation)
+                self._flows = False
+                await self.turns.give_up(lost)
+                self._generation = generation
                 positions = await self.turns.take_over(partitions, generation)
                 self._seek(partitions, positions)
+                self._claim = Claim(generation, frozenset(place.partition for place in partitions))
                 self._flows = True
-                while self._group.is_current(self, generation):  # noqa: ASYNC110 - as heartbeats do
+                while not lost and self._group.is_current(self, generation):  # noqa: ASYNC110 - as heartbeats do
                     await asyncio.sleep(_HEARTBEAT_S)
-                self._flows = False
-                await self.turns.give_up(self.turns.taken)
+                if not (self._goes_on and self._group.knows(self)):
+                    await self._give_up_all()
         except Exception as error:  # noqa: BLE001 - told to the owner of the role
             await self.turns.break_down(error)
+
+    async def _joined(self) -> frozenset[TopicPartition]:
+        """Join, and wait for what is dealt."""
+        self._group.join(self, self._claim)
+        while (partitions := self._group.assignment(self)) is None:
+            await asyncio.sleep(_JOIN_LOOKS_S)
+            if not self._group.knows(self):  # silent for too long while it waited
+                await self._give_up_all()
+                self._group.join(self, self._claim)
+        return partitions
+
+    async def _give_up_all(self) -> None:
+        """Own nothing any more."""
+        self._flows = False
+        self._claim = NOTHING
+        await self.turns.give_up(self.turns.taken)
 
     def _seek(self, partitions: frozenset[TopicPartition], wanted: Mapping[TopicPartition, int | None]) -> None:
         """Go on where the role says, or at the committed offset, or at the beginning."""

@@ -35,6 +35,8 @@ def test_private_names_have_the_parameters_we_use(place: tuple[type, str]) -> No
         "_partition_assignment_strategy",
         "_fetch_max_wait_ms",
         "_coordinator",
+        "_performed_join_prepare",
+        "_group_subscription",
         "should_stop",
         "rebalancing",
         "crash_reason",
