@@ -119,9 +119,9 @@ def _broker_away(stack: Stack) -> None:
 
 
 def _coordinator_gone(stack: Stack) -> None:
-    """The broker dies while the group deals out its partitions."""
-    stack.fleet.send("s0", signal.SIGKILL)
-    wait(SESSION_S)
+    """The broker dies before, while or after the group deals out a dead worker's partitions."""
+    stack.fleet.send(stack.rng.choice(["s0", "s1"]), signal.SIGKILL)
+    wait(SESSION_S + stack.rng.uniform(-0.5, 2.0))
     stack.broker.kill()
     stack.broker.start()
 

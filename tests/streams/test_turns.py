@@ -97,6 +97,31 @@ def test_a_fetch_that_is_dropped_is_fetched_again(steps: list[int], fetches: lis
     assert asyncio.run(story()) == offsets
 
 
+def test_what_comes_during_a_takeover_waits_for_its_end() -> None:
+    """Faust may let records flow then: none is dropped, and none passes another one."""
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def during() -> None:
+        began.set()
+        await goes_on.wait()
+
+    async def story() -> list[int]:
+        handler, member = Handler(during=during), Member(list(range(9)), 0)
+        turns = Turns("score", handler)
+        taking = asyncio.create_task(turns.take_over(frozenset({PLACE}), 1))
+        await began.wait()
+        first = asyncio.create_task(turns.hand_over({PLACE: member.fetch(3)}, member))
+        behind = asyncio.create_task(turns.hand_over({PLACE: member.fetch(3)}, member))
+        await asyncio.sleep(0)
+        goes_on.set()
+        await asyncio.gather(taking, first, behind)
+        while found := member.fetch(9):
+            await turns.hand_over({PLACE: found}, member)
+        return handler.seen
+
+    assert asyncio.run(story()) == list(range(9))
+
+
 def test_nobody_doubts_where_nobody_has_said_where_to_begin() -> None:
     """A group without commits begins where the log does."""
 
