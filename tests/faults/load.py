@@ -43,7 +43,8 @@ class Load(threading.Thread):
         self._sent = 0
         # A broker may be away for minutes: payment systems wait as well.
         options = {"bootstrap.servers": servers, "partitioner": "murmur2_random", "message.timeout.ms": 900_000}
-        self._plain = Producer(options | {"linger.ms": 2})
+        # A broker that is killed between record and answer would have some twice of a producer that only tries again.
+        self._plain = Producer(options | {"linger.ms": 2, "enable.idempotence": True})
         self._transactional = Producer(options | {"transactional.id": "load", "message.timeout.ms": 60_000})
         self._is_ready = False
 
