@@ -25,7 +25,7 @@ from streams.topics import ALERTS, DECISIONS, TOPICS_BY_NAME, TRANSACTIONS
 from tests.services.kafka_broker import running_kafka
 
 # By the models that a peer runs: where it puts its answers.
-PEER_DECISIONS = {"both": "peer.both.decisions.v1", "logistic": "peer.logistic.decisions.v1"}
+PEER_DECISIONS = {models: f"peer.{models}.decisions.v1" for models in ("both", "logistic", "forest")}
 _READ_AT_ONCE = 10_000
 _WAIT_S = 60.0
 _FLUSH_S = 120.0

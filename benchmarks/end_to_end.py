@@ -27,6 +27,7 @@ _PEER_START_S = 90.0
 _PEERS = {
     "both": "stock Faust, river's logistic regression and half-space trees",
     "logistic": "stock Faust, river's logistic regression alone",
+    "forest": "stock Faust, river's adaptive random forest of ten trees",
 }
 
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import faust
-from river import anomaly, linear_model, preprocessing
+from river import anomaly, forest, linear_model, preprocessing
 
 from benchmarks.broker import PEER_DECISIONS
 from benchmarks.workload import START_MS, STREAM_WORLD
@@ -119,11 +121,17 @@ def _km(latitude: float, longitude: float, home_latitude: float, home_longitude:
 
 
 trees = shipped_toml("models.toml")["half_space"]
-model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+_MODELS: dict[str, Callable[[], Any]] = {
+    "both": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
+    "logistic": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
+    # Ten trees, as river's own default.
+    "forest": lambda: forest.ARFClassifier(n_models=10, seed=1),
+}
 detector = preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(
     n_trees=trees["trees"], height=trees["height"], window_size=trees["window"], seed=trees["seed"]
 )
 models = os.environ.get("BENCHMARK_PEER_MODELS", "both")
+model = _MODELS[models]()
 with_trees = models == "both"
 histories: dict[str, History] = {}
 
@@ -151,7 +159,7 @@ async def score(stream: faust.StreamT[Transaction]) -> None:
     """Score every transaction and answer it."""
     async for tx in stream:
         x = histories.setdefault(tx.card_token, History()).features(tx)
-        probability = model.predict_proba_one(x)[True]
+        probability = model.predict_proba_one(x).get(True, 0.0)
         unusual = detector.score_one(x) if with_trees else 0.0
         await decisions.send(  # type: ignore[unused-awaitable]  # as the documentation does it
             value=Decision(
