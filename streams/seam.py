@@ -4,8 +4,7 @@ Faust hands every message through four asyncio tasks, which ends near 8,000 to 2
 gives the list of records that one fetch brought for one partition to a `BatchHandler` instead. Faust still joins the
 group, follows assignments, fetches, and commits what we say; it acknowledges nothing itself.
 
-Written for faust-streaming 0.15.3 with aiokafka 0.13 and 0.14, whose private names it overrides or reads. They are
-listed in `PRIVATE_NAMES`; `tests/streams/test_seam_names.py` fails when one of them changes.
+It overrides and reads private names of Faust and aiokafka; `streams.seam_names` lists them.
 
     what happens              what Faust does                             what the handler sees
     group gets partitions     pauses, then `perform_seek`                 assigned() -> the offsets to go on from
@@ -22,9 +21,7 @@ import tempfile
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-import aiokafka  # type: ignore[import-untyped]
 import faust
-from aiokafka.consumer.group_coordinator import GroupCoordinator  # type: ignore[import-untyped]
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from aiokafka.errors import (  # type: ignore[import-untyped]
     GroupAuthorizationFailedError,
@@ -32,54 +29,21 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
     TopicAuthorizationFailedError,
 )
 from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain
-from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.transport.drivers.aiokafka import Consumer as AIOKafkaConsumer
 from faust.types import TP
 
 from streams.cooperation import StayingAssignor, cooperate, know_first
-from streams.errors import SeamError, WorkerError
+from streams.errors import WorkerError
 from streams.records import TopicPartition
+from streams.seam_names import check_versions
 from streams.seam_security import broker_credentials
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
 from streams.turns import BatchHandler, PreparingHandler, Result, Turns
 from telemetry.vitals import Vitals
-
-FAUST_VERSIONS = ("0.15.3",)
-AIOKAFKA_VERSIONS = ("0.13", "0.14")
-# What the seam overrides or reads beyond Faust's documented interface: name -> its parameters.
-PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
-    (faust.App, "_new_transport"): ("self",),
-    (faust.App, "on_rebalance_start"): ("self",),
-    (FaustConsumer, "_drain_messages"): ("self", "fetcher"),
-    (FaustConsumer, "_wait_next_records"): ("self", "timeout"),
-    (FaustConsumer, "perform_seek"): ("self",),
-    (FaustConsumer, "on_partitions_assigned"): ("self", "assigned", "generation_id"),
-    (AIOKafkaConsumer, "seek_wait"): ("self", "partitions"),
-    (AIOKafkaConsumer, "_commit"): ("self", "offsets"),
-    (AIOKafkaConsumer, "_new_consumer_thread"): ("self",),
-    (AIOKafkaConsumer, "_get_active_partitions"): ("self",),
-    (AIOKafkaConsumer, "verify_event_path"): ("self", "now", "tp"),
-    (AIOKafkaConsumerThread, "_create_worker_consumer"): ("self", "transport"),
-    (AIOKafkaConsumerThread, "call_thread"): ("self", "fun", "args", "kwargs"),
-    (AIOKafkaConsumerThread, "_fetch_records"): ("self", "consumer", "active_partitions", "timeout", "max_records"),
-    (AIOKafkaConsumerThread, "on_start"): ("self",),
-    (GroupCoordinator, "check_errors"): ("self",),
-    (GroupCoordinator, "_on_join_prepare"): ("self", "previous_assignment"),
-    (GroupCoordinator, "_perform_assignment"): ("self", "response"),
-    (GroupCoordinator, "_on_join_complete"): (
-        "self",
-        "generation",
-        "member_id",
-        "protocol",
-        "member_assignment_bytes",
-    ),
-    (GroupCoordinator, "reset_generation"): ("self",),
-    (GroupCoordinator, "request_rejoin"): ("self",),
-    (GroupCoordinator, "_start_heartbeat_task"): ("self",),
-}
 
 _FETCH_WAIT_S = 1.0
 _IDLE_S = 0.05
@@ -94,20 +58,6 @@ _COORDINATOR_CHECK_S = 0.5
 _TAKEOVER_CHECK_S = 0.01
 
 logger = logging.getLogger(__name__)
-
-
-def check_versions() -> None:
-    """Refuse to start on versions that the seam was not written for.
-
-    Raises:
-        SeamError: names the version found and those that are right.
-    """
-    if faust.__version__ not in FAUST_VERSIONS:
-        message = f"the batch seam needs faust-streaming {' or '.join(FAUST_VERSIONS)}, found {faust.__version__}"
-        raise SeamError(message)
-    if not aiokafka.__version__.startswith(AIOKAFKA_VERSIONS):
-        message = f"the batch seam needs aiokafka {' or '.join(AIOKAFKA_VERSIONS)}, found {aiokafka.__version__}"
-        raise SeamError(message)
 
 
 class _ConsumerThread(AIOKafkaConsumerThread):
@@ -268,6 +218,14 @@ class _BatchTransport(Transport):
     Consumer = _BatchConsumer
 
 
+class _Tables(TableManager):
+    """The tables of an app that has none. Faust waits a second for some to be declared before it joins its group."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class _Boot(BootStrategy):
     enable_web = False
     # Outputs go through our own producer; Faust's would only hold a connection open.
@@ -310,6 +268,7 @@ def _new_app(group: str, settings: StreamSettings, data_directory: str) -> _App:
         stream_wait_empty=False,
         datadir=data_directory,
         store="memory://",
+        TableManager=_Tables,
     )
 
 

@@ -9,15 +9,15 @@ from importlib import import_module
 import faust
 import pytest
 
-from streams import seam
+from streams import seam_names
 from streams.errors import SeamError
 
 
-@pytest.mark.parametrize("place", list(seam.PRIVATE_NAMES), ids=lambda place: f"{place[0].__name__}.{place[1]}")
+@pytest.mark.parametrize("place", list(seam_names.PRIVATE_NAMES), ids=lambda place: f"{place[0].__name__}.{place[1]}")
 def test_private_names_have_the_parameters_we_use(place: tuple[type, str]) -> None:
     """Each name is there, with the parameters it had when the seam was written."""
     function: Callable[..., object] = getattr(*place)
-    assert tuple(inspect.signature(function).parameters) == seam.PRIVATE_NAMES[place]
+    assert tuple(inspect.signature(function).parameters) == seam_names.PRIVATE_NAMES[place]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_private_attributes_are_still_used_where_we_set_or_read_them(name: str) 
 
 def test_other_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker on another Faust says so before it starts, instead of misbehaving."""
-    seam.check_versions()
+    seam_names.check_versions()
     monkeypatch.setattr(faust, "__version__", "0.16.0")
     with pytest.raises(SeamError, match=r"0\.15\.3"):
-        seam.check_versions()
+        seam_names.check_versions()
