@@ -126,7 +126,9 @@ class Turns:
         """
         generation = member.generation()
         for partition, records in fetched.items():
-            if not await self.alone(self._deliver(partition, records, generation, member)):
+            if partition in self.taken and self._leaves_gap(partition, records):
+                await self._look_for(partition, generation, member)
+            elif not await self.alone(self._deliver(partition, records, generation, member)):
                 return  # the seek of the rebalance under way goes back to what is dropped here
 
     async def _deliver(
@@ -135,27 +137,28 @@ class Turns:
         """Give one partition's records to the handler, in its turn; False where a rebalance is under way."""
         if not member.flows() or generation != member.generation():
             return False
-        if partition in self.taken and await self._follows(partition, records[0].offset, member):
+        if partition in self.taken and not self._leaves_gap(partition, records):
             with log_context(topic=partition.topic, partition=partition.partition, offset=records[0].offset):
                 await self._handler.batch(partition, records)
             self.next_offsets[partition] = records[-1].offset + 1
             self.note_progress()
         return True
 
-    async def _follows(self, partition: TopicPartition, offset: int, member: Membership) -> bool:
-        """Whether a fetch begins where the last one ended, or offsets in between are the log's own gap.
+    def _leaves_gap(self, partition: TopicPartition, records: list[RawRecord]) -> bool:
+        """Whether a fetch begins behind what is to come next."""
+        return records[0].offset > self.next_offsets.get(partition, records[0].offset)
+
+    async def _look_for(self, partition: TopicPartition, generation: int, member: Membership) -> None:
+        """Ask the log about offsets that seem to be missing; the next fetch brings what there is of them.
 
         Fetchers prefetch, wait through rebalances and are sent elsewhere by seeks: a fetch that is dropped anywhere on
-        its way would be records that nobody answers. So the log is asked about what seems to be missing, and what there
-        is of it is fetched again. Transactions and compaction leave gaps where it has nothing.
+        its way would be records that nobody answers. Transactions and compaction leave gaps where there is nothing.
+
+        A rebalance may begin meanwhile, and does not wait for this; then it means nothing.
         """
-        expected = self.next_offsets.get(partition)
-        if expected is None or offset <= expected:
-            return True
-        first = await member.find(partition, expected)
-        if first is not None:
+        first = await member.find(partition, self.next_offsets[partition])
+        if first is not None and member.flows() and generation == member.generation():
             self.next_offsets[partition] = first
-        return False
 
     async def take_over(
         self, assignment: frozenset[TopicPartition], generation: int

@@ -116,10 +116,10 @@ def outputs_are_not_awaited(patch: pytest.MonkeyPatch) -> None:
 def fetches_are_believed(patch: pytest.MonkeyPatch) -> None:
     """What a fetch brings is taken for the next records, wherever it begins."""
 
-    async def follows(*_: Any) -> bool:
-        return True
+    def leaves_gap(*_: Any) -> bool:
+        return False
 
-    patch.setattr(Turns, "_follows", follows)
+    patch.setattr(Turns, "_leaves_gap", leaves_gap)
 
 
 PLANTED: tuple[Plant, ...] = (

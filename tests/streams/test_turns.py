@@ -122,6 +122,32 @@ def test_what_comes_during_a_takeover_waits_for_its_end() -> None:
     assert asyncio.run(story()) == list(range(9))
 
 
+def test_a_rebalance_does_not_wait_for_a_look_at_the_log() -> None:
+    """The look may wait for the end of that very rebalance."""
+
+    class Slow(Member):
+        async def find(self, partition: TopicPartition, offset: int) -> int | None:
+            looking.set()
+            await given_up.wait()
+            return await super().find(partition, offset)
+
+    looking, given_up = asyncio.Event(), asyncio.Event()
+
+    async def story() -> tuple[list[int], list[frozenset[TopicPartition]]]:
+        handler, member = Handler(), Slow(list(range(9)), 0)
+        turns = Turns("score", handler)
+        await turns.take_over(frozenset({PLACE}), 1)
+        member.fetch(3)
+        handing = asyncio.create_task(turns.hand_over({PLACE: member.fetch(3)}, member))
+        await looking.wait()
+        await asyncio.wait_for(turns.give_up(frozenset({PLACE})), 10)
+        given_up.set()
+        await handing
+        return handler.seen, handler.lost
+
+    assert asyncio.run(story()) == ([], [frozenset({PLACE})])
+
+
 def test_nobody_doubts_where_nobody_has_said_where_to_begin() -> None:
     """A group without commits begins where the log does."""
 
