@@ -15,8 +15,8 @@ from streams.errors import StreamsError
 
 # Objects that may be referred to in circles, made since the last look.
 _COLLECT_AFTER = 50_000
-# From the signal to the end of the process, below the 30 s that Kubernetes gives by default. What was not saved until
-# then is done again by the next worker, exactly as after a crash.
+# From the signal, or the failure of a role, to the end of the process; below the 30 s that Kubernetes gives by default.
+# What was not saved until then is done again by the next worker, exactly as after a crash.
 _STOP_WITHIN_S = 25.0
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Role(Protocol):
         ...
 
 
-async def run_roles(roles: Sequence[Role], stop: asyncio.Event) -> None:
+async def _run_roles(roles: Sequence[Role], stop: asyncio.Event) -> None:
     """Run roles until `stop` is set or one of them breaks; all that have started are stopped in either case.
 
     Raises:
@@ -67,7 +67,12 @@ async def run_roles(roles: Sequence[Role], stop: asyncio.Event) -> None:
             task.cancel()
         for task in done:
             task.result()
+    except StreamsError as error:
+        # Said before roles are stopped: one that hangs may take the reason with it.
+        logger.error("the worker ends: %s%s", error, f" ({error.__cause__})" if error.__cause__ else "")  # noqa: TRY400
+        raise
     finally:
+        _end_in_time()
         stopper.cancel()
         for role in reversed(started):
             try:
@@ -76,8 +81,15 @@ async def run_roles(roles: Sequence[Role], stop: asyncio.Event) -> None:
                 logger.exception("a role did not stop in order; what it did not save is done again")
 
 
+def _end_in_time() -> None:
+    """Whatever hangs (a broker that is gone, a thread of a library) shows in the log and does not hold us up."""
+    faulthandler.dump_traceback_later(_STOP_WITHIN_S, exit=True)
+
+
 def run_worker(make_roles: Callable[[], Sequence[Role]]) -> None:
-    """Run roles in this process until SIGTERM or SIGINT; blocks. What has not stopped 25 s after the signal is ended.
+    """Run roles in this process until SIGTERM, SIGINT or the failure of one; blocks.
+
+    What has not stopped 25 s later is ended.
 
     Args:
         make_roles: makes the roles inside the event loop that they will live in.
@@ -92,12 +104,11 @@ def run_worker(make_roles: Callable[[], Sequence[Role]]) -> None:
 
         def stop_in_time() -> None:
             stop.set()
-            # Whatever hangs (a broker that is gone, a thread of a library) shows in the log and does not hold us up.
-            faulthandler.dump_traceback_later(_STOP_WITHIN_S, exit=True)
+            _end_in_time()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError):
                 loop.add_signal_handler(number, stop_in_time)
-        await run_roles(make_roles(), stop)
+        await _run_roles(make_roles(), stop)
 
     asyncio.run(main())

@@ -325,7 +325,7 @@ class Story:
 
 
 async def _live(role: Role, stop: asyncio.Event) -> None:
-    """What `streams.app.run_roles` does for one role, without looking after the collector of garbage."""
+    """What `streams.app` does for one role, without looking after the collector of garbage."""
     stopper = asyncio.create_task(stop.wait())
     starting = asyncio.create_task(role.start())
     await asyncio.wait([starting, stopper], return_when=asyncio.FIRST_COMPLETED)
