@@ -142,7 +142,8 @@ class _Worker:
         positions |= {partition: restored.manifest.position for partition, restored in found.partitions.items()}
         starts = {TopicPartition(TRANSACTIONS, number): at.next_offset for number, at in positions.items()}
         starts |= {TopicPartition(LABELS, number): at.label_next_offset for number, at in positions.items()}
-        self.ownership.open(opened, Found(found.partitions, found.shared, Sources(starts, {}), answered), self.store)
+        all_found = Found(found.partitions, found.shared, Sources(starts, {}), answered, found.epoch)
+        self.ownership.open(opened, all_found, self.store)
         return time.perf_counter() - started_s
 
     def pay(self, partition: int, cards: NDArray[np.int64]) -> None:

@@ -70,11 +70,13 @@ class RestoredSet:
         partitions: those that have a checkpoint.
         shared: the shared entities; None where no checkpoint has any.
         shared_covers: partitions whose history the shared entities contain.
+        epoch: that what is written from here on belongs to.
     """
 
     partitions: Mapping[int, Restored]
     shared: Room | None
     shared_covers: frozenset[int]
+    epoch: int
 
 
 def contained_in(shared: SharedManifest, found: Mapping[int, list[str]]) -> dict[int, list[str]]:

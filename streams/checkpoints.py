@@ -82,8 +82,8 @@ class CheckpointStore:
             origin: what checkpoints must belong to.
             kept: how many bases of a state are kept, with all changes since the oldest.
             pass_over_foreign: take checkpoints of another origin for nonexistent instead of refusing to start.
-            any_shared: shared entities may be read with other positions: workers tell each other what they lack.
-            on_damaged: told the path of each object or manifest that is not what was written.
+            any_shared: shared entities may have other positions: workers tell each other what they lack.
+            on_damaged: told the path of what is not what was written.
         """
         self._files, root = fsspec.core.url_to_fs(url)
         self._root = root.rstrip("/")
@@ -105,8 +105,7 @@ class CheckpointStore:
         Args:
             subject: the partition.
             layout: of its memory.
-            chain: what it was restored from; where that had another layout, or for None, a base comes first. That of
-                shared entities is never gone on with: another worker may have started from it as well.
+            chain: what it was restored from; with another layout, and for shared entities, a base comes first.
         """
         home = f"{SHARED}/{uuid.uuid4().hex[:12]}" if subject is None else str(subject)
         if chain is not None and chain.layout == layout and subject is not None:
@@ -210,7 +209,7 @@ class CheckpointStore:
         """Read what fits together best: shared entities that contain as many of the partitions as possible.
 
         A partition that no such set contains is read from its own latest checkpoint. Where there is no set, or any will
-        do, the newest shared entities count: they know what they contain of each partition.
+        do, the newest shared entities count; they know what they contain.
 
         Args:
             partitions: wanted.
@@ -220,24 +219,23 @@ class CheckpointStore:
 
         Raises:
             ClusterError: checkpoints belong to another cluster, to topics made anew, or to another consumer group.
-            CheckpointError: they belong to another configuration of state, have another format, or the store does not
-                answer.
+            CheckpointError: they belong to another shape of state, have another format, or the store does not answer.
         """
         try:
             self._files.invalidate_cache()
             found = {partition: self._checkpoints(str(partition)) for partition in sorted(partitions)}
             self._check_formats(found)
-            self._count_epoch([name for names in found.values() for name in names], generation)
+            epoch = self._epoch_of([name for names in found.values() for name in names], generation)
             self._shared_seen.clear()
             for path, shared in () if self._any_shared else self._shared_manifests(found):
-                restored = self._load_set(path, shared, found, new_room)
+                restored = self._load_set(path, shared, found, new_room, epoch)
                 if restored is not None:
                     return restored
             latest, shared_room = self._load_apart(found, new_room, with_shared=with_shared)
         except OSError as error:
             message = f"cannot read checkpoints: {error}"
             raise CheckpointError(message) from error
-        return RestoredSet({p: kept for p, kept in latest.items() if kept is not None}, shared_room, frozenset())
+        return RestoredSet({p: kept for p, kept in latest.items() if kept is not None}, shared_room, frozenset(), epoch)
 
     def _check_formats(self, found: Mapping[int, list[str]]) -> None:
         """Refuse checkpoints of another format before anything of them is taken for something else."""
@@ -278,8 +276,8 @@ class CheckpointStore:
                 return room
         return None
 
-    def _count_epoch(self, names: list[str], generation: int) -> None:
-        """Begin a new epoch where a checkpoint has a generation that the group has not reached."""
+    def _epoch_of(self, names: list[str], generation: int) -> int:
+        """The epoch of checkpoints; a new one where one of them has a generation that the group has not reached."""
         epoch, highest = max((generation_of(name) for name in names), default=(0, 0))
         if highest > generation:
             logger.warning(
@@ -287,10 +285,14 @@ class CheckpointStore:
                 self._origin.group, generation, highest,
             )  # fmt: skip
             epoch += 1
-        self._epoch = max(self._epoch, epoch)
+        return epoch
+
+    def go_on_from(self, restored_epoch: int) -> None:
+        """Write in this epoch from now on. Reading alone changes nothing: its generation may be over by now."""
+        self._epoch = max(self._epoch, restored_epoch)
 
     def _load_set(
-        self, path: str, shared: SharedManifest, found: Mapping[int, list[str]], new_room: NewRoom
+        self, path: str, shared: SharedManifest, found: Mapping[int, list[str]], new_room: NewRoom, epoch: int
     ) -> RestoredSet | None:
         """Read the set around one checkpoint of shared entities; None where a part of it is damaged."""
         contained = contained_in(shared, found)
@@ -307,7 +309,7 @@ class CheckpointStore:
         if room is None or any(restored[partition] is None for partition in contained):
             return None
         kept = {partition: each for partition, each in restored.items() if each is not None}
-        return RestoredSet(kept, room, frozenset(contained))
+        return RestoredSet(kept, room, frozenset(contained), epoch)
 
     def _latest(self, partition: int, names: list[str], new_room: NewRoom) -> Restored | None:
         """Read the first of these checkpoints that is whole."""

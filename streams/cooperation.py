@@ -27,7 +27,10 @@ from aiokafka.coordinator.protocol import (  # type: ignore[import-untyped]
     ConsumerProtocolMemberAssignment,
     ConsumerProtocolMemberMetadata,
 )
-from aiokafka.errors import UnknownTopicOrPartitionError  # type: ignore[import-untyped]
+from aiokafka.errors import (  # type: ignore[import-untyped]
+    RebalanceInProgressError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.protocol.commit import OffsetCommitRequest  # type: ignore[import-untyped]
 
 from streams.dealing import NOTHING, Claim, deal
@@ -36,17 +39,22 @@ from streams.records import TopicPartition
 # What an assignment says that was dealt so that nobody has to stop.
 _MARK = b"cardwatch-1"
 _VERSION = 0
+_TAKEOVER_CHECK_S = 0.01
 
 
 class Keeper(Protocol):
     """Who reads the partitions of a member; called from the coordinator's thread."""
 
     async def prepare(self, partitions: frozenset[TopicPartition], generation: int) -> None:
-        """Get ready to take these over, while others are read on; returns when the takeover before is complete."""
+        """Get ready to take these over, while others are read on."""
         ...
 
     def stay(self, partitions: frozenset[TopicPartition]) -> None:
         """Of what is revoked next, these stay."""
+        ...
+
+    def is_taking_over(self) -> bool:
+        """Whether what was assigned last is not taken over yet."""
         ...
 
 
@@ -65,16 +73,16 @@ class StayingAssignor:
     def __init__(self) -> None:
         """Own nothing."""
         self._claim = NOTHING
-        self.goes_on = False
+        self.was_marked = False
 
     def follow(self, generation: int, assignment: Any) -> None:
         """From now on own what is assigned."""
         self._claim = Claim(generation, frozenset(place.partition for place in assignment.partitions()))
-        self.goes_on = assignment.user_data == _MARK
+        self.was_marked = is_marked(assignment)
 
     def give_up(self) -> None:
         """Own nothing any more."""
-        self._claim, self.goes_on = NOTHING, False
+        self._claim, self.was_marked = NOTHING, False
 
     def metadata(self, topics: Iterable[str]) -> Any:
         """What this member says of itself when it joins."""
@@ -96,6 +104,11 @@ class StayingAssignor:
 
     def on_assignment(self, assignment: Any) -> None:
         """Nothing: `follow` has it."""
+
+
+def is_marked(assignment: Any) -> bool:
+    """Whether an assignment was dealt so that nobody has to stop."""
+    return bool(assignment.user_data == _MARK)
 
 
 def _claim_of(user_data: bytes | None) -> Claim:
@@ -130,46 +143,90 @@ class _Coordinator(GroupCoordinator):  # type: ignore[misc] # aiokafka has no ty
 
 
 class _StayingCoordinator(_Coordinator):
-    """A member of a group that goes on while it joins."""
+    """A member of a group that goes on while it joins.
+
+    Attributes:
+        goes_on: in the join that is under way, or was last.
+        joins: a request to join may be under way. The broker answers nothing that comes behind it on this connection
+            until the group is dealt out.
+    """
 
     assignor: StayingAssignor
     keeper: Keeper
     goes_on = False
+    joins = False
+    _thrown_out: asyncio.Future[None]
     _group_subscription: Any
 
     async def _on_join_prepare(self, previous_assignment: Any) -> None:
-        is_member = self.generation != OffsetCommitRequest.DEFAULT_GENERATION_ID
-        self.goes_on = is_member and previous_assignment is not None and self.assignor.goes_on
-        if not self.goes_on:
+        # Two takeovers at a time are more than Faust can keep apart, and this one may ask the coordinator.
+        while (goes_on := self._may_go_on(previous_assignment)) and self.keeper.is_taking_over():  # noqa: ASYNC110
+            await asyncio.sleep(_TAKEOVER_CHECK_S)
+        self.goes_on = goes_on
+        self._thrown_out = asyncio.get_running_loop().create_future()
+        if not goes_on:
             self.assignor.give_up()
             self.keeper.stay(frozenset())
             await super()._on_join_prepare(previous_assignment)
+        self.joins = True
+
+    def _may_go_on(self, previous_assignment: Any) -> bool:
+        is_member = self.generation != OffsetCommitRequest.DEFAULT_GENERATION_ID and not self._closing.done()
+        return is_member and previous_assignment is not None and self.assignor.was_marked
+
+    async def _do_rejoin_group(self, subscription: Any) -> bool:
+        if self.goes_on and self.generation == OffsetCommitRequest.DEFAULT_GENERATION_ID:
+            return False  # thrown out a moment ago: what goes on has to stop first
+        return bool(await super()._do_rejoin_group(subscription))
 
     async def _on_join_complete(
         self, generation: int, member_id: str, protocol: str, member_assignment_bytes: bytes
     ) -> None:
+        self.joins = False
         assignment = ConsumerProtocolMemberAssignment.decode(member_assignment_bytes)
         before = self._subscription.subscription.assignment
         had = _places(before.tps) if self.goes_on else frozenset()
         has = _places(assignment.partitions())
         if self.goes_on:
-            # Reading checkpoints may take longer than the group waits for a sign of life.
-            self._start_heartbeat_task()
-            await self.keeper.prepare(has - had, generation)
+            # Who deals by range has given to others what this member goes on with: there is no time to prepare.
+            if is_marked(assignment) and not await self._prepare(has - had, generation):
+                return
             self.keeper.stay(has)
             led = self._group_subscription
             await super()._on_join_prepare(before)
             self._group_subscription = led
         await super()._on_join_complete(generation, member_id, protocol, member_assignment_bytes)
         self.assignor.follow(generation, assignment)
-        if had - has and self.assignor.goes_on:
+        if had - has and self.assignor.was_marked:
             self.request_rejoin()
+
+    async def _prepare(self, partitions: frozenset[TopicPartition], generation: int) -> bool:
+        """Let the keeper prepare; False where this member is thrown out meanwhile, and is to stop at once."""
+        # Reading checkpoints may take longer than the group waits for a sign of life.
+        self._start_heartbeat_task()
+        preparing = asyncio.ensure_future(self.keeper.prepare(partitions, generation))
+        await asyncio.wait([preparing, self._thrown_out], return_when=asyncio.FIRST_COMPLETED)
+        return not self._thrown_out.done()
+
+    async def _do_commit_offsets(self, assignment: Any, offsets: Any) -> None:
+        """Commit, but not behind a request to join.
+
+        It would be read as one of a generation that is over, and this member would take itself for thrown out.
+
+        Raises:
+            RebalanceInProgressError: a join may be under way.
+        """
+        if self.joins:
+            raise RebalanceInProgressError
+        await super()._do_commit_offsets(assignment, offsets)
 
     def reset_generation(self) -> None:
         super().reset_generation()
         if self.goes_on:
             # Thrown out of the group while joining it: what goes on has to stop first.
             self._performed_join_prepare = False
+            if not self._thrown_out.done():
+                self._thrown_out.set_result(None)
 
 
 def _places(partitions: Iterable[Any]) -> frozenset[TopicPartition]:

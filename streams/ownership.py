@@ -67,12 +67,14 @@ class Found:
         shared: the shared entities, where a checkpoint has some.
         sources: where to go on reading.
         answered: what the outputs hold already.
+        epoch: of what is written from here on.
     """
 
     partitions: Mapping[int, Restored]
     shared: Room | None
     sources: Sources
     answered: Mapping[int, Answered]
+    epoch: int
 
 
 def _sources_of(partitions: frozenset[int]) -> dict[TopicPartition, int]:
@@ -101,8 +103,7 @@ class Ownership:
         State stays only where the group's generation has moved on by one at most: then nobody else can have owned the
         partition in between.
         """
-        contiguous = self.generation >= 0 and generation - self.generation in {0, 1}
-        kept = wanted & self.partitions.keys() if contiguous else frozenset()
+        kept = wanted & self.partitions.keys() if self.is_next(generation) else frozenset()
         for partition in self.partitions.keys() - kept:
             self._core.drop(partition)
         self.partitions = {partition: self.partitions[partition] for partition in kept}
@@ -111,6 +112,10 @@ class Ownership:
             # The fetcher starts again from `position`, and brings these once more.
             owned.waiting_labels.clear()
         return wanted - kept
+
+    def is_next(self, generation: int) -> bool:
+        """Whether nobody else can have owned what is owned, between the generation now and this one."""
+        return self.generation >= 0 and generation - self.generation in {0, 1}
 
     def read(self, partitions: frozenset[int], generation: int, store: CheckpointStore) -> Found:
         """Read checkpoints, what the logs hold, and the tails of outputs; blocks, touches nothing of this worker.
@@ -131,11 +136,12 @@ class Ownership:
             wanted[TopicPartition(LABELS, partition)] = position.label_next_offset
         with self._open_tails(wanted) as (spans, _):
             sources = place_sources(wanted, spans)
-        return Found(found.partitions, found.shared, sources, read_answered(self._open_tails, starts))
+        return Found(found.partitions, found.shared, sources, read_answered(self._open_tails, starts), found.epoch)
 
     def open(self, opened: frozenset[int], found: Found, store: CheckpointStore) -> None:
         """Take over what `read` found; checkpoints go on from it in `store`."""
         restored, answered = found.partitions, found.answered
+        store.go_on_from(found.epoch)
         if not self.partitions and not (self._hears_others and self._knows_shared):
             self._knows_shared = True
             self._core.open_shared(found.shared)

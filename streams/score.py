@@ -99,6 +99,7 @@ class ScoreRole:
         # Between a revocation and the next assignment nothing may be done for the partitions still in memory.
         self._is_active = False
         self._prepared: _Prepared | None = None
+        self._reading = asyncio.Lock()
 
     async def start(self) -> None:
         """Check the cluster, then join the group.
@@ -156,8 +157,9 @@ class ScoreRole:
             self._prepared = _Prepared(numbers, generation, await self._read(numbers, generation))
 
     async def _read(self, numbers: frozenset[int], generation: int) -> Found:
-        """Read what partitions are to be taken over with."""
-        return await asyncio.to_thread(self._ownership.read, numbers, generation, self._writer().store)
+        """Read what partitions are to be taken over with; one reading at a time."""
+        async with self._reading:
+            return await asyncio.to_thread(self._ownership.read, numbers, generation, self._writer().store)
 
     async def assigned(
         self, partitions: frozenset[TopicPartition], generation: int
@@ -172,11 +174,14 @@ class ScoreRole:
             raise TopicError(message)
         for number in self._ownership.partitions.keys() - wanted:
             self._metrics.forget_partition(number)
+        if self._ownership.partitions and not self._ownership.is_next(generation):
+            # What is dropped now was not given up, and what it said may be on its way still: it is to be read back.
+            await self._producer.drained()
         opened = self._ownership.keep(wanted, generation)
+        prepared, self._prepared = self._prepared, None
         if opened:
             await asyncio.to_thread(self._broadcast.wait_caught_up)
             self._take_broadcast()
-            prepared, self._prepared = self._prepared, None
             if prepared is not None and (prepared.partitions, prepared.generation) == (opened, generation):
                 found = prepared.found
             else:

@@ -55,7 +55,6 @@ _EMBEDDED_FETCH_WAIT_MS = 10
 _MAXIMUM_POLL_INTERVAL_S = 24 * 3600.0
 _STALL_CHECKS = 4
 _COORDINATOR_CHECK_S = 0.5
-_TAKEOVER_CHECK_S = 0.01
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class _ConsumerThread(AIOKafkaConsumerThread):
         # Faust takes aiokafka's round-robin assignor when an app has no tables. It deals out partitions without
         # regard to their topics; by range, partition p of every topic goes to the same worker.
         shell = _shell_of(self.app)
-        self._assignor = StayingAssignor() if shell.goes_on else RangePartitionAssignor
+        self._assignor = StayingAssignor() if shell.may_go_on else RangePartitionAssignor
         consumer._partition_assignment_strategy = (self._assignor,)  # noqa: SLF001
         embedded = shell.settings.embedded
         consumer._fetch_max_wait_ms = _EMBEDDED_FETCH_WAIT_MS if embedded else _FETCH_WAIT_MS  # noqa: SLF001
@@ -107,10 +106,12 @@ class _ConsumerThread(AIOKafkaConsumerThread):
         if partition not in consumer.assignment():
             return None
         consumer.seek(partition, offset)
+        before = consumer.assignment()
         records = await super()._fetch_records(consumer, {partition}, timeout=_FETCH_WAIT_S, max_records=1)
+        if consumer.assignment() is not before:
+            return None  # whoever takes it over now seeks for itself
         first: int | None = min((found[0].offset for found in records.values()), default=None)
-        if partition in consumer.assignment():
-            consumer.seek(partition, offset if first is None else first)
+        consumer.seek(partition, offset if first is None else first)
         return first
 
     async def take_coordinator_error(self) -> Exception | None:
@@ -191,6 +192,11 @@ class _BatchConsumer(AIOKafkaConsumer):
         if self.app.rebalancing_count != self._assigned_in or self.generation() < 0:
             raise RebalanceAgain
 
+    def resume_flow(self) -> None:
+        """Let records flow, unless the next rebalance has begun: its takeover lets them flow at its end."""
+        if self.app.rebalancing_count == self._assigned_in:
+            super().resume_flow()
+
     async def perform_seek(self) -> None:
         """Ask the handler where to go on, and seek there; Faust calls this last before the flow resumes."""
         self._require_latest()
@@ -198,13 +204,15 @@ class _BatchConsumer(AIOKafkaConsumer):
         assignment = frozenset(TopicPartition(tp.topic, tp.partition) for tp in self.assignment())
         try:
             positions = await shell.turns.take_over(assignment, self.generation())
-            committed: Mapping[TP, int | None] = await self.seek_to_committed()
             wanted = {TP(*tp): at for tp, at in positions.items() if at is not None}
+            if len(wanted) < len(assignment):
+                # Only for who wants it: it is a question to the coordinator for each partition.
+                committed: Mapping[TP, int | None] = await self.seek_to_committed()
+                for tp, at in committed.items():
+                    if at is not None and at >= 0:
+                        shell.turns.next_offsets.setdefault(TopicPartition(*tp), at)
             if wanted:
                 await self.seek_wait(wanted)
-            for tp, at in committed.items():
-                if at is not None and at >= 0:
-                    shell.turns.next_offsets.setdefault(TopicPartition(*tp), at)
         except Exception as error:
             await shell.turns.break_down(error)
             raise
@@ -298,7 +306,7 @@ class StreamShell:
         app.on_partitions_assigned.connect(self._on_assigned)
         app.on_before_shutdown.connect(self._on_before_shutdown)
         # On the embedded broker one worker is alone, and needs no more rebalances than there have to be.
-        self.goes_on = isinstance(handler, PreparingHandler) and not settings.embedded
+        self.may_go_on = isinstance(handler, PreparingHandler) and not settings.embedded
         self._loop: asyncio.AbstractEventLoop | None = None
         self._staying: frozenset[TopicPartition] = frozenset()
         self._starting: asyncio.Task[None] | None = None
@@ -343,21 +351,18 @@ class StreamShell:
 
     async def prepare(self, partitions: frozenset[TopicPartition], generation: int) -> None:
         """See `streams.cooperation.Keeper`."""
-        if self._loop is not None:
+        if self._loop is not None and not self._app.should_stop:
             await asyncio.wrap_future(
-                asyncio.run_coroutine_threadsafe(self._prepare(partitions, generation), self._loop)
+                asyncio.run_coroutine_threadsafe(self.turns.prepare(partitions, generation), self._loop)
             )
-
-    async def _prepare(self, partitions: frozenset[TopicPartition], generation: int) -> None:
-        """Wait for the takeover before, for two at a time are more than Faust can keep apart; then prepare."""
-        while self._app.rebalancing and not self._app.should_stop:  # noqa: ASYNC110 - Faust has no event for its end
-            await asyncio.sleep(_TAKEOVER_CHECK_S)
-        if not self._app.should_stop:
-            await self.turns.prepare(partitions, generation)
 
     def stay(self, partitions: frozenset[TopicPartition]) -> None:
         """See `streams.cooperation.Keeper`."""
         self._staying = partitions
+
+    def is_taking_over(self) -> bool:
+        """See `streams.cooperation.Keeper`."""
+        return bool(self._app.rebalancing and not self._app.should_stop)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Commit the next offsets to read; False where the group has moved on and the commit means nothing."""

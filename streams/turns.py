@@ -90,7 +90,7 @@ class Turns:
         self.taken: frozenset[TopicPartition] = frozenset()
         self.next_offsets: dict[TopicPartition, int] = {}
         self._handler = handler
-        # What the handler has, and what of it somebody waits to get; of a takeover under way that is known only then.
+        # What the handler has; and what it is to give up, be it held already or still being taken over.
         self._held: frozenset[TopicPartition] = frozenset()
         self._leaving: frozenset[TopicPartition] = frozenset()
         self._one_at_a_time = asyncio.Lock()
@@ -126,23 +126,23 @@ class Turns:
         """
         generation = member.generation()
         for partition, records in fetched.items():
+            if not member.flows() or generation != member.generation():
+                return  # the seek of the rebalance under way goes back to what is dropped here
             if partition in self.taken and self._leaves_gap(partition, records):
                 await self._look_for(partition, generation, member)
-            elif not await self.alone(self._deliver(partition, records, generation, member)):
-                return  # the seek of the rebalance under way goes back to what is dropped here
+            else:
+                await self.alone(self._deliver(partition, records, generation, member))
 
     async def _deliver(
         self, partition: TopicPartition, records: list[RawRecord], generation: int, member: Membership
-    ) -> bool:
-        """Give one partition's records to the handler, in its turn; False where a rebalance is under way."""
-        if not member.flows() or generation != member.generation():
-            return False
-        if partition in self.taken and not self._leaves_gap(partition, records):
+    ) -> None:
+        """Give one partition's records to the handler, in its turn, unless a rebalance has begun while they waited."""
+        is_current = member.flows() and generation == member.generation()
+        if is_current and partition in self.taken and not self._leaves_gap(partition, records):
             with log_context(topic=partition.topic, partition=partition.partition, offset=records[0].offset):
                 await self._handler.batch(partition, records)
             self.next_offsets[partition] = records[-1].offset + 1
             self.note_progress()
-        return True
 
     def _leaves_gap(self, partition: TopicPartition, records: list[RawRecord]) -> bool:
         """Whether a fetch begins behind what is to come next."""

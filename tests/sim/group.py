@@ -190,12 +190,16 @@ class SimShell:
     async def _joined(self) -> frozenset[TopicPartition]:
         """Join, and wait for what is dealt."""
         self._group.join(self, self._claim)
-        while (partitions := self._group.assignment(self)) is None:
+        while True:
             await asyncio.sleep(_JOIN_LOOKS_S)
             if not self._group.knows(self):  # silent for too long while it waited
                 await self._give_up_all()
                 self._group.join(self, self._claim)
-        return partitions
+            partitions = self._group.assignment(self)
+            if partitions is not None:
+                if not self.process.world.chance(self.process.world.chances.lost_assignment):
+                    return partitions
+                self._group.join(self, self._claim)
 
     async def _give_up_all(self) -> None:
         """Own nothing any more."""

@@ -112,6 +112,7 @@ def plan_of(seed: int) -> Plan:
             disk_full=rng.choice((0.0, 0.0, 0.1)),
             gap=rng.choice((0.0, 0.1)),
             lost_fetch=rng.choice((0.0, 0.0, 0.05)),
+            lost_assignment=rng.choice((0.0, 0.2)),
         ),
     )
 

@@ -30,6 +30,7 @@ class Chances:
         refused_output: that a record is reported as not delivered, though it may be in the log.
         disk_full: that an object of a checkpoint cannot be written.
         gap: that an offset of the input is taken by no record.
+        lost_assignment: that a member is not told what it was dealt, and joins once more.
         lost_fetch: that what a fetch brings is dropped on its way, and the next one goes on behind it.
     """
 
@@ -42,6 +43,7 @@ class Chances:
     disk_full: float = 0.0
     gap: float = 0.0
     lost_fetch: float = 0.0
+    lost_assignment: float = 0.0
 
 
 class Process:

@@ -100,7 +100,8 @@ class Life:
         at = found.partitions[0].manifest.position if found.partitions else Position(0, 0)
         starts = {TopicPartition(TRANSACTIONS, 0): at.next_offset, TopicPartition(LABELS, 0): at.label_next_offset}
         sources = Sources(starts, {})
-        self.ownership.open(opened, Found(found.partitions, found.shared, sources, {0: Answered()}), self.store)
+        all_found = Found(found.partitions, found.shared, sources, {0: Answered()}, found.epoch)
+        self.ownership.open(opened, all_found, self.store)
 
     def place(self) -> int:
         """How many events of the log are in state; offsets have no holes here."""

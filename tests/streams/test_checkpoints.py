@@ -38,6 +38,7 @@ class Writer:
     def take_over(self, *partitions: int) -> RestoredSet:
         """Start from what is there."""
         found = self.store.load(partitions, self.generation, Numbers)
+        self.store.go_on_from(found.epoch)
         for partition in partitions:
             restored = found.partitions.get(partition)
             self.store.open_chain(partition, Numbers.layout, restored.manifest.chain if restored else None)
@@ -272,6 +273,19 @@ def test_a_group_made_anew_begins_an_epoch(url: str) -> None:
     anew.write(20)
     before.write(15, prune=False)
     assert offsets_of(load(url, 0, generation=2)) == {0: 20}
+
+
+def test_what_was_read_for_a_generation_that_is_over_changes_nothing(url: str) -> None:
+    """Who reads late meets its successor's checkpoints, and must not take its group for made anew: it only lost."""
+    late = Writer(url, generation=3)
+    late.take_over(0)
+    late.write(10)
+    successor = Writer(url, generation=5)
+    successor.take_over(0)
+    successor.write(20)
+    assert late.store.load([0], 4, Numbers).epoch == 1
+    late.write(15, prune=False)
+    assert offsets_of(load(url, 0, generation=6)) == {0: 20}
 
 
 def test_partitions_of_two_workers_are_taken_together(url: str) -> None:

@@ -152,5 +152,5 @@ def test_a_leader_without_our_mark_is_followed_as_before() -> None:
     assignor, cluster, goes_on = StayingAssignor(), Cluster(labels=1, payments=1), []
     for generation, leader in enumerate((RangePartitionAssignor, StayingAssignor(), RangePartitionAssignor)):
         assignor.follow(generation, leader.assign(cluster, {"a": assignor.metadata(["labels"])})["a"])
-        goes_on.append(assignor.goes_on)
+        goes_on.append(assignor.was_marked)
     assert goes_on == [False, True, False]

@@ -23,9 +23,10 @@ class Consumer:
 
     def __init__(self) -> None:
         self.sought: dict[TP, int] = {}
+        self.assigned = {_OURS}
 
     def assignment(self) -> set[TP]:
-        return {_OURS}
+        return self.assigned
 
     def seek(self, partition: TP, offset: int) -> None:
         self.sought[partition] = offset
@@ -65,6 +66,20 @@ def test_what_seems_to_be_missing_is_looked_for_in_the_log(
     assert consumer.sought == {_OURS: sought}
     assert asyncio.run(thread.find(_LOST, 5)) is None
     assert consumer.sought == {_OURS: sought}
+
+
+def test_a_look_that_waited_through_a_rebalance_seeks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes the partition over again has said where to go on."""
+    thread, consumer = _ConsumerThread.__new__(_ConsumerThread), Consumer()
+
+    async def fetch(*_: Any, **__: Any) -> Any:
+        consumer.assigned, consumer.sought = {_OURS}, {}
+        return {_OURS: [SimpleNamespace(offset=9)]}
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fetch)
+    monkeypatch.setattr(thread, "_consumer", consumer)
+    assert asyncio.run(thread.find(_OURS, 5)) is None
+    assert consumer.sought == {}
 
 
 def seeking(monkeypatch: pytest.MonkeyPatch, handler: Any, committed: dict[TP, int | None]) -> _BatchConsumer:
