@@ -114,6 +114,18 @@ class _ConsumerThread(AIOKafkaConsumerThread):
         consumer.seek(partition, offset if first is None else first)
         return first
 
+    def read_to(self, partition: TP) -> int | None:
+        """Up to where a partition was read, gaps at its end included; None where nothing was sought yet."""
+        subscription = self._consumer and self._consumer._subscription.subscription  # noqa: SLF001
+        state = subscription and subscription.assignment and subscription.assignment.state_value(partition)
+        return int(state.position) if state and state.has_valid_position else None
+
+    async def seek_back(self, partition: TP, offset: int) -> None:
+        """Read on from an offset, where the partition is still ours."""
+        consumer: Any = self._consumer
+        if partition in consumer.assignment():
+            consumer.seek(partition, offset)
+
     async def take_coordinator_error(self) -> Exception | None:
         """Take the error that aiokafka's coordinator holds out to its user, so that it goes on.
 
@@ -309,6 +321,8 @@ class StreamShell:
         self.may_go_on = isinstance(handler, PreparingHandler) and not settings.embedded
         self._loop: asyncio.AbstractEventLoop | None = None
         self._staying: frozenset[TopicPartition] = frozenset()
+        # By partition, from where on it was read once more to see whether there is anything.
+        self._read_twice: dict[TopicPartition, int] = {}
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -376,8 +390,27 @@ class StreamShell:
         for tp in self.turns.taken:
             end = consumer.highwater(TP(tp.topic, tp.partition))
             if end is not None:
-                lags[tp] = max(0, end - self.turns.next_offsets.get(tp, 0))
+                lags[tp] = max(0, end - self._read_to(tp))
         return lags
+
+    def _read_to(self, partition: TopicPartition) -> int:
+        """What was delivered of a partition, and what of the log behind that is known to hold no record."""
+        next_offset = self.turns.next_offsets.get(partition, 0)
+        if self._read_twice.get(partition) == next_offset:
+            return max(next_offset, self._app.consumer._thread.read_to(TP(*partition)) or 0)  # noqa: SLF001
+        return next_offset
+
+    async def _read_again(self) -> None:
+        """Read what was read and did not arrive once more: it comes now, or is a gap, as the end of a transaction."""
+        thread = self._app.consumer._thread  # noqa: SLF001
+        for partition in self.turns.taken:
+            next_offset = self.turns.next_offsets.get(partition)
+            position = thread.read_to(TP(*partition))
+            if next_offset is None or position is None or self.turns.is_handing_over:
+                continue
+            if position > next_offset and self._read_twice.get(partition) != next_offset:
+                self._read_twice[partition] = next_offset
+                await thread.call_thread(thread.seek_back, TP(*partition), next_offset)
 
     async def _run(self, starting: asyncio.Task[None]) -> None:
         """Wait for Faust to start and then to crash; a crash inside Faust is a failure of the role."""
@@ -398,6 +431,8 @@ class StreamShell:
         while True:
             await asyncio.sleep(self.settings.stall_timeout_s / _STALL_CHECKS)
             waited_s = loop.time() - self.turns.progress_s
+            if self.turns.taken:
+                await self._read_again()
             waiting = self.waits_for()
             if waiting is None:
                 self.turns.note_progress()
@@ -445,6 +480,7 @@ class StreamShell:
         # Faust stops the flow only where something is assigned: what comes first to a member that had nothing would be
         # delivered before anybody has taken it over.
         self._app.consumer.stop_flow()
+        self._read_twice.clear()
         lost = frozenset(TopicPartition(tp.topic, tp.partition) for tp in revoked) - self._staying
         await self.turns.give_up(lost)
 

@@ -81,6 +81,7 @@ class Turns:
         progress_s: when something was last delivered or taken over, by the event loop's clock.
         taken: the partitions of this role now.
         next_offsets: what is to be delivered next of each, where that is known.
+        is_handing_over: records of a fetch are on their way to the handler.
     """
 
     def __init__(self, role: str, handler: BatchHandler) -> None:
@@ -89,6 +90,7 @@ class Turns:
         self.progress_s = 0.0
         self.taken: frozenset[TopicPartition] = frozenset()
         self.next_offsets: dict[TopicPartition, int] = {}
+        self.is_handing_over = False
         self._handler = handler
         # What the handler has; and what it is to give up, be it held already or still being taken over.
         self._held: frozenset[TopicPartition] = frozenset()
@@ -125,13 +127,17 @@ class Turns:
         stopped.
         """
         generation = member.generation()
-        for partition, records in fetched.items():
-            if not member.flows() or generation != member.generation():
-                return  # the seek of the rebalance under way goes back to what is dropped here
-            if partition in self.taken and self._leaves_gap(partition, records):
-                await self._look_for(partition, generation, member)
-            else:
-                await self.alone(self._deliver(partition, records, generation, member))
+        self.is_handing_over = True
+        try:
+            for partition, records in fetched.items():
+                if not member.flows() or generation != member.generation():
+                    return  # the seek of the rebalance under way goes back to what is dropped here
+                if partition in self.taken and self._leaves_gap(partition, records):
+                    await self._look_for(partition, generation, member)
+                else:
+                    await self.alone(self._deliver(partition, records, generation, member))
+        finally:
+            self.is_handing_over = False
 
     async def _deliver(
         self, partition: TopicPartition, records: list[RawRecord], generation: int, member: Membership

@@ -67,6 +67,19 @@ class Consumer:
     def __init__(self, *, assigned: int, highwater: int | None = None, read: int | None = None) -> None:
         self._assigned, self._highwater = assigned, highwater
         self.next_offset = None if read is None else read + 1
+        self._thread = self
+        self.at: int | None = self.next_offset
+        self.sought: list[int] = []
+
+    def read_to(self, _partition: Any) -> int | None:
+        return self.at
+
+    async def call_thread(self, function: Any, *arguments: Any) -> Any:
+        return await function(*arguments)
+
+    async def seek_back(self, _partition: Any, offset: int) -> None:
+        self.sought.append(offset)
+        self.at = offset
 
     def assignment(self) -> set[Any]:
         return {SOURCE} if self._assigned else set()
@@ -145,3 +158,25 @@ def test_who_has_nothing_to_do_does_not_stall(consumer: Consumer | None) -> None
     """A spare worker without partitions, and one that has read everything, wait for ever and stay ready."""
     is_taken = consumer is not None and bool(consumer.assignment())
     assert shell(Vitals(), consumer, rebalancing=False, taken=is_taken).waits_for() is None
+
+
+def test_the_end_of_a_transaction_is_no_record_that_waits() -> None:
+    """It takes an offset and brings nothing: what was read and did not arrive is read once more, and then known."""
+
+    async def story() -> None:
+        consumer = Consumer(assigned=1, highwater=12, read=10)
+        watched = shell(Vitals(), consumer, rebalancing=False, taken=True)
+        consumer.at = 12
+        assert watched.waits_for() == "1 records wait"
+        for _ in range(2):
+            await watched._read_again()
+            assert consumer.sought == [11]
+            assert watched.waits_for() == ("1 records wait" if consumer.at == 11 else None)
+            consumer.at = 12
+        watched.turns.next_offsets[SOURCE] = 5
+        assert watched.waits_for() == "7 records wait"
+        watched.turns.is_handing_over = True
+        await watched._read_again()
+        assert consumer.sought == [11]
+
+    asyncio.run(story())

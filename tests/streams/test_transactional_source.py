@@ -1,0 +1,48 @@
+"""Payments that come in Kafka's transactions, whose ends take offsets that no record has."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from confluent_kafka import Producer
+from prometheus_client import CollectorRegistry
+
+from streams.score import score_role
+from streams.topics import DECISIONS, TRANSACTIONS
+from tests.streams.kafka_world import World, eventually, running
+from tests.streams.raw_records import raw_transaction
+from tests.streams.stand_in import StandInCore
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+_STALL_S = 6.0
+_PAYMENTS = 5
+
+
+@pytest.mark.parametrize("world", ["real"], indirect=True)
+def test_a_topic_that_falls_silent_after_a_transaction_is_no_stall(world: World) -> None:
+    """Each payment is answered once, and a worker that has read everything goes on for ever."""
+    quick = replace(world, settings=replace(world.settings, recovery_timeout_s=_STALL_S - 1, stall_timeout_s=_STALL_S))
+    writer = Producer({"bootstrap.servers": world.settings.bootstrap_servers, "transactional.id": "payments"})
+    writer.init_transactions(30)
+
+    def pay(number: int) -> None:
+        writer.begin_transaction()
+        writer.produce(TRANSACTIONS, raw_transaction(transaction_id=f"t-{number}").value, b"card-a")
+        writer.commit_transaction(30)
+
+    async def run() -> None:
+        role = score_role(StandInCore(), quick.worker("one"), CollectorRegistry())
+        async with running(role):
+            for number in range(_PAYMENTS):
+                await asyncio.to_thread(pay, number)
+                await eventually(lambda: len(world.values(DECISIONS)) > number, "it is answered")  # noqa: B023
+            broken = asyncio.create_task(role.wait_broken())
+            done, _ = await asyncio.wait([broken], timeout=3 * _STALL_S)
+            assert not done
+            broken.cancel()
+
+    asyncio.run(run())
+    assert [decision["transaction_id"] for decision in world.values(DECISIONS)] == [f"t-{n}" for n in range(_PAYMENTS)]
