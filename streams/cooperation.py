@@ -164,6 +164,8 @@ class _StayingCoordinator(_Coordinator):
             await asyncio.sleep(_TAKEOVER_CHECK_S)
         self.goes_on = goes_on
         self._thrown_out = asyncio.get_running_loop().create_future()
+        if self._closing.done():
+            return  # the last checkpoint is committed, or never will be
         if not goes_on:
             self.assignor.give_up()
             self.keeper.stay(frozenset())
@@ -175,8 +177,8 @@ class _StayingCoordinator(_Coordinator):
         return is_member and previous_assignment is not None and self.assignor.was_marked
 
     async def _do_rejoin_group(self, subscription: Any) -> bool:
-        if self.goes_on and self.generation == OffsetCommitRequest.DEFAULT_GENERATION_ID:
-            return False  # thrown out a moment ago: what goes on has to stop first
+        if self._closing.done() or (self.goes_on and self.generation == OffsetCommitRequest.DEFAULT_GENERATION_ID):
+            return False  # who was thrown out a moment ago and goes on has to stop first
         return bool(await super()._do_rejoin_group(subscription))
 
     async def _on_join_complete(
@@ -188,8 +190,11 @@ class _StayingCoordinator(_Coordinator):
         had = _places(before.tps) if self.goes_on else frozenset()
         has = _places(assignment.partitions())
         if self.goes_on:
+            # What comes may take longer than the group waits for a sign of life.
+            self._start_heartbeat_task()
             # Who deals by range has given to others what this member goes on with: there is no time to prepare.
             if is_marked(assignment) and not await self._prepare(has - had, generation):
+                self.request_rejoin()
                 return
             self.keeper.stay(has)
             led = self._group_subscription
@@ -201,12 +206,11 @@ class _StayingCoordinator(_Coordinator):
             self.request_rejoin()
 
     async def _prepare(self, partitions: frozenset[TopicPartition], generation: int) -> bool:
-        """Let the keeper prepare; False where this member is thrown out meanwhile, and is to stop at once."""
-        # Reading checkpoints may take longer than the group waits for a sign of life.
-        self._start_heartbeat_task()
+        """Let the keeper prepare; False where this member is thrown out or leaves meanwhile, and is to stop at once."""
         preparing = asyncio.ensure_future(self.keeper.prepare(partitions, generation))
-        await asyncio.wait([preparing, self._thrown_out], return_when=asyncio.FIRST_COMPLETED)
-        return not self._thrown_out.done()
+        ends = [self._thrown_out, self._closing]
+        await asyncio.wait([preparing, *ends], return_when=asyncio.FIRST_COMPLETED)
+        return not any(end.done() for end in ends)
 
     async def _do_commit_offsets(self, assignment: Any, offsets: Any) -> None:
         """Commit, but not behind a request to join.

@@ -154,7 +154,9 @@ class ScoreRole:
         self._prepared = None
         if numbers:
             await asyncio.to_thread(self._broadcast.wait_caught_up)
-            self._prepared = _Prepared(numbers, generation, await self._read(numbers, generation))
+            found = await self._read(numbers, generation)
+            if generation > self._ownership.generation:
+                self._prepared = _Prepared(numbers, generation, found)
 
     async def _read(self, numbers: frozenset[int], generation: int) -> Found:
         """Read what partitions are to be taken over with; one reading at a time."""

@@ -16,6 +16,7 @@ It overrides and reads private names of Faust and aiokafka; `streams.seam_names`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import tempfile
 from collections.abc import Awaitable, Mapping
@@ -53,7 +54,7 @@ _FETCH_WAIT_MS = 500
 _EMBEDDED_FETCH_WAIT_MS = 10
 # A spare worker without partitions polls nothing; a short limit would throw it out of the group again and again.
 _MAXIMUM_POLL_INTERVAL_S = 24 * 3600.0
-_STALL_CHECKS = 4
+_STALL_CHECKS = 6
 _COORDINATOR_CHECK_S = 0.5
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,8 @@ class _ConsumerThread(AIOKafkaConsumerThread):
         """Up to where a partition was read, gaps at its end included; None where nothing was sought yet."""
         subscription = self._consumer and self._consumer._subscription.subscription  # noqa: SLF001
         state = subscription and subscription.assignment and subscription.assignment.state_value(partition)
-        return int(state.position) if state and state.has_valid_position else None
+        position: int | None = state._position if state else None  # noqa: SLF001
+        return position
 
     async def seek_back(self, partition: TP, offset: int) -> None:
         """Read on from an offset, where the partition is still ours."""
@@ -321,8 +323,9 @@ class StreamShell:
         self.may_go_on = isinstance(handler, PreparingHandler) and not settings.embedded
         self._loop: asyncio.AbstractEventLoop | None = None
         self._staying: frozenset[TopicPartition] = frozenset()
-        # By partition, from where on it was read once more to see whether there is anything.
-        self._read_twice: dict[TopicPartition, int] = {}
+        # By partition, from where and up to where nothing was delivered at the last check, and where it was read again.
+        self._undelivered: dict[TopicPartition, tuple[int, int]] = {}
+        self._read_twice: dict[TopicPartition, tuple[int, int]] = {}
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -376,7 +379,7 @@ class StreamShell:
 
     def is_taking_over(self) -> bool:
         """See `streams.cooperation.Keeper`."""
-        return bool(self._app.rebalancing and not self._app.should_stop)
+        return bool(self._app.rebalancing)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Commit the next offsets to read; False where the group has moved on and the commit means nothing."""
@@ -396,21 +399,27 @@ class StreamShell:
     def _read_to(self, partition: TopicPartition) -> int:
         """What was delivered of a partition, and what of the log behind that is known to hold no record."""
         next_offset = self.turns.next_offsets.get(partition, 0)
-        if self._read_twice.get(partition) == next_offset:
-            return max(next_offset, self._app.consumer._thread.read_to(TP(*partition)) or 0)  # noqa: SLF001
-        return next_offset
+        known = self._read_twice.get(partition)
+        if known is None or known[0] != next_offset or self.turns.is_handing_over:
+            return next_offset
+        position = self._app.consumer._thread.read_to(TP(*partition)) or 0  # noqa: SLF001
+        return max(next_offset, min(known[1], position))
 
     async def _read_again(self) -> None:
-        """Read what was read and did not arrive once more: it comes now, or is a gap, as the end of a transaction."""
+        """Read what did not arrive between two checks once more: it comes now, or is a gap, as a transaction's end."""
         thread = self._app.consumer._thread  # noqa: SLF001
+        before, self._undelivered = self._undelivered, {}
         for partition in self.turns.taken:
             next_offset = self.turns.next_offsets.get(partition)
             position = thread.read_to(TP(*partition))
-            if next_offset is None or position is None or self.turns.is_handing_over:
+            if next_offset is None or position is None or position <= next_offset or self.turns.is_handing_over:
                 continue
-            if position > next_offset and self._read_twice.get(partition) != next_offset:
-                self._read_twice[partition] = next_offset
-                await thread.call_thread(thread.seek_back, TP(*partition), next_offset)
+            self._undelivered[partition] = next_offset, position
+            if before.get(partition) == (next_offset, position) != self._read_twice.get(partition):
+                self._read_twice[partition] = next_offset, position
+                with contextlib.suppress(TimeoutError):
+                    seek = thread.call_thread(thread.seek_back, TP(*partition), next_offset)
+                    await asyncio.wait_for(seek, _FETCH_WAIT_S)
 
     async def _run(self, starting: asyncio.Task[None]) -> None:
         """Wait for Faust to start and then to crash; a crash inside Faust is a failure of the role."""

@@ -167,16 +167,24 @@ def test_the_end_of_a_transaction_is_no_record_that_waits() -> None:
         consumer = Consumer(assigned=1, highwater=12, read=10)
         watched = shell(Vitals(), consumer, rebalancing=False, taken=True)
         consumer.at = 12
+        await watched._read_again()
+        assert (consumer.sought, watched.waits_for()) == ([], "1 records wait")
+        await watched._read_again()
+        assert (consumer.sought, watched.waits_for()) == ([11], "1 records wait")
+        consumer.at = 12
+        assert watched.waits_for() is None
+        for _ in range(2):
+            await watched._read_again()
+            assert (consumer.sought, watched.waits_for()) == ([11], None)
+        watched.turns.is_handing_over = True
+        assert watched.waits_for() == "1 records wait"
+        watched.turns.is_handing_over = False
+        consumer.at = 13
+        assert watched.waits_for() is None
+        consumer._highwater = 13
         assert watched.waits_for() == "1 records wait"
         for _ in range(2):
             await watched._read_again()
-            assert consumer.sought == [11]
-            assert watched.waits_for() == ("1 records wait" if consumer.at == 11 else None)
-            consumer.at = 12
-        watched.turns.next_offsets[SOURCE] = 5
-        assert watched.waits_for() == "7 records wait"
-        watched.turns.is_handing_over = True
-        await watched._read_again()
-        assert consumer.sought == [11]
+        assert consumer.sought == [11, 11]
 
     asyncio.run(story())

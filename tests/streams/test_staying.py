@@ -189,6 +189,25 @@ def test_nothing_is_committed_behind_a_request_to_join(monkeypatch: pytest.Monke
     asyncio.run(story())
 
 
+def test_who_leaves_joins_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither while it waits for its takeover, nor while it prepares."""
+
+    async def story() -> Member:
+        member = Member(monkeypatch)
+        await member.join()
+        member.keeper.may_end.clear()
+        completing = asyncio.create_task(member.complete(5, {1, 2}))
+        await asyncio.sleep(0)
+        member.coordinator._closing.set_result(None)
+        await completing
+        member.keeper.takes_over = True
+        await member.join()
+        assert not await member.coordinator._do_rejoin_group(None)
+        return member
+
+    assert asyncio.run(story()).said == ["heartbeat", "rejoin"]
+
+
 def test_what_a_leader_of_another_version_deals_is_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have given others what this member goes on with; the next time everything is given up."""
 
@@ -200,5 +219,5 @@ def test_what_a_leader_of_another_version_deals_is_followed_at_once(monkeypatch:
 
     member = asyncio.run(story())
     assert member.keeper.prepared == []
-    assert member.said == ["_on_join_prepare", "_on_join_complete"]
+    assert member.said == ["heartbeat", "_on_join_prepare", "_on_join_complete"]
     assert not member.assignor.was_marked
