@@ -79,6 +79,7 @@ def known(states: dict[str, EngineState], card_token: str) -> tuple[str, int]:
 def test_a_new_card_inherits_from_another_worker(world: World) -> None:
     """The new token's payments come to another worker than the old one's; then one worker has all of them."""
     states = {name: new_state() for name in "ab"}
+    cores = {name: core_of(state) for name, state in states.items()}
     paid = 0
 
     async def pay(card: str, times: int) -> None:
@@ -93,8 +94,8 @@ def test_a_new_card_inherits_from_another_worker(world: World) -> None:
     async def story() -> None:
         async with AsyncExitStack() as stack:
             stops = {}
-            for name, state in states.items():
-                role = ScoreRole(core_of(state), world.worker(name), StreamMetrics(CollectorRegistry()))
+            for name, core in cores.items():
+                role = ScoreRole(core, world.worker(name), StreamMetrics(CollectorRegistry()))
                 stops[name] = await stack.enter_async_context(running(role))
             await eventually(lambda: all(state.partitions for state in states.values()), "both have partitions")
             await pay("old", EACH)
@@ -103,6 +104,10 @@ def test_a_new_card_inherits_from_another_worker(world: World) -> None:
                 world.write(CONTROL, f"inherit:old-{number}", msgspec.json.encode(order))
             world.writer.flush()
             await eventually(lambda: len(world.read(HISTORIES)) == CARDS, "all histories are told")
+            new = [f"new-{number}" for number in range(CARDS)]
+            await eventually(
+                lambda: all(card in core._histories for core in cores.values() for card in new), "and heard"
+            )
             await pay("new", 1)
             owners = [[known(states, f"{card}-{number}")[0] for card in ("old", "new")] for number in range(CARDS)]
             assert any(old != new for old, new in owners), owners
