@@ -12,9 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import faust
 from river import anomaly, forest, linear_model, preprocessing
@@ -121,17 +119,15 @@ def _km(latitude: float, longitude: float, home_latitude: float, home_longitude:
 
 
 trees = shipped_toml("models.toml")["half_space"]
-_MODELS: dict[str, Callable[[], Any]] = {
-    "both": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
-    "logistic": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
-    # Ten trees, as river's own default.
-    "forest": lambda: forest.ARFClassifier(n_models=10, seed=1),
-}
 detector = preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(
     n_trees=trees["trees"], height=trees["height"], window_size=trees["window"], seed=trees["seed"]
 )
 models = os.environ.get("BENCHMARK_PEER_MODELS", "both")
-model = _MODELS[models]()
+model = (
+    forest.ARFClassifier(n_models=10, seed=1)  # ten trees, as river's own default
+    if models == "forest"
+    else preprocessing.StandardScaler() | linear_model.LogisticRegression()
+)
 with_trees = models == "both"
 histories: dict[str, History] = {}
 
