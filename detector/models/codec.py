@@ -67,7 +67,10 @@ _MAXIMUM_FEATURES = 1_024
 _MAXIMUM_FIELDS = 1_024
 _MAXIMUM_FIELD_CHARACTERS = 512
 MAXIMUM_NOTE = 512
+# Less than a version may hold, so that one who learns from a file does not come to the end of what is counted at once.
 _LARGEST_WEIGHT = 1e5
+_LARGEST_COUNT = 2**61
+_LARGEST_SUM = 1e14
 
 
 def parts_of(version: ModelVersion) -> tuple[dict[str, Any], Arrays]:
@@ -218,7 +221,7 @@ def _require_texts(texts: object, name: str, most: int) -> None:
 
 
 def _check_arrays(arrays: Arrays, contenders: int, compared: int, *, has_drift: bool) -> None:
-    """Check that exactly the arrays of a version are there, each of its type."""
+    """Check that exactly the arrays of a version are there, each of its type, with room to go on counting."""
     expected = dict(_SHARED) | {f"trees.{name}": kind for name, kind in _TREES.items()}
     for number in range(contenders):
         expected |= {f"{_name_of(number)}.{name}": kind for name, kind in _LINEAR.items()}
@@ -229,6 +232,10 @@ def _check_arrays(arrays: Arrays, contenders: int, compared: int, *, has_drift: 
     require(set(arrays) == set(expected), "must hold exactly the arrays of a model version")
     for name, kind in expected.items():
         require(arrays[name].dtype == np.dtype(kind), f"{name} must be {kind}")
+        largest = _LARGEST_SUM if arrays[name].dtype.kind == "f" else _LARGEST_COUNT
+        # NaN stands for what is not known, where that may be.
+        beyond = (arrays[name] > largest) | (arrays[name] < -largest)
+        require(not beyond.any(), f"{name} must be at most {largest:g}")
 
 
 def _binner(names: Sequence[str], edges: NDArray[np.float32], starts: NDArray[np.int32]) -> Binner:
@@ -261,7 +268,6 @@ def _linear(own_fields: Fields, arrays: Arrays) -> dict[str, Any]:
     count = own_fields.slot_count
     inside = not len(slots) or bool(slots[0] >= 0 and slots[-1] < count and (np.diff(slots) > 0).all())
     require(inside, "slots must increase and be among those of the fields")
-    # Less than a version may have, so that one who learns from it does not come to its end at once.
     require((np.abs(weights) <= _LARGEST_WEIGHT).all(), f"weights must be at most {_LARGEST_WEIGHT:g}")
     dense = np.zeros((2, count))
     dense[0, slots], dense[1, slots] = weights, squares

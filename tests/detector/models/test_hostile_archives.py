@@ -123,6 +123,18 @@ def test_arrays_of_any_kind_under_a_digest_that_fits(data: st.DataObject) -> Non
     _is_refused(archive.pack(meta, arrays))
 
 
+@pytest.mark.compiled
+@pytest.mark.parametrize("largest", [2**61, 2**62, 2**63 - 1, 1e14, 1e15, 1e308, float("inf")])
+def test_a_count_near_its_end_is_refused_or_leaves_room_to_count_on(largest: float) -> None:
+    """Each array in turn; hypothesis found one that was taken and could not be written once learned from."""
+    for name in archive.unpack(_good())[1]:
+        meta, arrays = archive.unpack(_good())
+        array = arrays[name]
+        if array.size and array.dtype == (np.int64 if isinstance(largest, int) else np.float64):
+            array.ravel()[0] = largest
+            _is_refused(archive.pack(meta, arrays))
+
+
 _JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=80), st.just(10**400)),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
