@@ -57,7 +57,7 @@ PLAIN := CARDWATCH_TEST_JIT=off NUMBA_DISABLE_JIT=1 $(BIN)/$(RUN) pytest --durat
 
 test-plain: $(INSTALLED)
 	$(PLAIN) tests/detector --ignore=tests/detector/models tests/style/test_jit.py \
-		tests/streams/test_scanning.py tests/streams/test_plain_decisions.py
+		tests/streams/test_scanning.py tests/streams/test_record_table.py tests/streams/test_plain_decisions.py
 
 test-plain-models: $(INSTALLED)
 	$(PLAIN) tests/detector/models

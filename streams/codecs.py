@@ -11,8 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from detector.vocabulary import Channel, EntryMode, Kind, Label, LabelSource, StepUp, WireEnum
 from streams.card_numbers import CardNumberCheck
 from streams.currencies import MINOR_UNITS
-from streams.events import TRACE_HEADER
+from streams.record_table import joined, offsets_of, selected, timestamps_of, traceparents_of, values_of
 from streams.records import RawRecord
 from streams.rejections import UNREADABLE, Reason, Rejected, diagnose
 from streams.scanning import columns_of, scan, with_rows
@@ -89,7 +87,7 @@ class Decoded:
 class _Table:
     """Columns under check, with the reasons found so far: the first reason of a row stands."""
 
-    records: list[RawRecord]
+    records: Sequence[RawRecord]
     columns: dict[str, Column]
     timestamp_ms: NDArray[np.int64]
     places: NDArray[np.int64]
@@ -159,7 +157,7 @@ class _Codec(Generic[Struct]):
             taken = [records[place] for place in places.tolist()]
         rows = list(zip(*map(msgspec.structs.astuple, structs), strict=True)) or [()] * len(self._names)
         columns = dict(zip(self._names, rows, strict=True))
-        table = _Table(list(taken), columns, _timestamps(taken, now_ms), places)
+        table = _Table(list(taken), columns, timestamps_of(taken, now_ms), places)
         if structs:
             table.refuse(
                 self._check.suspicious_rows(table.columns["card_token"]), Reason.CARD_NUMBER_IN_CLEAR, "card_token"
@@ -191,28 +189,6 @@ class _Codec(Generic[Struct]):
         return np.array(taken, dtype=np.int64), structs, rejected, unknown_fields
 
 
-def _timestamps(records: Sequence[RawRecord], now_ms: int) -> NDArray[np.int64]:
-    """Kafka's timestamps; a record without one counts as written at `now_ms`."""
-    timestamps = np.fromiter((record.timestamp for record in records), dtype=np.int64, count=len(records))
-    timestamps[timestamps < 0] = now_ms
-    return timestamps
-
-
-def _offsets(records: Sequence[RawRecord]) -> NDArray[np.int64]:
-    """Offsets of records."""
-    return np.fromiter((record.offset for record in records), dtype=np.int64, count=len(records))
-
-
-def _traceparents(records: Sequence[RawRecord]) -> dict[int, bytes]:
-    """The trace context of rows that have one."""
-    headers = [record.headers for record in records]
-    # Nearly all producers write headers, few a trace: looking for the name first is half the work.
-    if TRACE_HEADER not in set(map(itemgetter(0), chain.from_iterable(headers))):
-        return {}
-    named = ((row, name, value) for row, pairs in enumerate(headers) for name, value in pairs)
-    return {row: value for row, name, value in named if name == TRACE_HEADER and value}
-
-
 def _finish(table: _Table, rejected: list[Rejected], unknown_fields: int) -> Decoded:
     """Part good rows from bad ones."""
     records, columns, timestamps, places = table.records, table.columns, table.timestamp_ms, table.places
@@ -224,7 +200,7 @@ def _finish(table: _Table, rejected: list[Rejected], unknown_fields: int) -> Dec
         timestamps, places = timestamps[good], places[good]
         columns = {name: [column[row] for row in good] for name, column in columns.items()}
     return Decoded(
-        records, columns, _offsets(records), timestamps, rejected, unknown_fields, _traceparents(records), places
+        records, columns, offsets_of(records), timestamps, rejected, unknown_fields, traceparents_of(records), places
     )
 
 
@@ -238,27 +214,27 @@ class TransactionCodec:
 
     def decode(self, records: Sequence[RawRecord], now_ms: int) -> Decoded:
         """Decode one fetch of one partition; `now_ms` stands in for a record's missing timestamp."""
-        timestamps = _timestamps(records, now_ms)
-        scanned = scan([record.value or b"" for record in records], timestamps + self._future_bound_ms)
+        timestamps = timestamps_of(records, now_ms)
+        scanned = scan(values_of(records), timestamps + self._future_bound_ms)
         clean = scanned.found.clean
         if clean.all():
-            offsets, traces = _offsets(records), _traceparents(records)
+            offsets, traces = offsets_of(records), traceparents_of(records)
             return Decoded(records, columns_of(scanned), offsets, timestamps, [], 0, traces, np.arange(len(records)))
         left = np.flatnonzero(~clean)
-        decoded = self.decode_singly([records[row] for row in left.tolist()], now_ms)
+        decoded = self.decode_singly(selected(records, left), now_ms)
         rows = left[decoded.rows]
         taken = np.sort(np.concatenate([np.flatnonzero(clean), rows]))
-        kept = [records[row] for row in taken.tolist()]
+        kept = selected(records, taken)
         columns = columns_of(with_rows(scanned, rows, decoded.columns), taken)
         return Decoded(
-            kept, columns, _offsets(kept), timestamps[taken], decoded.rejected, decoded.unknown_fields,
-            _traceparents(kept), taken,
+            kept, columns, offsets_of(kept), timestamps[taken], decoded.rejected, decoded.unknown_fields,
+            traceparents_of(kept), taken,
         )  # fmt: skip
 
     @staticmethod
     def warm_up() -> None:
         """Compile the scanner."""
-        scan([b"{}"], np.zeros(1, dtype=np.int64))
+        scan(joined([b"{}"]), np.zeros(1, dtype=np.int64))
 
     def decode_singly(self, records: Sequence[RawRecord], now_ms: int) -> Decoded:
         """The same without the scanner; the columns are Python's lists, for the most part."""

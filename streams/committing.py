@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from streams.doors import Doors
@@ -53,7 +53,7 @@ class CommittingRole(ABC):
         """See `BatchHandler`."""
 
     @abstractmethod
-    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+    async def batch(self, partition: TopicPartition, records: Sequence[RawRecord]) -> None:
         """See `BatchHandler`."""
 
     @abstractmethod

@@ -11,6 +11,7 @@ StreamsError
 ├── CheckpointError        a checkpoint could not be written, or is damaged
 ├── RecoveryError          the output topics could not be read back
 ├── GatewayError           payments for waiting callers cannot be taken now; the same again later is safe
+├── RecordFormatError      a record batch is damaged, or of a format that Kafka no longer writes
 ├── BroadcastError         models, lists or card states could not be read
 └── WorkerError            a role ended that should have gone on
 """
@@ -52,6 +53,10 @@ class FencedError(ProducerError):
 
 class CheckpointError(StreamsError):
     """A checkpoint could not be written, or what was read back is not what was written."""
+
+
+class RecordFormatError(StreamsError):
+    """Bytes that Kafka sent are no record batches: damaged on their way, or of a format before Kafka 0.11."""
 
 
 class RecoveryError(StreamsError):

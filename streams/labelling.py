@@ -8,7 +8,7 @@ been read up to the label's own Kafka timestamp, or to their end while the label
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class Labeller:
         self._metrics = metrics
         self._clock = clock
 
-    def take(self, owned: OwnedPartition, records: list[RawRecord]) -> None:
+    def take(self, owned: OwnedPartition, records: Sequence[RawRecord]) -> None:
         """Let labels wait for their turn."""
         last = owned.waiting_labels[-1].offset if owned.waiting_labels else owned.position.label_next_offset - 1
         owned.waiting_labels.extend(record for record in records if record.offset > last)
@@ -95,7 +95,7 @@ class Labeller:
         if ready:
             await self._apply(owned, ready, now_ms)
 
-    async def _apply(self, owned: OwnedPartition, records: list[RawRecord], now_ms: int) -> None:
+    async def _apply(self, owned: OwnedPartition, records: Sequence[RawRecord], now_ms: int) -> None:
         """Decode and apply labels, in order."""
         decoded = self._codec.decode(records, now_ms)
         source = TopicPartition(LABELS, owned.number)

@@ -130,7 +130,7 @@ class LearnRole:
         self._told = next(reversed(trainer.contest.verdicts), None)
         return 0 if last is None else last.examples_offset
 
-    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+    async def batch(self, partition: TopicPartition, records: Sequence[RawRecord]) -> None:
         """Learn the examples of one fetch; see `BatchHandler`."""
         if partition != EXAMPLES_PARTITION or self._trainer is None:
             return

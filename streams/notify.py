@@ -122,7 +122,7 @@ class NotifyRole(CommittingRole):
         self._owned = partitions
         return dict.fromkeys(partitions)
 
-    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+    async def batch(self, partition: TopicPartition, records: Sequence[RawRecord]) -> None:
         """Send the notices of one fetch; see `BatchHandler`."""
         by_card: defaultdict[str, list[_Stood]] = defaultdict(list)
         for record in records:

@@ -149,7 +149,7 @@ class RespondRole(CommittingRole):
         self._own(frozenset(partition.partition for partition in partitions))
         return dict.fromkeys(partitions)
 
-    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+    async def batch(self, partition: TopicPartition, records: Sequence[RawRecord]) -> None:
         """Answer the alerts of one fetch; see `BatchHandler`."""
         alerts: list[Alert] = []
         sources: list[RawRecord] = []
@@ -179,7 +179,7 @@ class RespondRole(CommittingRole):
         if self._reconciler is not None:
             self._reconciler.owned = partitions
 
-    async def _respond(self, partition: TopicPartition, alerts: list[Alert], sources: list[RawRecord]) -> None:
+    async def _respond(self, partition: TopicPartition, alerts: list[Alert], sources: Sequence[RawRecord]) -> None:
         """Let the desk answer, waiting for its store as long as it takes, halving what breaks our own code."""
         waiting = [slice(0, len(alerts))]
         pause_s = _FIRST_PAUSE_S
@@ -213,7 +213,7 @@ class RespondRole(CommittingRole):
                 self._count(outcomes, sources[at])
                 self._trace(partition, sources[at], began_ns)
 
-    def _trace(self, partition: TopicPartition, sources: list[RawRecord], began_ns: int) -> None:
+    def _trace(self, partition: TopicPartition, sources: Sequence[RawRecord], began_ns: int) -> None:
         """Record the answer to alerts of payments that are traced."""
         if self._metrics.spans.is_on:
             for record in sources:

@@ -9,7 +9,7 @@ the same values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,10 +21,9 @@ from streams.currencies import MINOR_UNITS
 from streams.kernels.fields import FIELDS, KEYS, NUMBERS, REQUIRED, TEXTS, VALUES
 from streams.kernels.scanner import Found, Rules, scan_records
 from streams.kernels.texts import MOST_DIGITS
+from streams.record_table import Values
 from streams.wire import MAXIMUM_TIME_MS
 
-# Behind the last record: a text cannot go on there, and whole words can be read there.
-_PADDING = bytes(32)
 _POWERS = np.array([10**exponent for exponent in range(MOST_DIGITS + 1)], dtype=np.int64)
 
 
@@ -42,7 +41,7 @@ class Scanned(NamedTuple):
     """What became of a fetch.
 
     Attributes:
-        buffer: uint8, all records, one behind the other.
+        buffer: uint8, in which the records stand.
         found: what the kernel wrote.
     """
 
@@ -50,15 +49,15 @@ class Scanned(NamedTuple):
     found: Found
 
 
-def scan(values: Sequence[bytes], latest_ms: NDArray[np.int64]) -> Scanned:
+def scan(values: Values, latest_ms: NDArray[np.int64]) -> Scanned:
     """Scan the values of records.
 
     Args:
-        values: of the records.
+        values: where they stand.
         latest_ms: int64, the latest time that each may claim.
     """
-    count = len(values)
-    buffer = np.frombuffer(b"".join((*values, _PADDING)), dtype=np.uint8)
+    buffer, record_starts, record_ends = values
+    count = len(record_starts)
     found = Found(
         starts=np.zeros((len(TEXTS), count), dtype=np.int64),
         ends=np.zeros((len(TEXTS), count), dtype=np.int64),
@@ -69,10 +68,9 @@ def scan(values: Sequence[bytes], latest_ms: NDArray[np.int64]) -> Scanned:
     )
     latest = np.minimum(latest_ms, MAXIMUM_TIME_MS)
     follower = np.zeros(len(FIELDS) + 1, dtype=np.int64)
-    ends = np.cumsum(np.fromiter(map(len, values), dtype=np.int64, count=count), dtype=np.int64)
     # The arithmetic of whole words counts modulo 2^64; only plain Python, without the compiler, warns of it.
     with np.errstate(over="ignore"):
-        scan_records(buffer, ends, latest, KEYS, follower, VALUES, _RULES, found)
+        scan_records(buffer, record_starts, record_ends, latest, KEYS, follower, VALUES, _RULES, found)
     return Scanned(buffer, found)
 
 

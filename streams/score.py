@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from streams import fetched
 from streams.card_numbers import CardNumberCheck
 from streams.checkpoint_format import Origin
 from streams.checkpointing import Checkpointer
@@ -107,6 +108,7 @@ class ScoreRole:
         Raises:
             TopicError: a topic is missing or has the wrong number of partitions.
         """
+        fetched.install()
         await asyncio.to_thread(self._scorer.warm_up)
         facts = await asyncio.to_thread(self._doors.look_at, self._topics, self._producer)
         self._scorer.partition_count = facts.partitions
@@ -215,7 +217,7 @@ class ScoreRole:
         for number in sorted(opened):
             self._metrics.missed_rows(number, self._core.close_gap(number))
 
-    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+    async def batch(self, partition: TopicPartition, records: Sequence[RawRecord]) -> None:
         """Handle one fetch, in pieces that do not block other work for long; see `BatchHandler`."""
         owned = self._ownership.partitions[partition.partition]
         self._take_broadcast()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -75,7 +75,7 @@ class Scorer:
         self._codec.warm_up()
         plain_decisions.warm_up()
 
-    async def score(self, owned: OwnedPartition, records: list[RawRecord]) -> None:
+    async def score(self, owned: OwnedPartition, records: Sequence[RawRecord]) -> None:
         """Score one fetch of one partition, and answer what has not been answered.
 
         Raises:

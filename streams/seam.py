@@ -23,124 +23,34 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import faust
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from aiokafka.errors import (  # type: ignore[import-untyped]
     GroupAuthorizationFailedError,
-    KafkaError,
     TopicAuthorizationFailedError,
 )
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.transport.drivers.aiokafka import Consumer as AIOKafkaConsumer
+from faust.transport.drivers.aiokafka import Transport
 from faust.types import TP
 
-from streams.cooperation import StayingAssignor, cooperate, know_first
 from streams.errors import WorkerError
 from streams.records import TopicPartition
 from streams.seam_names import check_versions
 from streams.seam_security import broker_credentials
+from streams.seam_thread import FETCH_WAIT_S, ConsumerThread
 from streams.settings import StreamSettings
 from streams.tasks import end_tasks
 from streams.turns import BatchHandler, PreparingHandler, Result, Turns
 from telemetry.vitals import Vitals
 
-_FETCH_WAIT_S = 1.0
 _IDLE_S = 0.05
-# How long a broker may hold back the answer to a fetch that finds nothing. Faust says 1,500 ms. A real broker answers
-# as soon as a record comes; librdkafka's mock cluster always waits to the end, which would be its latency.
-_FETCH_WAIT_MS = 500
-_EMBEDDED_FETCH_WAIT_MS = 10
 # A spare worker without partitions polls nothing; a short limit would throw it out of the group again and again.
 _MAXIMUM_POLL_INTERVAL_S = 24 * 3600.0
 _STALL_CHECKS = 6
 _COORDINATOR_CHECK_S = 0.5
 
 logger = logging.getLogger(__name__)
-
-
-class _ConsumerThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread with an assignor that keeps co-partitioned topics together."""
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        # Faust takes aiokafka's round-robin assignor when an app has no tables. It deals out partitions without
-        # regard to their topics; by range, partition p of every topic goes to the same worker.
-        shell = _shell_of(self.app)
-        self._assignor = StayingAssignor() if shell.may_go_on else RangePartitionAssignor
-        consumer._partition_assignment_strategy = (self._assignor,)  # noqa: SLF001
-        embedded = shell.settings.embedded
-        consumer._fetch_max_wait_ms = _EMBEDDED_FETCH_WAIT_MS if embedded else _FETCH_WAIT_MS  # noqa: SLF001
-        return consumer
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        if isinstance(self._assignor, StayingAssignor):
-            cooperate(self._consumer, self._assignor, _shell_of(self.app))
-        else:
-            know_first(self._consumer)
-
-    async def _fetch_records(
-        self,
-        consumer: Any,
-        active_partitions: Any,
-        timeout: float | None = None,  # noqa: ASYNC109 - Faust's name
-        max_records: int | None = None,
-    ) -> Any:
-        """Fetch; what comes while nothing may be delivered is put back.
-
-        A fetch may wait through a rebalance and end between its seek and the end of the flow's pause: what it brings
-        would be dropped, and the seek that goes back to it is over. Seeks are made in this thread as well.
-        """
-        records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-        if self.consumer.flow_active:
-            return records
-        for tp, found in records.items():
-            if tp in consumer.assignment():
-                consumer.seek(tp, found[0].offset)
-        return {}
-
-    async def find(self, partition: TP, offset: int) -> int | None:
-        """See `Membership`; where the partition is not ours any more, nothing is sought."""
-        consumer: Any = self._consumer
-        if partition not in consumer.assignment():
-            return None
-        consumer.seek(partition, offset)
-        before = consumer.assignment()
-        records = await super()._fetch_records(consumer, {partition}, timeout=_FETCH_WAIT_S, max_records=1)
-        if consumer.assignment() is not before:
-            return None  # whoever takes it over now seeks for itself
-        first: int | None = min((found[0].offset for found in records.values()), default=None)
-        consumer.seek(partition, offset if first is None else first)
-        return first
-
-    def read_to(self, partition: TP) -> int | None:
-        """Up to where a partition was read, gaps at its end included; None where nothing was sought yet."""
-        subscription = self._consumer and self._consumer._subscription.subscription  # noqa: SLF001
-        state = subscription and subscription.assignment and subscription.assignment.state_value(partition)
-        position: int | None = state._position if state else None  # noqa: SLF001
-        return position
-
-    async def seek_back(self, partition: TP, offset: int) -> None:
-        """Read on from an offset, where the partition is still ours."""
-        consumer: Any = self._consumer
-        if partition in consumer.assignment():
-            consumer.seek(partition, offset)
-
-    async def take_coordinator_error(self) -> Exception | None:
-        """Take the error that aiokafka's coordinator holds out to its user, so that it goes on.
-
-        It waits for somebody to take it in `getmany`, which Faust goes around: without this, one refused join leaves a
-        worker that is alive and never reads again.
-        """
-        if self._consumer is None:
-            return None
-        try:
-            self._consumer._coordinator.check_errors()  # noqa: SLF001
-        except KafkaError as error:
-            return error  # type: ignore[no-any-return] # aiokafka has no types
-        return None
 
 
 class _BatchConsumer(AIOKafkaConsumer):
@@ -151,19 +61,21 @@ class _BatchConsumer(AIOKafkaConsumer):
         self._assigned_in = 0
 
     def _new_consumer_thread(self) -> Any:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Loop until stopped: fetch, check that the assignment is still the one fetched for, deliver."""
         shell = _shell_of(self.app)
+        ahead: asyncio.Task[Any] | None = None
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001
                 # Without partitions Faust looks again after a second, which payments of those that come would wait for.
-                if self.flow_active and not self._get_active_partitions():
+                if ahead is None and self.flow_active and not self._get_active_partitions():
                     await asyncio.sleep(_IDLE_S)
                     continue
-                records, _ = await self._wait_next_records(timeout=_FETCH_WAIT_S)
+                records, _ = await (ahead or self._wait_next_records(timeout=FETCH_WAIT_S))
                 fetched = {TopicPartition(tp.topic, tp.partition): found for tp, found in (records or {}).items()}
+                ahead = self._fetch_ahead(fetched)
                 await shell.turns.hand_over(fetched, self)
                 await asyncio.sleep(0)
         except self.consumer_stopped_errors:
@@ -174,6 +86,19 @@ class _BatchConsumer(AIOKafkaConsumer):
                 raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the role and is told to its owner
             await shell.turns.break_down(error)
+        finally:
+            await end_tasks([ahead] if ahead is not None else [])
+
+    def _fetch_ahead(self, fetched: Mapping[TopicPartition, list[Any]]) -> asyncio.Task[Any] | None:
+        """Fetch what comes next while this is handled, where more is known to wait.
+
+        The consumer's thread takes a fetch apart in the time that kernels leave the interpreter free. Whoever keeps up
+        waits instead: a batch should hold all that has come meanwhile.
+        """
+        turns = _shell_of(self.app).turns
+        if sum(map(len, fetched.values())) < self.app.conf.broker_max_poll_records or not turns.follows(fetched):
+            return None
+        return asyncio.create_task(self._wait_next_records(timeout=FETCH_WAIT_S), name="fetch ahead")
 
     def flows(self) -> bool:
         """See `Membership`."""
@@ -231,6 +156,11 @@ class _BatchConsumer(AIOKafkaConsumer):
             await shell.turns.break_down(error)
             raise
         self._require_latest()
+
+    def highwater(self, tp: Any) -> Any:
+        """Up to where a partition can be read, as the last fetch said: to its end, or to a transaction that is open."""
+        thread: Any = self._thread
+        return thread.readable_to(tp)
 
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Faust's watchdog warns by its own acknowledgements, which we do not use; `StreamShell` has its own."""
@@ -419,7 +349,7 @@ class StreamShell:
                 self._read_twice[partition] = next_offset, position
                 with contextlib.suppress(TimeoutError):
                     seek = thread.call_thread(thread.seek_back, TP(*partition), next_offset)
-                    await asyncio.wait_for(seek, _FETCH_WAIT_S)
+                    await asyncio.wait_for(seek, FETCH_WAIT_S)
 
     async def _run(self, starting: asyncio.Task[None]) -> None:
         """Wait for Faust to start and then to crash; a crash inside Faust is a failure of the role."""

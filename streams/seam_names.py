@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import aiokafka  # type: ignore[import-untyped]
 import faust
+from aiokafka.consumer import fetcher  # type: ignore[import-untyped]
 from aiokafka.consumer.group_coordinator import GroupCoordinator  # type: ignore[import-untyped]
 from faust.tables.manager import TableManager
 from faust.transport.consumer import Consumer as FaustConsumer
@@ -40,6 +41,23 @@ PRIVATE_NAMES: Mapping[tuple[type, str], tuple[str, ...]] = {
     (AIOKafkaConsumerThread, "call_thread"): ("self", "fun", "args", "kwargs"),
     (AIOKafkaConsumerThread, "_fetch_records"): ("self", "consumer", "active_partitions", "timeout", "max_records"),
     (AIOKafkaConsumerThread, "on_start"): ("self",),
+    (fetcher.PartitionRecords, "__init__"): (
+        "self",
+        "tp",
+        "records",
+        "aborted_transactions",
+        "fetch_offset",
+        "key_deserializer",
+        "value_deserializer",
+        "check_crcs",
+        "isolation_level",
+    ),
+    (fetcher.PartitionRecords, "_unpack_records"): ("self",),
+    (fetcher.PartitionRecords, "_consume_aborted_up_to"): ("self", "batch_offset"),
+    (fetcher.FetchResult, "getall"): ("self", "max_records"),
+    (fetcher.FetchResult, "has_more"): ("self",),
+    (fetcher.FetchResult, "check_assignment"): ("self", "tp"),
+    (fetcher.FetchResult, "_update_position"): ("self",),
     (GroupCoordinator, "check_errors"): ("self",),
     (GroupCoordinator, "_on_join_prepare"): ("self", "previous_assignment"),
     (GroupCoordinator, "_perform_assignment"): ("self", "response"),

@@ -7,7 +7,7 @@ which has begun is finished, that a revocation waits for it, and that the first 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from streams.errors import WorkerError
@@ -29,7 +29,7 @@ class BatchHandler(Protocol):
         """
         ...
 
-    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+    async def batch(self, partition: TopicPartition, records: Sequence[RawRecord]) -> None:
         """Handle the records of one fetch, in offset order. An exception ends the worker."""
         ...
 
@@ -119,7 +119,7 @@ class Turns:
             self._failure = error
             self._broken.set()
 
-    async def hand_over(self, fetched: Mapping[TopicPartition, list[RawRecord]], member: Membership) -> None:
+    async def hand_over(self, fetched: Mapping[TopicPartition, Sequence[RawRecord]], member: Membership) -> None:
         """Deliver what one fetch brought, one partition after the other.
 
         The generation is read after the fetch. One that waited through a whole rebalance brings records of the new
@@ -140,17 +140,28 @@ class Turns:
             self.is_handing_over = False
 
     async def _deliver(
-        self, partition: TopicPartition, records: list[RawRecord], generation: int, member: Membership
+        self, partition: TopicPartition, records: Sequence[RawRecord], generation: int, member: Membership
     ) -> None:
         """Give one partition's records to the handler, in its turn, unless a rebalance has begun while they waited."""
         is_current = member.flows() and generation == member.generation()
         if is_current and partition in self.taken and not self._leaves_gap(partition, records):
-            with log_context(topic=partition.topic, partition=partition.partition, offset=records[0].offset):
-                await self._handler.batch(partition, records)
-            self.next_offsets[partition] = records[-1].offset + 1
+            fresh = self._fresh(partition, records)
+            if fresh:
+                with log_context(topic=partition.topic, partition=partition.partition, offset=fresh[0].offset):
+                    await self._handler.batch(partition, fresh)
+                self.next_offsets[partition] = fresh[-1].offset + 1
             self.note_progress()
 
-    def _leaves_gap(self, partition: TopicPartition, records: list[RawRecord]) -> bool:
+    def follows(self, fetched: Mapping[TopicPartition, Sequence[RawRecord]]) -> bool:
+        """Whether a fetch goes on where the last one ended, so that nothing has to be looked for."""
+        return not any(self._leaves_gap(partition, records) for partition, records in fetched.items())
+
+    def _fresh(self, partition: TopicPartition, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
+        """What was not delivered before: a fetch that waited through a rebalance may come beside one from its seek."""
+        next_offset = self.next_offsets.get(partition, 0)
+        return records if records[0].offset >= next_offset else [each for each in records if each.offset >= next_offset]
+
+    def _leaves_gap(self, partition: TopicPartition, records: Sequence[RawRecord]) -> bool:
         """Whether a fetch begins behind what is to come next."""
         return records[0].offset > self.next_offsets.get(partition, records[0].offset)
 

@@ -41,3 +41,59 @@ def siphash_128(data: bytes, key: bytes) -> tuple[int, int]:
     for _ in range(4):
         _round(v)
     return first, v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+def record_batches(
+    data: bytes, counts: list[int], offsets: list[int], timestamps_ms: list[int], append_ms: list[int]
+) -> list[tuple[int, int, bytes | None, bytes | None, list[tuple[bytes, bytes | None]]]]:
+    """Kafka's records of several batches, one behind the other: offset, timestamp, key, value, headers.
+
+    Raises:
+        ValueError: the batches are not what is said of them.
+    """
+    found = []
+    reader = _Reader(data)
+    for count, first, base_ms, append in zip(counts, offsets, timestamps_ms, append_ms, strict=True):
+        for _ in range(min(count, len(data) + 1)):
+            record = _Reader(reader.take(reader.number()))
+            record.take(1)
+            own_ms, offset = base_ms + record.number(), first + record.number()
+            key, value = record.text(), record.text()
+            headers = [(record.text() or b"", record.text()) for _ in range(record.number())]
+            record.require_end()
+            found.append((offset, append if append >= 0 else own_ms, key, value, headers))
+    reader.require_end()
+    return found
+
+
+class _Reader:
+    """Reads bytes from their start on."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def take(self, count: int) -> bytes:
+        if not 0 <= count <= len(self._data):
+            raise ValueError(count)
+        taken, self._data = self._data[:count], self._data[count:]
+        return taken
+
+    def number(self) -> int:
+        """A varint in zigzag encoding."""
+        value = 0
+        for index in range(10):
+            (byte,) = self.take(1)
+            value |= (byte & 0x7F) << (7 * index)
+            if byte < 0x80:
+                value &= _WORD
+                return value >> 1 ^ -(value & 1)
+        raise ValueError(value)
+
+    def text(self) -> bytes | None:
+        """Bytes behind their length, which is -1 for none."""
+        length = self.number()
+        return None if length == -1 else self.take(length)
+
+    def require_end(self) -> None:
+        if self._data:
+            raise ValueError(len(self._data))

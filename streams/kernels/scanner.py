@@ -253,7 +253,7 @@ def _scan_record(
     rules: Rules,
     found: Found,
 ) -> int:
-    """Read one record; returns the place behind it and its white space, or -1."""
+    """Read one record; returns the place behind it, or -1."""
     at = skip_blanks(buffer, at)
     if buffer[at] != _OPEN:
         return -1
@@ -283,12 +283,13 @@ def _scan_record(
     kind = found.numbers[0, row]
     if (kind == _REVERSAL or kind == _OUTCOME) and found.ends[_REFERS_TO, row] == 0:
         return -1
-    return skip_blanks(buffer, at + 1)
+    return at + 1
 
 
 @kernel
 def scan_records(
     buffer: NDArray[np.uint8],
+    record_starts: NDArray[np.int64],
     record_ends: NDArray[np.int64],
     latest_ms: NDArray[np.int64],
     keys: Vocabulary,
@@ -297,9 +298,9 @@ def scan_records(
     rules: Rules,
     found: Found,
 ) -> None:
-    """Read records one behind the other. One that runs into the next ends elsewhere than it must, and is not clean."""
-    start = 0
+    """Read records; one that runs into what stands behind it ends elsewhere than it must, and is not clean."""
     for row in range(record_ends.shape[0]):
-        end = _scan_record(buffer, start, row, keys, follower, values, rules, found)
-        start = record_ends[row]
-        found.clean[row] = end == start and found.numbers[_TIME - _KIND, row] <= latest_ms[row]
+        behind = _scan_record(buffer, record_starts[row], row, keys, follower, values, rules, found)
+        # What stands behind a record may look like white space as well.
+        is_whole = 0 < behind <= record_ends[row] <= skip_blanks(buffer, behind)
+        found.clean[row] = is_whole and found.numbers[_TIME - _KIND, row] <= latest_ms[row]

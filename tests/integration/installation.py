@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -11,6 +12,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+from api.keys import hash_key
 from tests.services.process import wait_until
 from tests.streams.kafka_world import PARTITIONS, World
 
@@ -28,7 +30,7 @@ class Installation:
     """Settings for cardwatch on a broker and a Redis, as an operator gives them: by the environment."""
 
     def __init__(self, data: Path, world: World, redis_url: str, freezes_per_minute: int = 100_000) -> None:
-        """Choose the settings; nothing is started.
+        """Choose the settings and the key of a supervisor, `api_key`; nothing is started.
 
         Args:
             data: the data directory.
@@ -36,6 +38,7 @@ class Installation:
             redis_url: an empty Redis.
             freezes_per_minute: where the circuit breaker opens; it must not for those who count freezes.
         """
+        self.api_key = secrets.token_urlsafe(24)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CARDWATCH_")}
         settings = {
             "DATA__DIRECTORY": str(data),
@@ -45,6 +48,10 @@ class Installation:
             "REDIS__URL": redis_url,
             "FILES__PLAYBOOK": str(data / "playbook.toml"),
             "DETECTOR__FINGERPRINT_KEY": secrets.token_hex(16),
+            "API__SESSION_SECRET": secrets.token_hex(32),
+            "DESK__CODE_SECRET": secrets.token_hex(32),
+            "API__KEYS": json.dumps({"supervisor": {"role": "supervisor", "sha256": hash_key(self.api_key)}}),
+            "API__PORT": "0",
             "SCORE__CHECKPOINT_INTERVAL_S": "1",
             "SCORE__SESSION_TIMEOUT_S": "3",
             "LEARN__PUBLISH_INTERVAL_S": "1",
@@ -99,8 +106,8 @@ class Worker:
             self._kill_all()
             self.start()
             return
-        wait_until(lambda: target in self._children(), seconds=30, what=f"the role {target} runs")
-        os.kill(self._children()[target], signal.SIGKILL)
+        wait_until(lambda: target in self.children(), seconds=30, what=f"the role {target} runs")
+        os.kill(self.children()[target], signal.SIGKILL)
 
     def stop(self) -> None:
         """End in order; the log is shown where that fails."""
@@ -119,13 +126,13 @@ class Worker:
 
     def _kill_all(self) -> None:
         # Roles first: the kernel tells them to end in order as soon as their supervisor is gone.
-        for pid in self._children().values():
+        for pid in self.children().values():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
 
-    def _children(self) -> dict[str, int]:
+    def children(self) -> dict[str, int]:
         """Process ids by role; a child that is still to become its role is left out."""
         assert self._process.poll() is None, self.log()
         parent = self._process.pid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 
 from streams.cluster import ClusterFacts
 from streams.dealing import NOTHING, Claim, deal
@@ -228,12 +228,12 @@ class SimShell:
         except Exception as error:  # noqa: BLE001 - told to the owner of the role
             await self.turns.break_down(error)
 
-    def _fetch(self) -> dict[TopicPartition, list[RawRecord]]:
+    def _fetch(self) -> dict[TopicPartition, Sequence[RawRecord]]:
         """Some records of some partitions."""
         rng = self.process.world.rng
         places = sorted(self.turns.taken)
         rng.shuffle(places)
-        fetched: dict[TopicPartition, list[RawRecord]] = {}
+        fetched: dict[TopicPartition, Sequence[RawRecord]] = {}
         for place in places[: rng.randint(1, max(1, len(places)))]:
             self._ends[place] = self._logs.end(place)
             records = self._logs.read(place, self._positions[place], rng.randint(1, _FETCHED_AT_MOST))

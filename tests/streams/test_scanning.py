@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from detector.transactions import PLACES, TransactionBatch, build_batch
 from streams.card_numbers import CardNumberCheck
 from streams.codecs import Decoded, TransactionCodec
+from streams.record_table import joined
 from streams.records import ReadRecord
 from streams.scanning import columns_of, scan
 from tests.streams.raw_records import NOW_MS, raw, transaction
@@ -49,7 +50,7 @@ def assert_equal_to_singly(values: list[bytes]) -> None:
 
 
 def is_clean(value: bytes) -> bool:
-    return bool(scan([value], np.array([NOW_MS + BOUND_MS])).found.clean[0])
+    return bool(scan(joined([value]), np.array([NOW_MS + BOUND_MS])).found.clean[0])
 
 
 TEXTS = (
@@ -204,7 +205,7 @@ def test_what_is_odd_is_left_to_the_decoder(value: bytes) -> None:
 
 def test_columns_that_nobody_gives_are_left_out() -> None:
     """They cost nothing further on."""
-    scanned = scan([json.dumps(transaction()).encode()], np.array([NOW_MS]))
+    scanned = scan(joined([json.dumps(transaction()).encode()]), np.array([NOW_MS]))
     assert "terminal_id" not in columns_of(scanned)
     assert columns_of(scanned)["card_token"] == ["card-a"]
 

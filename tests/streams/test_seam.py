@@ -12,7 +12,8 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
 from streams.records import TopicPartition
-from streams.seam import _BatchConsumer, _ConsumerThread
+from streams.seam import _BatchConsumer
+from streams.seam_thread import ConsumerThread
 from streams.turns import Turns
 
 _OURS, _LOST = TP("payments", 0), TP("payments", 1)
@@ -32,6 +33,13 @@ class Consumer:
         self.sought[partition] = offset
 
 
+def new_thread() -> ConsumerThread:
+    """One that is not connected to anything."""
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread._fetching = asyncio.Lock()
+    return thread
+
+
 @pytest.mark.parametrize("flows", [True, False])
 def test_a_fetch_that_ends_while_nothing_flows_is_put_back(monkeypatch: pytest.MonkeyPatch, *, flows: bool) -> None:
     """It may have waited through a rebalance and come behind its seek: dropped, these records would be lost."""
@@ -42,7 +50,7 @@ def test_a_fetch_that_ends_while_nothing_flows_is_put_back(monkeypatch: pytest.M
         return brought
 
     monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fetch)
-    thread, consumer = _ConsumerThread.__new__(_ConsumerThread), Consumer()
+    thread, consumer = new_thread(), Consumer()
     monkeypatch.setattr(thread, "consumer", SimpleNamespace(flow_active=flows), raising=False)
     assert asyncio.run(thread._fetch_records(consumer, None)) == (brought if flows else {})
     assert consumer.sought == ({} if flows else {_OURS: 7})
@@ -53,7 +61,7 @@ def test_what_seems_to_be_missing_is_looked_for_in_the_log(
     monkeypatch: pytest.MonkeyPatch, found: list[int], first: int | None, sought: int
 ) -> None:
     """The next fetch begins with what is there; one record is enough to say it."""
-    thread, consumer = _ConsumerThread.__new__(_ConsumerThread), Consumer()
+    thread, consumer = new_thread(), Consumer()
 
     async def fetch(_: Any, asked: Any, partitions: Any, **limits: Any) -> Any:
         assert (asked, partitions, consumer.sought) == (consumer, {_OURS}, {_OURS: 5})
@@ -70,7 +78,7 @@ def test_what_seems_to_be_missing_is_looked_for_in_the_log(
 
 def test_a_look_that_waited_through_a_rebalance_seeks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes the partition over again has said where to go on."""
-    thread, consumer = _ConsumerThread.__new__(_ConsumerThread), Consumer()
+    thread, consumer = new_thread(), Consumer()
 
     async def fetch(*_: Any, **__: Any) -> Any:
         consumer.assigned, consumer.sought = {_OURS}, {}

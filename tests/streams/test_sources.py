@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,7 +95,7 @@ class Nothing:
     async def assigned(self, partitions: Any, generation: int) -> dict[Any, Any]:
         raise NotImplementedError
 
-    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+    async def batch(self, partition: TopicPartition, records: Sequence[RawRecord]) -> None:
         raise NotImplementedError
 
     async def revoked(self, partitions: Any) -> None:

@@ -46,3 +46,34 @@ def test_a_topic_that_falls_silent_after_a_transaction_is_no_stall(world: World)
 
     asyncio.run(run())
     assert [decision["transaction_id"] for decision in world.values(DECISIONS)] == [f"t-{n}" for n in range(_PAYMENTS)]
+
+
+@pytest.mark.parametrize("world", ["real"], indirect=True)
+def test_what_was_aborted_was_never_paid(world: World) -> None:
+    """It is not answered and does not count; what is open still waits for its end, and that is no stall."""
+    quick = replace(world, settings=replace(world.settings, recovery_timeout_s=_STALL_S - 1, stall_timeout_s=_STALL_S))
+    writer = Producer({"bootstrap.servers": world.settings.bootstrap_servers, "transactional.id": "aborting"})
+    writer.init_transactions(30)
+
+    def write(name: str) -> None:
+        writer.begin_transaction()
+        writer.produce(TRANSACTIONS, raw_transaction(transaction_id=name).value, b"card-a")
+        assert writer.flush(30) == 0
+
+    async def run() -> None:
+        role = score_role(StandInCore(), quick.worker("one"), CollectorRegistry())
+        async with running(role):
+            await asyncio.to_thread(write, "aborted")
+            await asyncio.to_thread(writer.abort_transaction, 30)
+            await asyncio.to_thread(write, "open")
+            broken = asyncio.create_task(role.wait_broken())
+            done, _ = await asyncio.wait([broken], timeout=2 * _STALL_S)
+            assert not done
+            assert not world.values(DECISIONS)
+            await asyncio.to_thread(writer.commit_transaction, 30)
+            await eventually(lambda: len(world.values(DECISIONS)) == 1, "it is answered")
+            broken.cancel()
+
+    asyncio.run(run())
+    (decision,) = world.values(DECISIONS)
+    assert (decision["transaction_id"], decision["score"]) == ("open", 0.001)

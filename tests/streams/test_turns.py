@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +34,7 @@ class Member:
         self.position = min((at for at in self.offsets if at >= offset), default=offset)
         return self.position if self.position in self.offsets else None
 
-    def fetch(self, most: int) -> list[RawRecord]:
+    def fetch(self, most: int) -> Sequence[RawRecord]:
         found: list[RawRecord] = []
         found += [raw(b"", offset) for offset in self.offsets if offset >= self.position][:most]
         if found:
@@ -59,7 +59,7 @@ class Handler:
             await self.during()
         return dict.fromkeys(partitions, self.start)
 
-    async def batch(self, partition: TopicPartition, records: list[RawRecord]) -> None:
+    async def batch(self, partition: TopicPartition, records: Sequence[RawRecord]) -> None:
         assert partition == PLACE
         self.seen += [each.offset for each in records]
 
@@ -90,6 +90,44 @@ def test_a_fetch_that_is_dropped_is_fetched_again(steps: list[int], fetches: lis
             is_last = not found or found[-1].offset == offsets[-1]
             if found and (is_last or not is_dropped):
                 await turns.hand_over({PLACE: found}, member)
+        while found := member.fetch(5):
+            await turns.hand_over({PLACE: found}, member)
+        return handler.seen
+
+    assert asyncio.run(story()) == offsets
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=40),
+    st.lists(st.tuples(st.integers(1, 9), st.sampled_from(["", "before", "after"]), st.booleans()), max_size=60),
+)
+def test_what_was_fetched_ahead_comes_once(steps: list[int], fetches: list[tuple[int, str, bool]]) -> None:
+    """A fetch is made while the one before is handled; a takeover seeks back before or after, or drops it."""
+    offsets = [sum(steps[: n + 1]) - 1 for n in range(len(steps))]
+
+    async def story() -> list[int]:
+        handler, member = Handler(), Member(offsets, 0)
+        turns = Turns("score", handler)
+
+        async def rebalance() -> None:
+            handler.start = member.position = handler.seen[-1] + 1 if handler.seen else 0
+            await turns.take_over(frozenset({PLACE}), 1)
+
+        await rebalance()
+        found = member.fetch(1)
+        for most, rebalances, is_dropped in fetches:
+            if rebalances == "before":
+                await rebalance()
+            ahead = member.fetch(most) if turns.follows({PLACE: found} if found else {}) else []
+            if rebalances == "after":
+                await rebalance()
+            if found:
+                await turns.hand_over({PLACE: found}, member)
+            found = (ahead or member.fetch(most)) if not is_dropped else []
+        await rebalance()
+        while found:
+            await turns.hand_over({PLACE: found}, member)
+            found = member.fetch(5)
         while found := member.fetch(5):
             await turns.hand_over({PLACE: found}, member)
         return handler.seen
