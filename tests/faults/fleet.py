@@ -16,7 +16,7 @@ from pathlib import Path
 
 from streams import failpoints
 from streams.settings import StreamSettings
-from tests.services.process import wait_until
+from tests.services.process import ends_in_order, wait_until
 
 ROOT = Path(__file__).parents[2]
 _LOOKS_S = 0.2
@@ -81,15 +81,7 @@ class Fleet:
 
     def wait_ready(self, name: str) -> None:
         """Return when the process under a name has come so far that it ends in order on SIGTERM."""
-        bit = 1 << (signal.SIGTERM - 1)
-
-        def listens() -> bool:
-            with contextlib.suppress(FileNotFoundError, IndexError):
-                status = Path(f"/proc/{self.pid(name)}/status").read_text()
-                return bool(int(status.split("SigCgt:")[1].split()[0], 16) & bit)
-            return False
-
-        wait_until(listens, seconds=_READY_WITHIN_S, what=f"{name} is ready")
+        wait_until(lambda: ends_in_order(self.pid(name)), seconds=_READY_WITHIN_S, what=f"{name} is ready")
 
     def names(self, role: str) -> list[str]:
         return [name for name, place in self._places.items() if place.role == role]

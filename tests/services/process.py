@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -43,6 +45,14 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> N
             message = f"not within {seconds:g} s: {what}"
             raise TimeoutError(message)
         time.sleep(_POLL_SECONDS)
+
+
+def ends_in_order(pid: int) -> bool:
+    """Whether a process has come so far that it ends in order on SIGTERM."""
+    with contextlib.suppress(FileNotFoundError, IndexError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return bool(int(status.split("SigCgt:")[1].split()[0], 16) & 1 << (signal.SIGTERM - 1))
+    return False
 
 
 class ServerProcess:
