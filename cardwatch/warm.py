@@ -31,8 +31,9 @@ from detector.rates import RateTable
 from detector.state import EngineState, StateConfig
 from detector.transactions import build_batch
 from detector.vocabulary import Label
-from streams import plain_decisions
+from streams import fetched, plain_decisions
 from streams.codecs import TransactionCodec
+from streams.detector_core import DetectorCore
 from streams.topics import MODELS
 
 FIRST_VERSION = "m-000001"
@@ -55,7 +56,7 @@ _SOURCES = ("cardwatch.simulator", "detector", "detector.models")
 
 
 def warm_model(settings: Settings, cache: Path) -> tuple[ModelVersion, bool]:
-    """The first model, trained unless a kept one was made of the same.
+    """The first model, trained unless a kept one was made of the same; the kernels are compiled either way.
 
     Its counts of examples count each reading.
 
@@ -72,17 +73,19 @@ def warm_model(settings: Settings, cache: Path) -> tuple[ModelVersion, bool]:
     """
     models = configured_toml(settings.files.models, "models.toml")
     path = cache / f"warm-{_digest(models)}.npz"
+    config = ModelsConfig.from_mapping(models)
+    rates = RateTable.from_mapping(configured_toml(settings.files.rates, "rates.toml"))
+    shipped = configured_toml(settings.files.policy, "policy.toml")
     try:
-        return ModelVersion.from_bytes(path.read_bytes()), False
+        kept = ModelVersion.from_bytes(path.read_bytes())
     except (OSError, ModelError):
         pass
+    else:
+        exercise(kept, config, Policy.from_mapping(shipped), rates)
+        return kept, False
     # Answers are not what is learned from here, and an alert costs a hundred times a plain payment.
-    quiet = configured_toml(settings.files.policy, "policy.toml") | {"rules": [], "random_review_share": 0.0}
-    policy = Policy.from_mapping(quiet)
-    rates = RateTable.from_mapping(configured_toml(settings.files.rates, "rates.toml"))
-    config = ModelsConfig.from_mapping(models)
-    version = train(config, policy, rates)
-    exercise(version, config, Policy.from_mapping(configured_toml(settings.files.policy, "policy.toml")), rates)
+    version = train(config, Policy.from_mapping(shipped | {"rules": [], "random_review_share": 0.0}), rates)
+    exercise(version, config, Policy.from_mapping(shipped), rates)
     for old in cache.glob("warm-*.npz"):
         old.unlink()
     written = path.with_suffix(".tmp")
@@ -94,14 +97,16 @@ def warm_model(settings: Settings, cache: Path) -> tuple[ModelVersion, bool]:
 def exercise(version: ModelVersion, models: ModelsConfig, policy: Policy, rates: RateTable) -> None:
     """Run whatever training has not run, so that workers find all kernels compiled: alerts, labels alone, maturity.
 
-    So are those between JSON and columns, which training does not need at all.
+    So are those between Kafka's bytes and columns, and of checkpoints, which training does not need at all.
     """
+    fetched.install()
     TransactionCodec.warm_up()
     plain_decisions.warm_up()
     received = ModelVersion.from_bytes(version.to_bytes())
     simulator = Simulator(_WORLD)
     payments = simulator.attack_payments("stolen_card", _START_MS)
     state = EngineState(_STATE, rates)
+    DetectorCore(state, received, policy).warm_up()
     state.open_partition(0)
     batch = build_batch(wire.to_columns(simulator.world, payments), key=_KEY, offset=np.arange(len(payments)))
     assess_batch(state, batch, received, policy)
