@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -166,7 +167,8 @@ class Count:
         foreign: answers that name another transaction than stands at their offset, or lie in another partition.
         actions: decisions by action.
         alerts: records of alerts.
-        first_ms, last_ms: the broker's time of the first and the last answer.
+        uncounted: answers that were given before time counts.
+        first_ms, last_ms: the broker's time of the first answer that counts, and of the last.
     """
 
     payments: int = 0
@@ -176,6 +178,7 @@ class Count:
     foreign: int = 0
     actions: dict[str, int] = field(default_factory=dict)
     alerts: int = 0
+    uncounted: int = 0
     first_ms: int = 0
     last_ms: int = 0
 
@@ -193,13 +196,18 @@ class Count:
 
     @property
     def span_s(self) -> float:
-        """Seconds from the first answer to the last, by the broker's clock."""
+        """Seconds from the first answer that counts to the last, by the broker's clock."""
         return (self.last_ms - self.first_ms) / 1000.0
 
+    @property
+    def per_second(self) -> float:
+        """Answers a second in that time."""
+        return (self.decisions - self.uncounted) / self.span_s
 
-def count_decisions(kafka: KafkaSettings) -> Count:
-    """Read source, answers and alerts back, and compare them offset by offset."""
-    count = Count()
+
+def count_decisions(kafka: KafkaSettings, uncounted: int = 0) -> Count:
+    """Read source, answers and alerts back, and compare them offset by offset; time counts behind so many answers."""
+    count = Count(uncounted=uncounted)
     ids: list[dict[int, str]] = [{} for _ in range(kafka.partitions)]
     decode_payment = msgspec.json.Decoder(_Payment).decode
     for message in read_all(kafka, TRANSACTIONS):
@@ -207,7 +215,7 @@ def count_decisions(kafka: KafkaSettings) -> Count:
         count.payments += 1
     answered: list[set[int]] = [set() for _ in range(kafka.partitions)]
     decode = msgspec.json.Decoder(_Decision).decode
-    times = _Span()
+    times_ms = array("q")
     for message in read_all(kafka, DECISIONS):
         decision = decode(message.value() or b"")
         partition, offset = decision.source.partition, decision.source.offset
@@ -217,10 +225,11 @@ def count_decisions(kafka: KafkaSettings) -> Count:
         answered[partition].add(offset)
         right = ids[partition].get(offset) == decision.transaction_id and _partition(message) == partition
         count.foreign += not right
-        times.note(message)
+        times_ms.append(message.timestamp()[1])
     count.missing = count.payments - sum(map(len, answered))
     count.alerts = Ends(kafka).records(ALERTS)
-    count.first_ms, count.last_ms = times.first_ms, times.last_ms
+    in_order = np.sort(np.array(times_ms, dtype=np.int64))
+    count.first_ms, count.last_ms = int(in_order[uncounted]), int(in_order[-1])
     return count
 
 
@@ -289,6 +298,11 @@ class Curve:
     def span_s(self) -> float:
         """Seconds from the first answer seen to the last."""
         return self.seconds[-1] - self.seconds[0]
+
+    def behind(self, records: int) -> Curve:
+        """The part that begins with so many records."""
+        start = int(np.searchsorted(self.records, records))
+        return Curve(self.seconds[start:], self.records[start:])
 
     def rates(self) -> NDArray[np.float64]:
         """Records a second between looks about a second apart."""

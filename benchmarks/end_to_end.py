@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from benchmarks import broker, machine, results, workload
 from benchmarks.options import Options
 from benchmarks.processes import ProcessEndedError, Usage, Watched, kafka_pid, usage_of
@@ -22,6 +25,8 @@ NAME = "end_to_end"
 PURPOSE = "a worker on a real Kafka, decisions counted from outside, and stock Faust with river beside it"
 
 _KAFKA_VERSION = "4.1.0"
+# Payments before those that are measured, for each of these: so that a million cards are known by then.
+_BEFORE = 2
 _STAGED_SHARE = 0.3
 _PEER_START_S = 90.0
 _PEERS = {
@@ -37,10 +42,10 @@ class Run:
 
     Attributes:
         count: what was found when all was read back.
-        curve: how many decisions there were when.
+        curve: how many decisions there were when, from the first one that counts.
         first_decision_s: seconds from the start of the process to its first decision.
         worker: what the worker had used at the end.
-        worker_s, broker_s: processor time of both from the first decision to the last.
+        worker_s, broker_s: processor time of both from the first decision that counts to the last.
     """
 
     count: broker.Count
@@ -51,25 +56,24 @@ class Run:
     broker_s: float
 
     @property
-    def per_second(self) -> float:
-        """Payments a second from the first decision to the last, by the broker's clock."""
-        return self.count.decisions / self.count.span_s
+    def counted(self) -> int:
+        """Decisions that count."""
+        return self.count.decisions - self.count.uncounted
 
     @property
     def per_second_by_wall_clock(self) -> float:
         """The same by looking from outside."""
-        return (self.count.decisions - self.curve.records[0]) / self.curve.span_s
+        return (self.curve.records[-1] - self.curve.records[0]) / self.curve.span_s
 
 
 def run(options: Options) -> None:
     """Measure worker, stages and peers, save, and write the tables."""
-    payments = workload.stream_file(options.records, options.say)
-    with _cluster(payments, options) as (kafka, folder):
+    with _cluster(options) as (kafka, folder):
         measured = _worker(kafka, folder, options, staged=None)
         peers = {models: _peer(kafka, folder, models, options) for models in _PEERS}
     few = replace(options, records=round(options.records * _STAGED_SHARE))
     options.say(f"once more with {few.records:,} payments, stages watched")
-    with _cluster(workload.stream_file(few.records, options.say), few) as (kafka, folder):
+    with _cluster(few) as (kafka, folder):
         out = folder / "stages.json"
         staged = _worker(kafka, folder, few, staged=out)
         stages: dict[str, dict[str, float]] = json.loads(out.read_text())
@@ -78,22 +82,28 @@ def run(options: Options) -> None:
         "kafka": _KAFKA_VERSION, "java": machine.java_version(),
         "count": asdict(measured.count), "worker": asdict(measured.worker),
         "worker_s": measured.worker_s, "broker_s": measured.broker_s,
-        "per_second": measured.per_second, "per_second_by_wall_clock": measured.per_second_by_wall_clock,
+        "per_second": measured.count.per_second, "per_second_by_wall_clock": measured.per_second_by_wall_clock,
         "first_decision_s": measured.first_decision_s, "curve": asdict(measured.curve),
         "peers": {models: {"records": records, "seconds": span_s} for models, (records, span_s) in peers.items()},
-        "staged": {"payments": few.records, "per_second": staged.per_second, **stages},
+        "staged": {"payments": staged.count.decisions, "per_second": staged.count.per_second, **stages},
     }  # fmt: skip
     results.save(NAME, found)
-    results.write_section(NAME, _text(options, measured, peers, (few.records, stages)))
+    results.write_section(NAME, _text(options, measured, peers, (staged.count.decisions, stages)))
+
+
+def _payments(options: Options) -> Path:
+    """All payments: those before, and those that are measured."""
+    return workload.stream_file((_BEFORE + 1) * options.records, options.say, workload.LIVE_WORLD)
 
 
 @contextmanager
-def _cluster(payments: Path, options: Options) -> Iterator[tuple[KafkaSettings, Path]]:
+def _cluster(options: Options) -> Iterator[tuple[KafkaSettings, Path]]:
     """A broker of its own with all payments in it."""
+    payments = _payments(options)
     with broker.own_cluster() as (kafka, folder):
         warm.publish(kafka, workload.warmed_model())
         seconds = broker.produce(kafka, payments, options)
-        options.say(f"{options.records:,} payments are in Kafka after {seconds:.1f} s")
+        options.say(f"all payments are in Kafka after {seconds:.1f} s")
         yield kafka, folder
 
 
@@ -105,28 +115,30 @@ def _worker(kafka: KafkaSettings, folder: Path, options: Options, *, staged: Pat
         "CARDWATCH_DETECTOR__FINGERPRINT_KEY": secrets.token_hex(16),
         "CARDWATCH_METRICS__SCORE_PORT": "0",
     }
+    uncounted = _BEFORE * options.records
     ends, curve, broker_pid = broker.Ends(kafka), broker.Curve(), kafka_pid(folder / "kafka" / "server.properties")
     started_s = time.monotonic()
     worker = Watched(words, folder / "worker.log", environment)
     before = usage_of(broker_pid), worker.usage()
 
     def look() -> None:
-        """Note what was used so far until the first decision is seen."""
+        """Note what was used so far until the first decision that counts is seen."""
         nonlocal before
         now = usage_of(broker_pid), worker.usage()
-        before = before if curve.records else now
+        before = now if not curve.records or curve.records[-1] <= uncounted else before
 
     try:
-        curve.follow(ends, DECISIONS, options.records, look, options.say)
+        curve.follow(ends, DECISIONS, uncounted + options.records, look, options.say)
         after = usage_of(broker_pid), worker.usage()
     finally:
         worker.stop()
     options.say("all decisions are there; reading them back")
-    count = broker.count_decisions(kafka)
+    count = broker.count_decisions(kafka, uncounted)
     count.require_exact()
     broker_s, worker_s = (now.processor_s - then.processor_s for then, now in zip(before, after, strict=True))
-    measured = Run(count, curve, curve.seconds[0] - started_s, after[1], worker_s, broker_s)
-    options.say(f"{count.decisions:,} decisions, each once: {measured.per_second:,.0f}/s")
+    first_decision_s = curve.seconds[0] - started_s
+    measured = Run(count, curve.behind(uncounted), first_decision_s, after[1], worker_s, broker_s)
+    options.say(f"{count.decisions:,} decisions, each once: {count.per_second:,.0f}/s")
     return measured
 
 
@@ -164,15 +176,16 @@ def _text(
     """The tables; `staged` are the payments of the run under watch, and what was seen."""
     staged_payments, stages = staged
     count, worker = measured.count, measured.worker
-    ours = measured.per_second
-    rows = [["cardwatch worker, role score", f"{count.decisions:,}", f"{count.span_s:.1f}", f"{ours:,.0f}", "1"]]
+    ours = count.per_second
+    rows = [["cardwatch worker, role score", f"{measured.counted:,}", f"{count.span_s:.1f}", f"{ours:,.0f}", "1"]]
     for models, (records, span_s) in peers.items():
         rate = records / span_s
         rows.append([_PEERS[models], f"{records:,}", f"{span_s:.1f}", f"{rate:,.0f}", f"1/{ours / rate:,.0f}"])
     rates = measured.curve.rates()
     actions = sorted(count.actions.items(), key=lambda item: -item[1])
     facts = [
-        ["decisions for payments", f"{count.decisions:,} for {count.payments:,}"],
+        ["live cards at the end", f"{_cards(options):,}"],
+        ["decisions for payments, those before included", f"{count.decisions:,} for {count.payments:,}"],
         ["missing, twice, of another payment", f"{count.missing}, {count.duplicates}, {count.foreign}"],
         ["decisions by action", ", ".join(f"{action} {number:,}" for action, number in actions)],
         ["alerts", f"{count.alerts:,}"],
@@ -180,8 +193,8 @@ def _text(
         ["slowest and median second", f"{rates.min():,.0f}/s, {sorted(rates)[len(rates) // 2]:,.0f}/s"],
         ["from the start of the process to the first decision", f"{measured.first_decision_s:.1f} s"],
         ["peak memory of the worker", f"{worker.peak_rss_mib:,.0f} MiB"],
-        ["processor time a payment, worker", f"{measured.worker_s / count.decisions * 1e6:.1f} µs"],
-        ["processor time a payment, broker", f"{measured.broker_s / count.decisions * 1e6:.1f} µs"],
+        ["processor time a payment, worker", f"{measured.worker_s / measured.counted * 1e6:.1f} µs"],
+        ["processor time a payment, broker", f"{measured.broker_s / measured.counted * 1e6:.1f} µs"],
     ]
     return "\n\n".join(
         (
@@ -194,6 +207,11 @@ def _text(
             _shares(stages["threads_s"], staged_payments, "thread"),
         )
     )
+
+
+def _cards(options: Options) -> int:
+    """How many cards pay."""
+    return int(pc.count_distinct(pq.read_table(_payments(options), columns=["key"])["key"]).as_py())
 
 
 def _shares(seconds: dict[str, float], payments: int, what: str) -> str:

@@ -23,7 +23,9 @@ from detector.models.version import ModelVersion
 # A portfolio of a bank: about a week for a million payments. One payment in 400 is fraudulent, some three times what
 # card schemes report, so alerts are not rarer than they would be.
 STREAM_WORLD = WorldSettings(seed=11, cards=50_000, merchants=10_000, attacks_per_thousand_cards_day=0.25)
-# The same for a tenth of the cards, so that a million payments last two months and labels a week late are learned.
+# A million cards: of three million payments, two thirds of a day, nearly every card has made some.
+LIVE_WORLD = WorldSettings(seed=11, cards=1_000_000, merchants=80_000, attacks_per_thousand_cards_day=0.25)
+# A tenth of the first one's cards, so that a million payments last two months and labels a week late are learned.
 MONTHS_WORLD = WorldSettings(seed=11, cards=5_000, merchants=1_500, attacks_per_thousand_cards_day=0.25)
 # In the past of whoever runs this: a payment dated in the future is refused.
 START_MS = 1_735_689_600_000  # 2025-01-01
@@ -36,13 +38,13 @@ _SCHEMA = pa.schema(
 Progress = Callable[[str], None]
 
 
-def stream_file(records: int, say: Progress) -> Path:
+def stream_file(records: int, say: Progress, world: WorldSettings = STREAM_WORLD) -> Path:
     """A Parquet file of payments as they stand in Kafka: key and JSON value, in time order."""
-    path = CACHE / "workloads" / f"stream-{records}-{_digest()}.parquet"
+    path = CACHE / "workloads" / f"stream-{world.cards}-{records}-{_digest()}.parquet"
     if path.exists():
         return path
     say(f"making {records:,} payments (once)")
-    stream, encoder = Simulator(STREAM_WORLD).stream(START_MS), msgspec.json.Encoder()
+    stream, encoder = Simulator(world).stream(START_MS), msgspec.json.Encoder()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
     with pq.ParquetWriter(unfinished, _SCHEMA, compression="zstd") as writer:
@@ -84,7 +86,7 @@ def warmed_model() -> ModelVersion:
 
 def _digest() -> str:
     """Digest of the simulator's code and the worlds: a change of either makes other payments."""
-    digest = hashlib.sha256(repr((STREAM_WORLD, MONTHS_WORLD, START_MS)).encode())
+    digest = hashlib.sha256(repr((STREAM_WORLD, LIVE_WORLD, MONTHS_WORLD, START_MS)).encode())
     for file in sorted(resources.files("cardwatch.simulator").iterdir(), key=lambda file: file.name):
         if file.name.endswith(".py"):
             digest.update(file.read_bytes())

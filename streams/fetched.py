@@ -24,7 +24,7 @@ from streams.records import TopicPartition
 # Base offset, length, leader's epoch, format, CRC, attributes, last offset's difference, first and highest timestamp,
 # producer's id, epoch and first sequence number, number of records: the protocol guide's "Record Batch".
 _HEADER = struct.Struct(">qiibIhiqqqhii")
-_LENGTH_END, _CRC_FROM, _FORMAT = 12, 21, 2
+_LENGTH_END, _FORMAT_END, _CRC_FROM, _FORMAT = 12, 17, 21, 2
 _CODEC_BITS, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0b111, 1 << 3, 1 << 4, 1 << 5
 _CODECS: Mapping[int, Callable[[bytes], bytes]] = {
     0: bytes, 1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode,
@@ -62,7 +62,7 @@ class FetchedBytes:
 
     def has_next(self) -> bool:
         """Whether there is a whole batch; brokers break off behind the most that was asked for."""
-        return len(self.data) >= _HEADER.size and _end_of_batch(self.data, 0) <= len(self.data)
+        return len(self.data) >= _FORMAT_END and _end_of_batch(self.data, 0) <= len(self.data)
 
 
 class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka has no types
@@ -79,7 +79,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         """The next records, at most so many; `next_fetch_offset` and `is_done` say where this leaves us.
 
         Raises:
-            RecordFormatError: bytes are damaged; they are fetched again, as nothing of them was taken.
+            RecordFormatError: bytes are damaged; nothing of them was taken.
         """
         if self._table is None:
             self._table = self._read()
@@ -101,12 +101,23 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         for batch in self._batches():
             self._end = max(self._end, batch.next_offset)
             if self._is_standing(batch):
-                bodies.append(_CODECS[batch.attributes & _CODEC_BITS](batch.records))
+                bodies.append(self._decompressed(batch))
                 append_ms = batch.highest_timestamp_ms if batch.has(_APPEND_TIME) else -1
                 facts.append((batch.record_count, batch.base_offset, batch.base_timestamp_ms, append_ms))
         table = _table_of(TopicPartition(*self._tp), bodies, facts)
         # A broker sends whole batches, also where the middle of one was asked for.
         return table[int(np.searchsorted(table.offsets(), wanted_from)) :]
+
+    def _decompressed(self, batch: _Batch) -> bytes:
+        """The records of a batch."""
+        try:
+            return _CODECS[batch.attributes & _CODEC_BITS](batch.records)
+        except Exception as error:  # five libraries, each with errors of its own
+            raise self._complaint(batch.base_offset, f"cannot be decompressed ({type(error).__name__})") from error
+
+    def _complaint(self, base_offset: int, what: str) -> RecordFormatError:
+        place = f"{self._tp.topic}/{self._tp.partition}"
+        return RecordFormatError(f"{place}: the batch from offset {base_offset} on {what}")
 
     def _batches(self) -> Iterator[_Batch]:
         """All whole batches.
@@ -115,22 +126,17 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
             RecordFormatError: one is damaged, or of an old format.
         """
         data, at = self._records.data, 0
-        while at + _HEADER.size <= len(data) and (end := _end_of_batch(data, at)) <= len(data):
-            (
-                base_offset, _, _, version, crc, attributes, last, base_ms, highest_ms, producer_id, _, _, count,
-            ) = _HEADER.unpack_from(data, at)  # fmt: skip
-            complaint = ""
+        while at + _FORMAT_END <= len(data) and (end := _end_of_batch(data, at)) <= len(data):
+            first, version = int.from_bytes(data[at : at + 8], "big"), data[at + _FORMAT_END - 1]
+            if version != _FORMAT:
+                raise self._complaint(first, f"is of format {version}, which Kafka wrote before 0.11")
             if end < at + _HEADER.size:
-                complaint = "says that it is shorter than its header"
-            elif version != _FORMAT:
-                complaint = f"is of format {version}, which Kafka wrote before 0.11"
-            elif self._check_crcs and calc_crc32c(data[at + _CRC_FROM : end]) != crc:
-                complaint = "has another checksum than it says"
-            elif attributes & _CODEC_BITS not in _CODECS:
-                complaint = f"is compressed in a way unknown to us ({attributes & _CODEC_BITS})"
-            if complaint:
-                message = f"{self._tp.topic}/{self._tp.partition}: the batch from offset {base_offset} on {complaint}"
-                raise RecordFormatError(message)
+                raise self._complaint(first, "says that it is shorter than its header")
+            (
+                base_offset, _, _, _, crc, attributes, last, base_ms, highest_ms, producer_id, _, _, count,
+            ) = _HEADER.unpack_from(data, at)  # fmt: skip
+            if self._check_crcs and calc_crc32c(data[at + _CRC_FROM : end]) != crc:
+                raise self._complaint(base_offset, "has another checksum than it says")
             records = data[at + _HEADER.size : end]
             yield _Batch(
                 base_offset, base_offset + last + 1, attributes, producer_id, base_ms, highest_ms, count, records
@@ -155,9 +161,13 @@ class FetchedResult(fetcher.FetchResult):  # type: ignore[misc] # aiokafka has n
 
     def getall(self, max_records: int | None = None) -> Any:
         """The next records of the partition as a table, empty where it was lost or sought meanwhile."""
-        if not self.check_assignment(self._topic_partition) or self._partition_records is None:
+        if self._partition_records is None or not self.check_assignment(self._topic_partition):
             return []
-        taken = self._partition_records.take(max_records)
+        try:
+            taken = self._partition_records.take(max_records)
+        except RecordFormatError:
+            self._partition_records = None  # so that the next call fetches these bytes again
+            raise
         self._update_position()
         if self._partition_records.is_done:
             self._partition_records = None
@@ -188,5 +198,6 @@ def _table_of(place: TopicPartition, bodies: list[bytes], facts: list[tuple[int,
 def _is_abort(batch: _Batch) -> bool:
     """Whether a control batch ends a transaction that was aborted."""
     body = _CODECS[batch.attributes & _CODEC_BITS](batch.records)
-    (record,) = _table_of(TopicPartition("control", 0), [body], [(batch.record_count, batch.base_offset, 0, -1)])
-    return (record.key or b"")[2:4] == _ABORT
+    # A log's cleaner may have emptied it.
+    records = _table_of(TopicPartition("control", 0), [body], [(batch.record_count, batch.base_offset, 0, -1)])
+    return any((record.key or b"")[2:4] == _ABORT for record in records)

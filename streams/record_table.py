@@ -30,6 +30,8 @@ from streams.records import Headers, RawRecord, TopicPartition
 
 # Behind the last record: whole words can be read there, and no text goes on.
 PADDING = bytes(32)
+# Length, attributes, differences of time and offset, lengths of key and value, number of headers.
+_SMALLEST_RECORD = 7
 _TRACE_NAME = np.frombuffer(TRACE_HEADER.encode(), dtype=np.uint8)
 
 
@@ -107,8 +109,8 @@ class RecordTable(Sequence[RawRecord]):
             RecordFormatError: a batch is not what its header says.
         """
         counts = int(batches.counts.sum())
-        # A record takes seven bytes at least: no header makes room for more than were sent.
-        if (batches.counts < 0).any() or counts > len(buffer):
+        # No header makes room for more records than were sent.
+        if (batches.counts < 0).any() or counts * _SMALLEST_RECORD > len(buffer):
             message = f"{place.topic}/{place.partition}: a record batch says that it has more records than bytes"
             raise RecordFormatError(message)
         columns = np.full((len(COLUMNS), counts), -1, dtype=np.int64)

@@ -108,7 +108,7 @@ class ScoreRole:
         Raises:
             TopicError: a topic is missing or has the wrong number of partitions.
         """
-        fetched.install()
+        await asyncio.to_thread(fetched.install)
         await asyncio.to_thread(self._scorer.warm_up)
         facts = await asyncio.to_thread(self._doors.look_at, self._topics, self._producer)
         self._scorer.partition_count = facts.partitions

@@ -256,6 +256,8 @@ class StreamShell:
         # By partition, from where and up to where nothing was delivered at the last check, and where it was read again.
         self._undelivered: dict[TopicPartition, tuple[int, int]] = {}
         self._read_twice: dict[TopicPartition, tuple[int, int]] = {}
+        # By partition, where an open transaction holds it up, and at how many checks it has.
+        self._open: dict[TopicPartition, tuple[int, int]] = {}
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -272,6 +274,9 @@ class StreamShell:
 
     async def stop(self) -> None:
         """Leave: the batch in hand is finished, `stopping` is called, then the group is left."""
+        if self._app._consumer is not None:  # noqa: SLF001
+            # Who gives the batch in hand up must not be given the one behind it.
+            self._app.consumer.stop_flow()
         self.turns.interrupt()
         await end_tasks(self._tasks)
         if self._starting is not None:
@@ -345,7 +350,9 @@ class StreamShell:
             if next_offset is None or position is None or position <= next_offset or self.turns.is_handing_over:
                 continue
             self._undelivered[partition] = next_offset, position
-            if before.get(partition) == (next_offset, position) != self._read_twice.get(partition):
+            if next_offset == before.get(partition, (-1, 0))[0] and position > before[partition][1]:
+                self.turns.note_progress()  # what is read was aborted: nothing comes of it, and nothing is stuck
+            elif before.get(partition) == (next_offset, position) != self._read_twice.get(partition):
                 self._read_twice[partition] = next_offset, position
                 with contextlib.suppress(TimeoutError):
                     seek = thread.call_thread(thread.seek_back, TP(*partition), next_offset)
@@ -378,8 +385,23 @@ class StreamShell:
             elif waited_s > self.settings.stall_timeout_s:
                 await self.break_down(WorkerError(f"no progress for {waited_s:.0f} s: {waiting}"))
                 return
+            self._vitals.waits_for("transaction", self._held_up() if self.turns.taken else None)
             is_late = waiting is not None and waited_s > self.settings.stall_timeout_s / 2
             self._vitals.waits_for("progress", f"{waiting}, for {waited_s:.0f} s" if is_late else None)
+
+    def _held_up(self) -> str | None:
+        """What an open transaction has kept from being read since the last check but one, at least."""
+        thread, before = self._app.consumer._thread, self._open  # noqa: SLF001
+        spans = {partition: thread.held_up(TP(*partition)) for partition in self.turns.taken}
+        self._open = {
+            partition: (span[0], before[partition][1] + 1 if before.get(partition, (-1, 0))[0] == span[0] else 1)
+            for partition, span in spans.items()
+            if span is not None
+        }
+        for partition, (start, checks) in self._open.items():
+            if checks > _STALL_CHECKS // 2:
+                return f"{partition.topic}/{partition.partition} is held up by a transaction open since offset {start}"
+        return None
 
     def waits_for(self) -> str | None:
         """What should go on, and may not: None where there is nothing to do."""

@@ -24,11 +24,13 @@ _EMBEDDED_FETCH_WAIT_MS = 10
 
 
 class ConsumerThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread with an assignor that keeps co-partitioned topics together."""
+    """Faust's consumer thread: our assignor, our lock around fetches, and what the seam asks of aiokafka's consumer."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         # One fetch after the other: one that looks for something seeks, and would take from the position of another.
+        # Nobody looks while another fetch is wanted (`_BatchConsumer`): this thread has two workers, and who waits here
+        # keeps one of them from commits and seeks.
         self._fetching = asyncio.Lock()
 
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -93,6 +95,9 @@ class ConsumerThread(AIOKafkaConsumerThread):
         if consumer.assignment() is not before:
             return None  # whoever takes it over now seeks for itself
         first: int | None = min((found[0].offset for found in records.values()), default=None)
+        reached = self.read_to(partition)
+        if first is None and reached is not None and reached > offset:
+            return reached  # what was aborted or compacted may be more than one look can read
         consumer.seek(partition, offset if first is None else first)
         return first
 
@@ -102,6 +107,12 @@ class ConsumerThread(AIOKafkaConsumerThread):
         end: int | None = consumer.highwater(partition)
         stable: int | None = consumer.last_stable_offset(partition)
         return end if stable is None or stable < 0 else stable
+
+    def held_up(self, partition: TP) -> tuple[int, int] | None:
+        """From where and up to where an open transaction keeps records from being read; None where none does."""
+        consumer: Any = self._consumer
+        end, readable = consumer.highwater(partition), self.readable_to(partition)
+        return (readable, end) if end is not None and readable is not None and readable < end else None
 
     def read_to(self, partition: TP) -> int | None:
         """Up to where a partition was read, gaps at its end included; None where nothing was sought yet."""

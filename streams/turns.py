@@ -15,6 +15,8 @@ from streams.records import RawRecord, TopicPartition
 from telemetry.logs import log_context
 
 Result = TypeVar("Result")
+# A takeover, and a look for what seems to be missing, may leave one fetch that comes too late each.
+_STALE_FETCHES = 4
 
 
 class BatchHandler(Protocol):
@@ -67,7 +69,7 @@ class Membership(Protocol):
         ...
 
     async def find(self, partition: TopicPartition, offset: int) -> int | None:
-        """The log's first offset that is not below this one; the next fetch begins there.
+        """Up to where the log has no record from this offset on; the next fetch begins there.
 
         None where nobody can say it now; the next fetch begins at `offset`.
         """
@@ -95,6 +97,8 @@ class Turns:
         # What the handler has; and what it is to give up, be it held already or still being taken over.
         self._held: frozenset[TopicPartition] = frozenset()
         self._leaving: frozenset[TopicPartition] = frozenset()
+        # Fetches in a row that brought nothing new.
+        self._stale: dict[TopicPartition, int] = {}
         self._one_at_a_time = asyncio.Lock()
         self._broken = asyncio.Event()
         self._failure: BaseException | None = None
@@ -146,11 +150,29 @@ class Turns:
         is_current = member.flows() and generation == member.generation()
         if is_current and partition in self.taken and not self._leaves_gap(partition, records):
             fresh = self._fresh(partition, records)
-            if fresh:
-                with log_context(topic=partition.topic, partition=partition.partition, offset=fresh[0].offset):
-                    await self._handler.batch(partition, fresh)
-                self.next_offsets[partition] = fresh[-1].offset + 1
+            if not fresh:
+                self._note_stale(partition)
+                return
+            with log_context(topic=partition.topic, partition=partition.partition, offset=fresh[0].offset):
+                await self._handler.batch(partition, fresh)
+            self.next_offsets[partition] = fresh[-1].offset + 1
+            self._stale.pop(partition, None)
             self.note_progress()
+
+    def _note_stale(self, partition: TopicPartition) -> None:
+        """Count a fetch of what was read before: one may come beside another, many are another log.
+
+        Raises:
+            WorkerError: the log has gone back, as when its topic was deleted and made anew.
+        """
+        self._stale[partition] = self._stale.get(partition, 0) + 1
+        if self._stale[partition] > _STALE_FETCHES:
+            topic, number = partition
+            message = (
+                f"{topic}/{number} was read up to offset {self.next_offsets[partition]} and now begins before that: "
+                "its topic was made anew or has lost records. Reset the offsets of the group to read it"
+            )
+            raise WorkerError(message)
 
     def follows(self, fetched: Mapping[TopicPartition, Sequence[RawRecord]]) -> bool:
         """Whether a fetch goes on where the last one ended, so that nothing has to be looked for."""
@@ -188,6 +210,7 @@ class Turns:
         self, assignment: frozenset[TopicPartition], generation: int
     ) -> Mapping[TopicPartition, int | None]:
         self._held = frozenset()
+        self._stale = {}
         positions = await self._handler.assigned(assignment, generation)
         self._held = assignment
         self.next_offsets = {partition: at for partition, at in positions.items() if at is not None}

@@ -112,6 +112,25 @@ def test_damage_is_refused_and_named(at: int, byte: int, said: str) -> None:
     assert records.next_fetch_offset == 10
 
 
+def test_bytes_that_cannot_be_decompressed_are_refused_and_named() -> None:
+    """A checksum that fits says only that they were written like that."""
+    data = bytearray(batch(10, 5, codec=3))
+    data[61:70] = bytes(9)
+    data[17:21] = int(calc_crc32c(bytes(data[21:]))).to_bytes(4, "big")
+    with pytest.raises(RecordFormatError, match="payments/3: the batch from offset 10 on cannot be decompressed"):
+        fetched(bytes(data), 10).take(100)
+
+
+def test_the_end_of_a_transaction_that_the_cleaner_has_emptied_ends_nothing() -> None:
+    """It has a header and no record any more."""
+    emptied = bytearray(batch(2, 1, producer=5, kind=b"\0\0")[:61])
+    emptied[8:12] = (61 - 12).to_bytes(4, "big")
+    emptied[57:61] = bytes(4)
+    emptied[17:21] = int(calc_crc32c(bytes(emptied[21:]))).to_bytes(4, "big")
+    records = fetched(batch(0, 2) + bytes(emptied) + batch(3, 1), 0)
+    assert [record.offset for record in records.take(100)] == [0, 1, 3]
+
+
 class State:
     paused = False
 
@@ -144,3 +163,14 @@ def test_a_fetch_is_taken_in_parts_until_somebody_seeks() -> None:
             assignment.state.position = 11
         assert [each.offset for each in result.getall(3)] == ([] if seeks else [13, 14])
         assert (result.has_more(), assignment.state.position) == (False, 11 if seeks else 15)
+
+
+def test_what_is_damaged_is_fetched_again() -> None:
+    """It may have been damaged on its way; what stood in memory is thrown away."""
+    data = bytearray(batch(10, 5))
+    data[80] ^= 1
+    assignment = Assignment(10)
+    result = FetchedResult(PLACE, assignment=assignment, partition_records=fetched(bytes(data), 10), backoff=0)
+    with pytest.raises(RecordFormatError):
+        result.getall(3)
+    assert (result.getall(3), result.has_more(), assignment.state.position) == ([], False, 10)

@@ -71,6 +71,10 @@ class Consumer:
         self._thread = self
         self.at: int | None = self.next_offset
         self.sought: list[int] = []
+        self.open: tuple[int, int] | None = None
+
+    def held_up(self, _partition: Any) -> tuple[int, int] | None:
+        return self.open
 
     def read_to(self, _partition: Any) -> int | None:
         return self.at
@@ -187,5 +191,45 @@ def test_the_end_of_a_transaction_is_no_record_that_waits() -> None:
         for _ in range(2):
             await watched._read_again()
         assert consumer.sought == [11, 11]
+
+    asyncio.run(story())
+
+
+def test_reading_what_was_aborted_is_no_stall() -> None:
+    """Nothing of it is delivered, and where there is always more of it, there is always something behind."""
+
+    async def story() -> None:
+        consumer = Consumer(assigned=1, highwater=1_000, read=10)
+        watched = shell(Vitals(), consumer, rebalancing=False, taken=True)
+        for position in (20, 30, 40):
+            consumer.at = position
+            watched.turns.progress_s = 0.0
+            await watched._read_again()
+            assert (watched.turns.progress_s > 0.0) == (position > 20)
+        assert consumer.sought == []
+        watched.turns.progress_s = 0.0
+        for _ in range(2):
+            await watched._read_again()
+        assert (consumer.sought, watched.turns.progress_s) == ([11], 0.0)
+
+    asyncio.run(story())
+
+
+def test_readiness_names_a_transaction_that_stays_open() -> None:
+    """Payments behind it wait and nobody can help it from here; another one that is open later is another matter."""
+
+    async def story() -> None:
+        consumer = Consumer(assigned=1, highwater=11, read=10)
+        watched = shell(Vitals(), consumer, rebalancing=False, taken=True)
+        consumer.open = 11, 40
+        assert [watched._held_up() for _ in range(3)] == [None] * 3
+        said = watched._held_up()
+        assert said is not None
+        assert f"{SOURCE.topic}/{SOURCE.partition}" in said
+        assert "offset 11" in said
+        consumer.open = 50, 60
+        assert watched._held_up() is None
+        consumer.open = None
+        assert [watched._held_up() for _ in range(5)] == [None] * 5
 
     asyncio.run(story())

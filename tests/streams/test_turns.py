@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.errors import WorkerError
 from streams.records import RawRecord, TopicPartition
 from streams.topics import TRANSACTIONS
 from streams.turns import Turns
@@ -248,3 +250,27 @@ def test_a_batch_that_waits_for_its_turn_is_dropped_when_its_partition_goes() ->
         return handler.seen
 
     assert asyncio.run(story()) == []
+
+
+def test_a_log_that_goes_back_is_noticed() -> None:
+    """A topic that was made anew begins at 0: that is not what was read before, and is not passed over in silence."""
+
+    async def story() -> tuple[list[int], str]:
+        handler, member = Handler(start=100), Member([*range(100, 103)], 100)
+        turns = Turns("respond", handler)
+        await turns.take_over(frozenset({PLACE}), 1)
+        await turns.hand_over({PLACE: member.fetch(9)}, member)
+        member.offsets, member.position = list(range(90)), 0
+
+        async def read_on() -> None:
+            for _ in range(20):
+                await turns.hand_over({PLACE: member.fetch(9)}, member)
+
+        with pytest.raises(WorkerError) as failed:
+            await read_on()
+        return handler.seen, str(failed.value)
+
+    seen, said = asyncio.run(story())
+    assert seen == [100, 101, 102]
+    assert f"{PLACE.topic}/0 was read up to offset 103" in said
+    assert "Reset the offsets" in said
