@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
-import gc
 import logging
 import signal
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from streams.errors import StreamsError
+from telemetry import collector
 
-# Objects that may be referred to in circles, made since the last look.
-_COLLECT_AFTER = 50_000
 # From the signal, or the failure of a role, to the end of the process; below the 30 s that Kubernetes gives by default.
 # What was not saved until then is done again by the next worker, exactly as after a crash.
 _STOP_WITHIN_S = 25.0
@@ -55,12 +53,8 @@ async def _run_roles(roles: Sequence[Role], stop: asyncio.Event) -> None:
                 return
             starting.result()
             started.append(role)
-        # What exists now lives as long as the worker: the collector need not look at it with every batch.
-        gc.collect()
-        gc.freeze()
-        # A batch is some ten thousand short-lived rows. Python's default looks at the young ones every 700: an eighth
-        # of a core at full load, and nothing is found.
-        gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
+        # An eighth of a core at full load goes to the collector otherwise.
+        collector.settle()
         watchers = [asyncio.create_task(role.wait_broken()) for role in started]
         done, pending = await asyncio.wait([stopper, *watchers], return_when=asyncio.FIRST_COMPLETED)
         for task in pending:

@@ -37,6 +37,7 @@ from casework.webhook_book import WebhookBook
 from detector.errors import DetectorError
 from streams.access import file_problem
 from streams.clock import epoch_ms
+from telemetry import collector
 from telemetry.exposition import process_registry
 from telemetry.metric import Process
 from telemetry.process import ProcessMetrics
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
             timeout_graceful_shutdown=_GRACE_S,
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
+        collector.settle()
         uvicorn.Server(config).run(sockets=[listener])
     return EXIT_OK
 
