@@ -73,8 +73,8 @@ def make_plain_topics(kafka: KafkaSettings, names: Sequence[str]) -> None:
     wait_led(kafka, dict.fromkeys(names, kafka.partitions))
 
 
-def produce(kafka: KafkaSettings, payments: Path, options: Options) -> float:
-    """Send all payments of a file as payment systems do; returns the seconds it took.
+def produce(kafka: KafkaSettings, payments: Path, options: Options, most: int | None = None) -> float:
+    """Send the payments of a file, or so many of them, as payment systems do; returns the seconds it took.
 
     Raises:
         CountError: the broker did not take all of them.
@@ -86,7 +86,7 @@ def produce(kafka: KafkaSettings, payments: Path, options: Options) -> float:
     )
     started_s = time.monotonic()
     for batch in pq.ParquetFile(payments).iter_batches(_READ_AT_ONCE):
-        for record in batch.to_pylist():
+        for record in batch.to_pylist() if most is None else batch.to_pylist()[:most]:
             ce = headers(record) if options.with_headers else []
             while True:
                 try:
@@ -95,6 +95,8 @@ def produce(kafka: KafkaSettings, payments: Path, options: Options) -> float:
                 except BufferError:
                     producer.poll(0.1)
         producer.poll(0)
+        if most is not None:
+            break
     if producer.flush(_FLUSH_S):
         message = "the broker did not take all payments"
         raise CountError(message)

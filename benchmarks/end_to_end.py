@@ -28,6 +28,8 @@ _KAFKA_VERSION = "4.1.0"
 # Payments before those that are measured, for each of these: so that a million cards are known by then.
 _BEFORE = 2
 _STAGED_SHARE = 0.3
+# Payments that come between the end of a worker and its next start.
+_WHILE_AWAY = 1_000
 _PEER_START_S = 90.0
 _PEERS = {
     "both": "stock Faust, river's logistic regression and half-space trees",
@@ -44,6 +46,8 @@ class Run:
         count: what was found when all was read back.
         curve: how many decisions there were when, from the first one that counts.
         first_decision_s: seconds from the start of the process to its first decision.
+        restart_s: seconds from the start of a process after it, with its state, until payments that came meanwhile are
+            decided; 0 where that was not tried.
         worker: what the worker had used at the end.
         worker_s, broker_s: processor time of both from the first decision that counts to the last.
     """
@@ -51,6 +55,7 @@ class Run:
     count: broker.Count
     curve: broker.Curve
     first_decision_s: float
+    restart_s: float
     worker: Usage
     worker_s: float
     broker_s: float
@@ -83,7 +88,7 @@ def run(options: Options) -> None:
         "count": asdict(measured.count), "worker": asdict(measured.worker),
         "worker_s": measured.worker_s, "broker_s": measured.broker_s,
         "per_second": measured.count.per_second, "per_second_by_wall_clock": measured.per_second_by_wall_clock,
-        "first_decision_s": measured.first_decision_s, "curve": asdict(measured.curve),
+        "first_decision_s": measured.first_decision_s, "restart_s": measured.restart_s, "curve": asdict(measured.curve),
         "peers": {models: {"records": records, "seconds": span_s} for models, (records, span_s) in peers.items()},
         "staged": {"payments": staged.count.decisions, "per_second": staged.count.per_second, **stages},
     }  # fmt: skip
@@ -136,10 +141,27 @@ def _worker(kafka: KafkaSettings, folder: Path, options: Options, *, staged: Pat
     count = broker.count_decisions(kafka, uncounted)
     count.require_exact()
     broker_s, worker_s = (now.processor_s - then.processor_s for then, now in zip(before, after, strict=True))
+    restart_s = 0.0 if staged else _restart_s(kafka, words, environment, folder, options)
     first_decision_s = curve.seconds[0] - started_s
-    measured = Run(count, curve.behind(uncounted), first_decision_s, after[1], worker_s, broker_s)
+    measured = Run(count, curve.behind(uncounted), first_decision_s, restart_s, after[1], worker_s, broker_s)
     options.say(f"{count.decisions:,} decisions, each once: {count.per_second:,.0f}/s")
     return measured
+
+
+def _restart_s(
+    kafka: KafkaSettings, words: list[str], environment: dict[str, str], folder: Path, options: Options
+) -> float:
+    """Start the worker once more; seconds until the payments that came while there was none are decided."""
+    ends = broker.Ends(kafka)
+    wanted = ends.records(DECISIONS) + _WHILE_AWAY
+    broker.produce(kafka, _payments(options), options, _WHILE_AWAY)
+    started_s = time.monotonic()
+    worker, curve = Watched(words, folder / "restart.log", environment), broker.Curve()
+    try:
+        curve.follow(ends, DECISIONS, wanted, worker.require_alive, options.say)
+        return time.monotonic() - started_s
+    finally:
+        worker.stop()
 
 
 def _peer(kafka: KafkaSettings, folder: Path, models: str, options: Options) -> tuple[int, float]:
@@ -192,6 +214,7 @@ def _text(
         ["payments/s by the wall clock outside", f"{measured.per_second_by_wall_clock:,.0f}"],
         ["slowest and median second", f"{rates.min():,.0f}/s, {sorted(rates)[len(rates) // 2]:,.0f}/s"],
         ["from the start of the process to the first decision", f"{measured.first_decision_s:.1f} s"],
+        ["a restart with all that state, to caught up", f"{measured.restart_s:.1f} s"],
         ["peak memory of the worker", f"{worker.peak_rss_mib:,.0f} MiB"],
         ["processor time a payment, worker", f"{measured.worker_s / measured.counted * 1e6:.1f} µs"],
         ["processor time a payment, broker", f"{measured.broker_s / measured.counted * 1e6:.1f} µs"],
