@@ -66,6 +66,10 @@ class SimGroup:
         """A member's partitions, once all have joined."""
         return None if self._deadline_s is not None or member in self._joining else self._members.get(member)
 
+    def awaits(self, member: SimShell) -> bool:
+        """Whether a rebalance is under way in which it has not joined."""
+        return self._deadline_s is not None and member not in self._joining
+
     def commit(self, member: SimShell, generation: int, offsets: Mapping[TopicPartition, int]) -> bool:
         """Take offsets from a member of this generation, and from nobody else."""
         if generation != self.generation or member not in self._members:
@@ -194,6 +198,8 @@ class SimShell:
             await asyncio.sleep(_JOIN_LOOKS_S)
             if not self._group.knows(self):  # silent for too long while it waited
                 await self._give_up_all()
+                self._group.join(self, self._claim)
+            if self._group.awaits(self):  # dealt anew before it has heard its part: Kafka sends it back to join
                 self._group.join(self, self._claim)
             partitions = self._group.assignment(self)
             if partitions is not None:
