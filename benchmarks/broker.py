@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 
 import msgspec
@@ -85,18 +86,18 @@ def produce(kafka: KafkaSettings, payments: Path, options: Options, most: int | 
         | {"queue.buffering.max.messages": 500_000}
     )
     started_s = time.monotonic()
-    for batch in pq.ParquetFile(payments).iter_batches(_READ_AT_ONCE):
-        for record in batch.to_pylist() if most is None else batch.to_pylist()[:most]:
-            ce = headers(record) if options.with_headers else []
-            while True:
-                try:
-                    producer.produce(TRANSACTIONS, record["value"], record["key"], headers=ce)
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-        producer.poll(0)
-        if most is not None:
-            break
+    batches = pq.ParquetFile(payments).iter_batches(_READ_AT_ONCE)
+    records = chain.from_iterable(batch.to_pylist() for batch in batches)
+    for number, record in enumerate(islice(records, most)):
+        ce = headers(record) if options.with_headers else []
+        while True:
+            try:
+                producer.produce(TRANSACTIONS, record["value"], record["key"], headers=ce)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        if number % _READ_AT_ONCE == 0:
+            producer.poll(0)
     if producer.flush(_FLUSH_S):
         message = "the broker did not take all payments"
         raise CountError(message)

@@ -154,10 +154,10 @@ class _Codec(Generic[Struct]):
             structs = [decode(record.value) for record in records]  # type: ignore[arg-type] # None raises TypeError
         except (*UNREADABLE, TypeError):
             places, structs, rejected, unknown_fields = self._decode_singly(records)
-            taken = [records[place] for place in places.tolist()]
+            taken = selected(records, places)
         rows = list(zip(*map(msgspec.structs.astuple, structs), strict=True)) or [()] * len(self._names)
         columns = dict(zip(self._names, rows, strict=True))
-        table = _Table(list(taken), columns, timestamps_of(taken, now_ms), places)
+        table = _Table(taken, columns, timestamps_of(taken, now_ms), places)
         if structs:
             table.refuse(
                 self._check.suspicious_rows(table.columns["card_token"]), Reason.CARD_NUMBER_IN_CLEAR, "card_token"
@@ -195,8 +195,8 @@ def _finish(table: _Table, rejected: list[Rejected], unknown_fields: int) -> Dec
     if table.bad:
         rejected += [Rejected(records[row], reason, detail) for row, (reason, detail) in table.bad.items()]
         rejected.sort(key=lambda item: item.record.offset)
-        good = [row for row in range(len(records)) if row not in table.bad]
-        records = [records[row] for row in good]
+        good = np.array([row for row in range(len(records)) if row not in table.bad], dtype=np.int64)
+        records = selected(records, good)
         timestamps, places = timestamps[good], places[good]
         columns = {name: [column[row] for row in good] for name, column in columns.items()}
     return Decoded(

@@ -147,11 +147,17 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         """Whether records of a batch are for readers; batches come in order, and aborted transactions end in it."""
         if self._isolation_level == fetcher.READ_COMMITTED and batch.producer_id >= 0:
             self._consume_aborted_up_to(batch.base_offset)
-            if batch.has(_CONTROL) and _is_abort(batch):
+            if batch.has(_CONTROL) and self._is_abort(batch):
                 self._aborted_producers.discard(batch.producer_id)
             if batch.has(_TRANSACTIONAL) and batch.producer_id in self._aborted_producers:
                 return False
         return not batch.has(_CONTROL)
+
+    def _is_abort(self, batch: _Batch) -> bool:
+        """Whether a control batch ends a transaction that was aborted; a log's cleaner may have emptied it."""
+        facts = (batch.record_count, batch.base_offset, batch.base_timestamp_ms, -1)
+        records = _table_of(TopicPartition(*self._tp), [self._decompressed(batch)], [facts])
+        return any((record.key or b"")[2:4] == _ABORT for record in records)
 
 
 class FetchedResult(fetcher.FetchResult):  # type: ignore[misc] # aiokafka has no types
@@ -193,11 +199,3 @@ def _table_of(place: TopicPartition, bodies: list[bytes], facts: list[tuple[int,
     counts, offsets, base_ms, append_ms = np.array(facts, dtype=np.int64).reshape(-1, 4).T.copy()
     batches = Batches(starts, ends, counts, offsets, base_ms, append_ms)
     return RecordTable.read(place, b"".join((*bodies, PADDING)), batches)
-
-
-def _is_abort(batch: _Batch) -> bool:
-    """Whether a control batch ends a transaction that was aborted."""
-    body = _CODECS[batch.attributes & _CODEC_BITS](batch.records)
-    # A log's cleaner may have emptied it.
-    records = _table_of(TopicPartition("control", 0), [body], [(batch.record_count, batch.base_offset, 0, -1)])
-    return any((record.key or b"")[2:4] == _ABORT for record in records)

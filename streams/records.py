@@ -44,6 +44,11 @@ class RawRecord(Protocol):
         ...
 
 
+def from_offset(records: Sequence[RawRecord], offset: int) -> Sequence[RawRecord]:
+    """Those records, in offset order and not empty, that are not below an offset."""
+    return records if records[0].offset >= offset else [record for record in records if record.offset >= offset]
+
+
 class ReadRecord(NamedTuple):
     """A record that was read by one of our own plain consumers."""
 

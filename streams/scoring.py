@@ -27,7 +27,7 @@ from streams.murmur2 import partition_of
 from streams.ownership import OwnedPartition
 from streams.plain_decisions import PlainDecisions, encode_plain
 from streams.producer import Producer
-from streams.records import RawRecord, TopicPartition
+from streams.records import RawRecord, TopicPartition, from_offset
 from streams.recovery import StandingDecision
 from streams.rejections import Reason, Rejected
 from streams.topics import ALERTS, DECISIONS, TRANSACTIONS
@@ -83,8 +83,7 @@ class Scorer:
             ProducerError: Kafka takes no answers.
         """
         now_ms = self._clock()
-        start = owned.position.next_offset
-        fresh = records if records[0].offset >= start else [record for record in records if record.offset >= start]
+        fresh = from_offset(records, owned.position.next_offset)
         if not fresh:
             return
         began_ns = time.time_ns()

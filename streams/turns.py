@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from streams.errors import WorkerError
-from streams.records import RawRecord, TopicPartition
+from streams.records import RawRecord, TopicPartition, from_offset
 from telemetry.logs import log_context
 
 Result = TypeVar("Result")
@@ -180,8 +180,7 @@ class Turns:
 
     def _fresh(self, partition: TopicPartition, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
         """What was not delivered before: a fetch that waited through a rebalance may come beside one from its seek."""
-        next_offset = self.next_offsets.get(partition, 0)
-        return records if records[0].offset >= next_offset else [each for each in records if each.offset >= next_offset]
+        return from_offset(records, self.next_offsets.get(partition, 0))
 
     def _leaves_gap(self, partition: TopicPartition, records: Sequence[RawRecord]) -> bool:
         """Whether a fetch begins behind what is to come next."""

@@ -9,24 +9,21 @@ import json
 import os
 import random
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from cardwatch.simulator import ATTACK_NAMES, Simulator, WorldSettings
-from cardwatch.simulator.kafka import Sender
 from cardwatch.simulator.pacing import paced
 from cardwatch.simulator.wire import to_records
 from cardwatch.simulator.world import DAY_MS
-from streams.plain_consumer import ends_of, plain_consumer
-from streams.records import TopicPartition
-from streams.topics import DEAD_LETTERS, DECISIONS, TRANSACTIONS
+from streams.topics import DEAD_LETTERS, TRANSACTIONS
 from tests.integration.installation import Installation, Worker
+from tests.integration.load import SimulatedLoad, decisions, now_ms
 from tests.integration.oracle import examine, is_done
 from tests.services.process import wait_until
-from tests.streams.kafka_world import PARTITIONS, World
+from tests.streams.kafka_world import World
 
 KILLS = int(os.environ.get("CARDWATCH_TEST_KILLS", "3"))
 SEED = 20261122
@@ -41,7 +38,7 @@ pytestmark = [
 ]  # fmt: skip
 
 
-class Load(threading.Thread):
+class Load(SimulatedLoad):
     """Payments of a simulated world with attacks among them, until told to end.
 
     They begin 20 hours back. Once all up to now are sent, they come as slowly as the world's cards pay: for each 20,000
@@ -49,43 +46,21 @@ class Load(threading.Thread):
     """
 
     def __init__(self, servers: str, cards: int) -> None:
-        super().__init__(name="load")
+        super().__init__(servers)
         self._cards = cards
-        self._end = threading.Event()
-        self._sender = Sender(servers)
-        self.failure: BaseException | None = None
-
-    @property
-    def acknowledged(self) -> int:
-        """Records that Kafka has."""
-        return self._sender.delivery.acknowledged
-
-    def run(self) -> None:
-        """Send; what goes wrong is raised by `finish`."""
-        try:
-            self._play()
-        except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
-            self.failure = error
-
-    def finish(self) -> None:
-        """End when Kafka has everything."""
-        self._end.set()
-        self.join()
-        if self.failure is not None:
-            raise self.failure
 
     def _play(self) -> None:
         simulator = Simulator(WorldSettings(seed=SEED, cards=self._cards, attacks_per_thousand_cards_day=0.0))
-        stream = simulator.stream(_now_ms() - 5 * DAY_MS // 6)
+        stream = simulator.stream(now_ms() - 5 * DAY_MS // 6)
         sent = attacks = 0
         with self._sender as sender:
             for payments in paced(
-                stream, rate_per_s=_PAYMENTS_A_SECOND, count=None, now_ms=_now_ms, wait_s=self._end.wait
+                stream, rate_per_s=_PAYMENTS_A_SECOND, count=None, now_ms=now_ms, wait_s=self._end.wait
             ):
                 sender.send(to_records(stream.world, payments))
                 sent += len(payments)
                 while attacks < sent // _PAYMENTS_BETWEEN_ATTACKS:
-                    sender.send(simulator.attack(ATTACK_NAMES[attacks % len(ATTACK_NAMES)], _now_ms()))
+                    sender.send(simulator.attack(ATTACK_NAMES[attacks % len(ATTACK_NAMES)], now_ms()))
                     attacks += 1
 
 
@@ -108,16 +83,16 @@ def test_kill_9_of_the_whole_system_loses_and_doubles_nothing(
     worker = Worker(installation)
     try:
         with loading(world.settings.bootstrap_servers) as load:
-            _await_decisions(world, 1_000)
+            _awaitdecisions(world, 1_000)
             _send_broken_records(world)
             for number in range(KILLS):
                 target = ("score", "respond", "learn")[number // 2 % 3] if number % 2 else "all"
                 if rng.random() < 0.75:
-                    _await_decisions(world, _decisions(world) + rng.randrange(1, 2_000))
+                    _awaitdecisions(world, decisions(world) + rng.randrange(1, 2_000))
                 threading.Event().wait(rng.uniform(0.0, 1.5))
-                print(f"kill {number + 1}: {target}, after {_decisions(world):,} decisions", flush=True)
+                print(f"kill {number + 1}: {target}, after {decisions(world):,} decisions", flush=True)
                 worker.kill(target)
-            _await_decisions(world, _decisions(world) + 1_000)
+            _awaitdecisions(world, decisions(world) + 1_000)
         acknowledged = load.acknowledged + len(REFUSED)
         wait_until(
             lambda: is_done(world, empty_redis, len(REFUSED)), seconds=_ANSWERED_WITHIN_S, what="everything is done"
@@ -137,26 +112,12 @@ def _send_broken_records(world: World) -> None:
     """What must not stop the stream, and comes out as dead letters."""
     world.write(TRANSACTIONS, "broken", b'{"transaction_id": ')
     payment = {
-        "transaction_id": "t-in-clear", "card_token": CARD_NUMBER, "event_time_ms": _now_ms(), "amount_minor": 100,
+        "transaction_id": "t-in-clear", "card_token": CARD_NUMBER, "event_time_ms": now_ms(), "amount_minor": 100,
         "currency": "EUR",
     }  # fmt: skip
     world.write(TRANSACTIONS, CARD_NUMBER, json.dumps(payment).encode())
     assert world.writer.flush(30) == 0
 
 
-def _await_decisions(world: World, count: int) -> None:
-    wait_until(lambda: _decisions(world) >= count, seconds=_ANSWERED_WITHIN_S, what=f"{count} decisions")
-
-
-def _decisions(world: World) -> int:
-    """How many there are, copies included."""
-    consumer = plain_consumer(world.settings, "count")
-    try:
-        spans = ends_of(consumer, {TopicPartition(DECISIONS, number): 0 for number in range(PARTITIONS)}, 30.0)
-        return sum(len(span) for span in spans.values())
-    finally:
-        consumer.close()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _awaitdecisions(world: World, count: int) -> None:
+    wait_until(lambda: decisions(world) >= count, seconds=_ANSWERED_WITHIN_S, what=f"{count} decisions")

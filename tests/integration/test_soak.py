@@ -29,20 +29,18 @@ from benchmarks import results
 from cardwatch.embedded import DataDirectory
 from cardwatch.metrics import PROCESS_VARIABLE, read_url
 from cardwatch.simulator import Simulator, WorldSettings
-from cardwatch.simulator.kafka import Sender
 from cardwatch.simulator.pacing import paced
 from cardwatch.simulator.wire import to_labels, to_records
 from cardwatch.simulator.world import DAY_MS
-from streams.plain_consumer import ends_of, plain_consumer
-from streams.records import TopicPartition
-from streams.topics import DECISIONS, LABELS
+from streams.topics import LABELS
 from tests.faults.judge import PAGE
 from tests.integration.installation import ROLES, Installation, Worker, command
+from tests.integration.load import SimulatedLoad, decisions, now_ms
 from tests.integration.oracle import examine, is_done
 from tests.services.kafka_broker import KafkaBroker
 from tests.services.process import ends_in_order, wait_until
 from tests.services.redis_server import RedisServer
-from tests.streams.kafka_world import PARTITIONS, World
+from tests.streams.kafka_world import World
 
 MINUTES = float(os.environ.get("CARDWATCH_SOAK_MINUTES", "2"))
 _SEED = 20261128
@@ -73,47 +71,25 @@ class Held:
     threads: int
 
 
-class Load(threading.Thread):
+class Load(SimulatedLoad):
     """Two months of payments and their labels at a steady rate, as fast as to end in time."""
 
     def __init__(self, servers: str) -> None:
-        super().__init__(name="load")
-        self._payments = int(MINUTES * 60 * _PAYMENTS_A_SECOND)
-        self._cards = max(100, round(self._payments / (_DAYS * _PAYMENTS_A_CARD_DAY)))
-        self._end = threading.Event()
         # A broker is away now and then, which its clients need not say.
         quiet = {"log_level": "0"}
-        self._sender = Sender(servers, options=quiet)
+        super().__init__(servers, quiet)
+        self._payments = int(MINUTES * 60 * _PAYMENTS_A_SECOND)
+        self._cards = max(100, round(self._payments / (_DAYS * _PAYMENTS_A_CARD_DAY)))
         self._labels = Producer(
             quiet | {"bootstrap.servers": servers, "partitioner": "murmur2_random", "enable.idempotence": True}
         )
-        self.failure: BaseException | None = None
-
-    @property
-    def acknowledged(self) -> int:
-        """Payments that Kafka has."""
-        return self._sender.delivery.acknowledged
-
-    def run(self) -> None:
-        """Send; what goes wrong is raised by `finish`."""
-        try:
-            self._play()
-        except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
-            self.failure = error
-
-    def finish(self) -> None:
-        """Return when Kafka has everything."""
-        self._end.set()
-        self.join()
-        if self.failure is not None:
-            raise self.failure
 
     def _play(self) -> None:
         world = WorldSettings(seed=_SEED, cards=self._cards, payments_per_card_day=_PAYMENTS_A_CARD_DAY)
-        stream = Simulator(world).stream(_now_ms() - (_DAYS + 8) * DAY_MS)
+        stream = Simulator(world).stream(now_ms() - (_DAYS + 8) * DAY_MS)
         with self._sender as sender:
             for payments in paced(
-                stream, rate_per_s=_PAYMENTS_A_SECOND, count=self._payments, now_ms=_now_ms, wait_s=self._end.wait
+                stream, rate_per_s=_PAYMENTS_A_SECOND, count=self._payments, now_ms=now_ms, wait_s=self._end.wait
             ):
                 sender.send(to_records(stream.world, payments))
                 labels = to_labels(stream.world, payments, _LABEL_DELAY_DAYS * DAY_MS)
@@ -229,7 +205,7 @@ def test_a_soak_leaks_nothing_and_loses_nothing(
             load.finish()
             watch.finish()
             disturbances.end()
-            wait_until(lambda: _decisions(world) >= load.acknowledged, seconds=_DONE_WITHIN_S, what="all decisions")
+            wait_until(lambda: decisions(world) >= load.acknowledged, seconds=_DONE_WITHIN_S, what="all decisions")
             wait_until(lambda: is_done(world, redis_server.url, 0), seconds=_DONE_WITHIN_S, what="everything is done")
             assert _pids(worker) | {"api": api.pid} == pids, "a process has ended and was started again"
         worker.stop()
@@ -318,17 +294,3 @@ def _show(table: str, payments: int, disturbances: int, faults: dict[str, int]) 
             "Memory in MiB, the mean of each eighth of the time; open files and threads from the middle to the end."
         )
         results.write_section("soak", f"{intro}\n\n{table}", PAGE)
-
-
-def _decisions(world: World) -> int:
-    """Records of decisions, copies included."""
-    consumer = plain_consumer(world.settings, "count")
-    try:
-        spans = ends_of(consumer, {TopicPartition(DECISIONS, number): 0 for number in range(PARTITIONS)}, 30.0)
-        return sum(len(span) for span in spans.values())
-    finally:
-        consumer.close()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

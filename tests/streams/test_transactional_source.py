@@ -21,12 +21,18 @@ _STALL_S = 6.0
 _PAYMENTS = 5
 
 
+def in_transactions(world: World, name: str) -> tuple[World, Producer]:
+    """The world with a watchdog that does not wait for long, and a writer of transactions."""
+    settings = replace(world.settings, recovery_timeout_s=_STALL_S - 1, stall_timeout_s=_STALL_S)
+    writer = Producer({"bootstrap.servers": world.settings.bootstrap_servers, "transactional.id": name})
+    writer.init_transactions(30)
+    return replace(world, settings=settings), writer
+
+
 @pytest.mark.parametrize("world", ["real"], indirect=True)
 def test_a_topic_that_falls_silent_after_a_transaction_is_no_stall(world: World) -> None:
     """Each payment is answered once, and a worker that has read everything goes on for ever."""
-    quick = replace(world, settings=replace(world.settings, recovery_timeout_s=_STALL_S - 1, stall_timeout_s=_STALL_S))
-    writer = Producer({"bootstrap.servers": world.settings.bootstrap_servers, "transactional.id": "payments"})
-    writer.init_transactions(30)
+    quick, writer = in_transactions(world, "payments")
 
     def pay(number: int) -> None:
         writer.begin_transaction()
@@ -51,9 +57,7 @@ def test_a_topic_that_falls_silent_after_a_transaction_is_no_stall(world: World)
 @pytest.mark.parametrize("world", ["real"], indirect=True)
 def test_what_was_aborted_was_never_paid(world: World) -> None:
     """It is not answered and does not count; what is open still waits for its end, and that is no stall."""
-    quick = replace(world, settings=replace(world.settings, recovery_timeout_s=_STALL_S - 1, stall_timeout_s=_STALL_S))
-    writer = Producer({"bootstrap.servers": world.settings.bootstrap_servers, "transactional.id": "aborting"})
-    writer.init_transactions(30)
+    quick, writer = in_transactions(world, "aborting")
 
     def write(name: str) -> None:
         writer.begin_transaction()
